@@ -1,0 +1,129 @@
+"""Real data on the device (or the host), and the feeds that draw batches from it."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TypeAlias
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from jaxdistill.types import Batch, Feed, Key, PyTree
+
+AnyArray: TypeAlias = Array | np.ndarray
+
+__all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data"]
+
+
+@flax.struct.dataclass
+class RealData:
+    """One split, sorted by class so that a class is a contiguous block. Build it with `real_data`.
+
+    Images keep the type they are stored in (uint8 is a quarter of the memory); `read` gives preprocessed float32.
+    """
+
+    images: Shaped[AnyArray, "n h w c"]
+    labels: Int[AnyArray, " n"]
+    offsets: Int[AnyArray, " classes"]
+    """First index of each class."""
+    counts: Int[AnyArray, " classes"]
+    """Examples of each class; at least 1 in a training split."""
+    scale: Float[AnyArray, " c"]
+    shift: Float[AnyArray, " c"]
+    """Preprocessed image = stored image * scale + shift."""
+    largest: int = flax.struct.field(pytree_node=False)
+    """The largest of `counts`; static, because shapes depend on it."""
+
+    def read(self, indices: Int[Array, "*lead"]) -> Batch:
+        """Preprocessed images and labels at `indices`."""
+        images = self.images[indices].astype("float32") * self.scale + self.shift
+        return Batch(images, self.labels[indices])
+
+
+def real_data(
+    images: Shaped[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"],
+    num_classes: int,
+    scale: Float[np.ndarray, " c"],
+    shift: Float[np.ndarray, " c"],
+    *,
+    complete: bool = True,
+) -> RealData:
+    """Sort a split by class (NumPy arrays; the caller places them on a device, or leaves them on the host).
+
+    Raises:
+        ValueError: if a class has no example, unless not `complete` (a test split may lack one).
+    """
+    counts = np.bincount(labels, minlength=num_classes).astype(np.int32)
+    if complete and counts.min() == 0:
+        raise ValueError(f"class {int(counts.argmin())} has no examples; remove it or add some")
+    order = np.argsort(labels, kind="stable")
+    offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+    if np.array_equal(order, np.arange(len(order))):  # already sorted: keep a memory map a memory map
+        order = slice(None)
+    scale, shift = (np.asarray(x, np.float32) for x in (scale, shift))
+    return RealData(
+        images[order], labels[order].astype(np.int32), offsets, counts, scale, shift, largest=int(counts.max())
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class ClassBalanced:
+    """`per_class` examples of every class, without replacement; the whole class where there are fewer.
+
+    The batch is images ``[classes b h w c]`` and labels ``[classes b]``, with b at most the size of the largest class; a
+    class of fewer than b examples repeats them in turn.
+    """
+
+    per_class: int
+
+    def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[Array, "classes b"]:
+        """Indices into the split."""
+        del step
+        scores = jax.random.uniform(key, (data.counts.shape[0], data.largest))
+        scores = jnp.where(jnp.arange(data.largest) < data.counts[:, None], scores, -1.0)
+        b = min(self.per_class, data.largest)
+        _, order = jax.lax.top_k(scores, b)
+        turn = jnp.arange(b) % jnp.minimum(data.counts, b)[:, None]
+        return data.offsets[:, None] + jnp.take_along_axis(order, turn, axis=1)
+
+    def gather(self, plan: Int[Array, "classes b"], data: RealData) -> Batch:
+        """The planned examples, preprocessed."""
+        return data.read(plan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Uniform:
+    """`batch` examples of the whole split, without replacement (all of it in turn where it is smaller)."""
+
+    batch: int
+
+    def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[Array, " b"]:
+        """Indices into the split."""
+        del step
+        total = data.labels.shape[0]
+        return jax.random.permutation(key, total)[jnp.arange(self.batch) % total]
+
+    def gather(self, plan: Int[Array, " b"], data: RealData) -> Batch:
+        """The planned examples, preprocessed."""
+        return data.read(plan)
+
+
+@dataclasses.dataclass(frozen=True)
+class Both:
+    """Two feeds side by side; the batch is the pair of theirs."""
+
+    first: Feed
+    second: Feed
+
+    def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> tuple[PyTree, PyTree]:
+        """The plans of the two."""
+        key_first, key_second = jax.random.split(key)
+        return self.first.plan(key_first, step, data), self.second.plan(key_second, step, data)
+
+    def gather(self, plan: tuple[PyTree, PyTree], data: RealData) -> tuple[PyTree, PyTree]:
+        """The batches of the two."""
+        return self.first.gather(plan[0], data), self.second.gather(plan[1], data)

@@ -1,0 +1,138 @@
+"""The vocabulary: what a distilled set is, what a method is, and what a method is given.
+
+Axis names used in every annotation of this package:
+
+    ``n``        images of a set, class-major: all of class 0, then all of class 1, ...
+    ``classes``  classes of the data set          ``ipc``  images per class
+    ``h w c``    height, width, channels          ``d``    feature dimension
+    ``b``        examples of one real batch       ``seeds``  independent networks
+
+Images are float32 in *preprocessed* space (`jaxdistill.data.preprocess`) unless a docstring says otherwise.
+Keys are typed PRNG keys (`jax.random.key`) and always come first; who receives a key consumes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+
+import flax.struct
+import jax
+from jaxtyping import Array, Float, Int
+
+Key: TypeAlias = jax.Array
+"""A typed PRNG key."""
+PyTree: TypeAlias = Any
+"""Any nest of arrays."""
+LabelKind: TypeAlias = Literal["class", "probability", "logit", "target"]
+"""One-hot classes, probabilities, logits (soft-maxed when used), or real-valued regression targets."""
+
+
+@flax.struct.dataclass
+class SyntheticSet:
+    """A distilled (or selected) set: what every method improves and every evaluation reads."""
+
+    images: Float[Array, "n h w c"]
+    """Preprocessed space, class-major order."""
+    labels: Float[Array, "n classes"]
+    """What `label_kind` says; one-hot for plain class labels."""
+    label_kind: LabelKind = flax.struct.field(pytree_node=False, default="class")
+    weights: Float[Array, " n"] | None = None
+    """Weight of each image in the loss, for core-sets that weigh their samples; None is 1 for each."""
+    learning_rate: Float[Array, "*steps"] | None = None
+    """Step size(s) learned together with the images."""
+    formation: int = flax.struct.field(pytree_node=False, default=1)
+    """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
+
+
+class Variables(NamedTuple):
+    """A network's arrays. Opaque but for the split between what is trained and what is tracked."""
+
+    params: PyTree
+    """Trained by gradients; a kernel's last axis is its output."""
+    statistics: PyTree
+    """Running averages of batch normalisation; an empty dict where there are none."""
+
+
+class Features(NamedTuple):
+    """What a network computes below its classifier."""
+
+    embedding: Float[Array, "n d"]
+    """Flattened input of the classifier."""
+    maps: tuple[Float[Array, "n _h _w _c"], ...]
+    """Post-activation, pre-pooling maps, one per convolutional block, first block first."""
+
+
+class Network(NamedTuple):
+    """A classifier as pure functions.
+
+    ``apply(variables, images, train=False)`` gives ``(logits [n classes], statistics)``;
+    ``features(variables, images, train=False)`` gives `Features`. ``train`` only matters to batch normalisation: batch
+    statistics when true, running averages when false. The returned statistics are the updated running averages.
+    """
+
+    init: Callable[[Key], Variables]
+    apply: Callable[..., tuple[Float[Array, "n classes"], PyTree]]
+    features: Callable[..., Features]
+    couples_batch: bool = False
+    """Whether, in training, one image's output depends on the others of its batch (batch normalisation)."""
+
+
+@runtime_checkable
+class Augment(Protocol):
+    """A differentiable, keyed image augmentation."""
+
+    def __call__(self, key: Key, images: Float[Array, "n h w c"], siamese: bool) -> Float[Array, "n h w c"]:
+        """Augment; with `siamese` one draw of every parameter serves the whole batch, so that two calls with the same
+        key transform two batches alike. Without it parameters are drawn for each image."""
+        ...
+
+
+class Batch(NamedTuple):
+    """Real examples for one step; the leading axes are the feed's."""
+
+    images: Float[Array, "*lead h w c"]
+    labels: Int[Array, "*lead"]
+
+
+@runtime_checkable
+class Feed(Protocol):
+    """What a method's batch is, as data: which examples (`plan`), then the examples themselves (`gather`).
+
+    `plan` is pure and small (indices only), so it can be traced inside a scan over data on the device and evaluated
+    ahead of time for data that stays on the host; `gather` accepts JAX and NumPy arrays alike. Both routes therefore
+    give the same batch for the same key and step. `step` is there for schedules.
+    """
+
+    def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
+        """Integer arrays that name the examples of this step."""
+        ...
+
+    def gather(self, plan: PyTree, data: Any) -> PyTree:
+        """The batch that the plan names."""
+        ...
+
+
+class Method(NamedTuple):
+    """A distillation method: pure functions over pytrees, and what it wants to be fed.
+
+    State is what the next step needs; Info is what a human wants to see: a NamedTuple of scalars, ``loss`` first.
+    Both keep structure, shape and dtype from step to step. The step counter and the root key belong to the loop.
+    """
+
+    init: Callable[[Key, SyntheticSet], PyTree]
+    step: Callable[[Key, PyTree, PyTree], tuple[PyTree, Any]]
+    synthetic: Callable[[PyTree], SyntheticSet]
+    feed: Feed
+
+
+class Task(NamedTuple):
+    """Everything that a method is told about the problem; the same for all methods."""
+
+    network: Network
+    augment: Augment
+    image_shape: tuple[int, int, int]
+    num_classes: int
+    map_classes: Callable[..., PyTree] = jax.lax.map
+    """``map_classes(f, trees)`` applies `f` to each slice of the leading (class) axis, as `jax.lax.map` does. How many
+    classes run at once, and on which devices, is decided by whoever builds the task (`jaxdistill.run.sharding`)."""
