@@ -1,0 +1,43 @@
+"""Differentiable, keyed image augmentations, and their names."""
+
+from __future__ import annotations
+
+import functools
+
+from jaxdistill.augment.chain import Chain, chain
+from jaxdistill.augment.classic import Classic
+from jaxdistill.augment.dsa import DSA
+from jaxdistill.types import Augment
+
+__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "chain", "default_strategy", "make"]
+
+_NO_FLIP = "color_crop_cutout_scale_rotate"
+STRATEGIES: dict[str, str] = {"digits": _NO_FLIP, "mnist": _NO_FLIP, "svhn": _NO_FLIP, "svhn_cropped": _NO_FLIP}
+"""DSA strategies of the data sets that need their own: a mirrored digit is not a digit."""
+
+
+def default_strategy(dataset: str) -> str:
+    """The published DSA strategy for a data set; that with flip for all but digits."""
+    return STRATEGIES.get(dataset, DSA.strategy)
+
+
+@functools.cache
+def make(name: str) -> Augment:
+    """An augmentation by name, the same object for the same name.
+
+    Args:
+        name: ``"none"``; a `DSA` strategy such as ``"color_crop_flip"``, one operation per call; ``"all:"`` and a DSA
+            strategy for all of them in each call (`chain`); or ``"classic:"`` and a `Classic` strategy.
+
+    Raises:
+        ValueError: if the name is none of these.
+
+    Example:
+        >>> make("crop_flip") == DSA("crop_flip")
+        True
+    """
+    kind, _, strategy = name.rpartition(":")
+    makers = {"": DSA, "all": chain, "classic": Classic}
+    if kind not in makers:
+        raise ValueError(f"unknown augmentation {name!r}: prefix its operations with 'all:', 'classic:' or nothing")
+    return makers[kind](strategy)

@@ -1,0 +1,37 @@
+"""Several augmentations one after the other, as IDC composes them (Kim et al., ICML 2022, arXiv:2205.14959)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax
+
+from jaxdistill.augment.dsa import DSA, OPERATIONS, Images, parse
+from jaxdistill.types import Key
+
+__all__ = ["Chain", "chain"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """Apply each part in turn, with a key of its own; a `jaxdistill.types.Augment`."""
+
+    parts: tuple[DSA, ...]
+
+    def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
+        """Augment a batch."""
+        for number, part in enumerate(self.parts):
+            images = part(jax.random.fold_in(key, number), images, siamese)
+        return images
+
+
+def chain(strategy: str) -> Chain:
+    """All operations of a DSA strategy in each call: flip, color, one of crop, scale and rotate, cutout.
+
+    Raises:
+        ValueError: if `strategy` names an unknown operation.
+    """
+    names = parse(strategy, tuple(OPERATIONS))
+    stages = (["flip"], ["color"], ["crop", "scale", "rotate"], ["cutout"])
+    chosen = ("_".join(name for name in stage if name in names) for stage in stages)
+    return Chain(tuple(DSA(strategy) for strategy in chosen if strategy))
