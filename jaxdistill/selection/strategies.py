@@ -1,0 +1,63 @@
+"""From selected examples, or images made from them, to a set that methods start from and evaluations read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int, Shaped
+
+from jaxdistill.data.feeds import RealData
+from jaxdistill.selection.groups import check_ipc
+from jaxdistill.selection.kmeans import centroid_images
+from jaxdistill.types import Key, SyntheticSet
+
+__all__ = ["Select", "Strategy", "average", "centroids", "noise", "picked"]
+
+Rows: TypeAlias = Float[Array, "n d"]
+Select: TypeAlias = Callable[[Key, Rows, Int[Array, " n"], int, int], Int[Array, "classes ipc"]]
+"""``select(key, features, labels, ipc, num_classes)`` gives indices of examples, whose order does not matter."""
+Strategy: TypeAlias = Callable[[Key, RealData, Rows, int], SyntheticSet]
+"""``strategy(key, data, features, ipc)`` gives a set of `ipc` images per class; features have a row for each image.
+Raises ValueError if `ipc` is below 1 or, where it is real images that are picked, above the size of a class."""
+
+
+def picked(select: Select) -> Strategy:
+    """The strategy that takes the real images which `select` names."""
+
+    def strategy(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
+        indices = select(key, features, jnp.asarray(data.labels), ipc, len(data.counts))
+        return _class_major(data.read(indices).images)
+
+    return strategy
+
+
+def centroids(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
+    """Mean images of k-means clusters; see `jaxdistill.selection.kmeans.centroid_images`."""
+    return _class_major(centroid_images(key, data, features, ipc))
+
+
+def average(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
+    """The mean image of each class, `ipc` times over (Wang et al., Dataset Distillation, 2018, arXiv:1811.10959)."""
+    del key, features
+    check_ipc(ipc)
+    blocks = zip(np.asarray(data.offsets), np.asarray(data.counts), strict=True)
+    members = (np.arange(offset, offset + count) for offset, count in blocks)
+    means = [np.asarray(data.read(jnp.asarray(indices)).images).mean(axis=0, dtype=np.float64) for indices in members]
+    return _class_major(np.stack(means).astype(np.float32)[:, None].repeat(ipc, axis=1))
+
+
+def noise(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
+    """Standard normal pixels; of the data only shapes are used."""
+    del features
+    check_ipc(ipc)
+    return _class_major(jax.random.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))
+
+
+def _class_major(images: Shaped[Array | np.ndarray, "classes ipc h w c"]) -> SyntheticSet:
+    classes, ipc = images.shape[:2]
+    labels = jnp.repeat(jax.nn.one_hot(jnp.arange(classes), classes), ipc, axis=0)
+    return SyntheticSet(jnp.asarray(images).reshape(-1, *images.shape[2:]), labels)

@@ -1,0 +1,26 @@
+"""Random selection: the baseline that every other set must beat."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.selection.groups import group
+from jaxdistill.types import Key
+
+__all__ = ["uniform"]
+
+
+def uniform(
+    key: Key, features: Float[Array, "n d"], labels: Int[Array, " n"], ipc: int, num_classes: int
+) -> Int[Array, "classes ipc"]:
+    """Draw `ipc` examples of each class without replacement, whatever their features.
+
+    Raises:
+        ValueError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
+    """
+    members, counts = group(features, labels, ipc, num_classes)
+    scores = jax.random.uniform(key, members.shape)
+    scores = jnp.where(jnp.arange(members.shape[1]) < counts[:, None], scores, jnp.inf)
+    return jnp.take_along_axis(members, jnp.argsort(scores, axis=1)[:, :ipc], axis=1)

@@ -1,0 +1,196 @@
+"""Selections against brute force on a few points, and what every one of them promises."""
+
+import itertools
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.data.feeds import RealData, real_data
+from jaxdistill.selection import FEATURELESS, SELECTIONS, herding, kcenter, kmeans, uniform
+from jaxdistill.selection.groups import group, pick_per_class
+from jaxdistill.selection.herding import herd
+
+KEY = jax.random.key(0)
+LABELS = np.array([0] * 6 + [1] * 9 + [2] * 7)
+FEATURES = np.random.default_rng(0).normal(size=(22, 3)).astype(np.float32) + 10 * LABELS[:, None]
+SELECTS = {"uniform": uniform, "herding": herding, "kcenter": kcenter, "kmeans": kmeans}
+
+
+def select(name, ipc, features=FEATURES, labels=LABELS, key=KEY, num_classes=3):
+    return np.asarray(SELECTS[name](key, jnp.asarray(features), jnp.asarray(labels), ipc, num_classes))
+
+
+@pytest.fixture(scope="module")
+def data() -> RealData:
+    images = np.random.default_rng(1).integers(0, 256, (22, 4, 4, 2)).astype(np.uint8)
+    return real_data(images, LABELS, 3, np.array([0.1, 0.2]), np.array([-1.0, 2.0]))
+
+
+def herding_by_hand(features, ipc):
+    mean, total, chosen = features.mean(0), 0, []
+    for j in range(1, ipc + 1):
+        left = [i for i in range(len(features)) if i not in chosen]
+        chosen.append(min(left, key=lambda i: np.linalg.norm(j * mean - total - features[i])))
+        total = total + features[chosen[-1]]
+    return chosen
+
+
+def kcenter_by_hand(features, ipc):
+    chosen = [int(np.linalg.norm(features - features.mean(0), axis=1).argmin())]
+    while len(chosen) < ipc:
+        chosen.append(int(np.linalg.norm(features[:, None] - features[chosen], axis=2).min(1).argmax()))
+    return chosen
+
+
+@pytest.mark.parametrize(("name", "by_hand"), [("herding", herding_by_hand), ("kcenter", kcenter_by_hand)])
+def test_greedy_picks_equal_a_loop(name, by_hand):
+    features = FEATURES.astype(np.float64)
+    expected = [np.flatnonzero(c == LABELS)[by_hand(features[c == LABELS], 5)] for c in range(3)]
+    np.testing.assert_array_equal(select(name, 5), expected)
+
+
+def test_first_two_herding_picks_are_the_best_pair_that_contains_the_first():
+    points = FEATURES[:6].astype(np.float64)
+    first, second = select("herding", 2, points, np.zeros(6, int), num_classes=1)[0]
+    distance = {
+        pair: np.linalg.norm(points[list(pair)].mean(0) - points.mean(0))
+        for pair in itertools.combinations(range(6), 2)
+    }
+    best = min((pair for pair in distance if first in pair), key=distance.__getitem__)
+    assert {first, second} == set(best)
+    assert first == np.linalg.norm(points - points.mean(0), axis=1).argmin()
+
+
+def test_kmeans_finds_separated_clusters_and_their_nearest_members():
+    rng = np.random.default_rng(2)
+    corners = np.array([[0, 0], [0, 9], [9, 0], [9, 9]])
+    features = (np.repeat(corners, 8, axis=0) + rng.normal(size=(32, 2))).astype(np.float32)
+    found = select("kmeans", 4, features, np.zeros(32, int), num_classes=1)[0]
+    clusters = features.reshape(4, 8, 2)
+    nearest = np.linalg.norm(clusters - clusters.mean(1, keepdims=True), axis=2).argmin(1) + 8 * np.arange(4)
+    assert set(found) == set(nearest)
+
+
+def test_kmeans_medoids_are_distinct_where_centres_share_a_nearest_example():
+    features = np.array([[0, 1], [0, -1], [0, 0.1], [5, 0], [5.1, 0]], np.float32)
+    for ipc in range(1, 6):
+        assert len(set(select("kmeans", ipc, features, np.zeros(5, int), num_classes=1)[0])) == ipc
+
+
+@pytest.mark.parametrize("name", SELECTS)
+def test_selection_promises(name):
+    picked = select(name, 6)  # the whole of class 0
+    assert picked.shape == (3, 6)
+    assert (LABELS[picked] == np.arange(3)[:, None]).all()
+    assert len(np.unique(picked)) == picked.size
+    np.testing.assert_array_equal(picked, select(name, 6))
+    assert select(name, 1).shape == (3, 1)
+
+
+@pytest.mark.parametrize("name", ["herding", "kcenter"])
+def test_order_of_the_data_does_not_matter(name):
+    shuffle = np.random.default_rng(3).permutation(22)
+    np.testing.assert_array_equal(shuffle[select(name, 4, FEATURES[shuffle], LABELS[shuffle])], select(name, 4))
+
+
+@pytest.mark.parametrize("name", ["herding", "kcenter", "kmeans"])
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_equal_features_are_still_distinct_picks(name):
+    picked = select(name, 6, np.ones_like(FEATURES))
+    assert len(np.unique(picked)) == picked.size
+
+
+def test_random_is_uniform_and_differs_between_keys():
+    keys = jax.random.split(jax.random.key(1), 400)
+    counts = np.bincount(np.concatenate([select("uniform", 3, key=key).ravel() for key in keys]), minlength=22)
+    expected = 400 * 3 / np.bincount(LABELS)[LABELS]
+    assert (abs(counts - expected) < 5 * np.sqrt(expected)).all()
+
+
+def test_core_is_jittable_given_groups():
+    groups = group(jnp.asarray(FEATURES), jnp.asarray(LABELS), 4, 3)
+    jitted = jax.jit(partial(pick_per_class, partial(herd, ipc=4)))(jnp.asarray(FEATURES), groups)
+    np.testing.assert_array_equal(jitted, select("herding", 4))
+
+
+def test_herding_keeps_its_precision_far_from_the_origin():
+    features = np.random.default_rng(4).integers(-50, 50, (200, 4)).astype(np.float32)
+    labels = np.zeros(200, int)
+    np.testing.assert_array_equal(
+        select("herding", 50, features + 4096, labels, num_classes=1)[0],
+        herding_by_hand(features.astype(np.float64), 50),
+    )
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_every_strategy_gives_a_class_major_set(name, data):
+    features = jnp.asarray(FEATURES)
+    result = SELECTIONS[name](KEY, data, features, 2)
+    assert result.images.shape == (6, 4, 4, 2)
+    assert result.images.dtype == jnp.float32
+    np.testing.assert_array_equal(result.labels, np.eye(3)[[0, 0, 1, 1, 2, 2]])
+    again = SELECTIONS[name](KEY, data, features[:, :0] if name in FEATURELESS else features, 2)
+    np.testing.assert_array_equal(result.images, again.images)
+
+
+@pytest.mark.parametrize(
+    ("name", "select_name"), [("random", "uniform"), *((n, n) for n in ("herding", "kcenter", "kmeans"))]
+)
+def test_picks_are_read_from_the_data(name, select_name, data):
+    images = SELECTIONS[name](KEY, data, jnp.asarray(FEATURES), 3).images
+    expected = np.asarray(data.images)[select(select_name, 3).ravel()] * np.array([0.1, 0.2]) + np.array([-1.0, 2.0])
+    np.testing.assert_allclose(images, expected, rtol=1e-5, atol=1e-5)
+
+
+def class_means(data):
+    pixels = np.asarray(data.images) * np.array([0.1, 0.2]) + np.array([-1.0, 2.0])
+    return np.stack([pixels[c == LABELS].mean(0) for c in range(3)])
+
+
+def test_average_repeats_the_mean_of_a_class(data):
+    images = SELECTIONS["average"](KEY, data, jnp.asarray(FEATURES), 2).images
+    np.testing.assert_allclose(images, class_means(data).repeat(2, axis=0), rtol=1e-5)
+
+
+def test_centroids_are_means_of_their_clusters(data):
+    features = jnp.asarray(FEATURES)
+    np.testing.assert_allclose(SELECTIONS["centroids"](KEY, data, features, 1).images, class_means(data), rtol=1e-5)
+    three = np.asarray(SELECTIONS["centroids"](KEY, data, features, 3).images).reshape(3, 3, -1)
+    pixels = (np.asarray(data.images) * np.array([0.1, 0.2]) + np.array([-1.0, 2.0])).reshape(22, -1)
+    subsets = [np.flatnonzero(bits) for bits in itertools.product([0, 1], repeat=6)][1:]
+    means = np.stack([pixels[:6][subset].mean(0) for subset in subsets])
+    distance = abs(three[0][:, None] - means).max(-1)
+    assert distance.min(1).max() < 1e-4
+    assert sorted(np.concatenate([subsets[i] for i in distance.argmin(1)])) == list(
+        range(6)
+    )  # the clusters part the class
+
+
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")
+def test_centroids_of_identical_features_are_finite(data):
+    assert np.isfinite(SELECTIONS["centroids"](KEY, data, jnp.ones((22, 2)), 3).images).all()
+
+
+def test_noise_is_standard_normal_and_needs_shapes_only(data):
+    images = SELECTIONS["noise"](KEY, data, jnp.zeros((22, 0)), 100).images
+    assert abs(images.mean()) < 0.05
+    assert abs(images.std() - 1) < 0.05
+    assert not np.array_equal(images, SELECTIONS["noise"](jax.random.key(1), data, jnp.zeros((22, 0)), 100).images)
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_bad_sizes_are_refused(name, data):
+    features = jnp.asarray(FEATURES)
+    with pytest.raises(ValueError, match="must be at least 1, not 0"):
+        SELECTIONS[name](KEY, data, features, 0)
+    if name not in ("average", "noise"):
+        with pytest.raises(ValueError, match="class 0 has 6 images, too few to select 7"):
+            SELECTIONS[name](KEY, data, features, 7)
+
+
+def test_features_of_other_data_are_refused():
+    with pytest.raises(ValueError, match="21 rows of features for 22 images"):
+        group(jnp.asarray(FEATURES[1:]), jnp.asarray(LABELS), 2, 3)
