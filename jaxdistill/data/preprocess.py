@@ -1,0 +1,127 @@
+"""From stored images to what networks see, and back: a mean and a scale per channel, or ZCA whitening."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Array, Float, Shaped
+
+__all__ = ["STATISTICS", "Preprocess", "fit"]
+
+Images = Shaped[Array | np.ndarray, "n h w c"]
+
+_CHUNK = 4096
+
+STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
+    "mnist": ((0.1307,), (0.3081,)),
+    "fashion_mnist": ((0.2861,), (0.3530,)),
+    "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
+    "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
+    "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "imagenette": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+}
+"""Mean and standard deviation of [0, 1] images as the DC family has them, by TFDS name. CIFAR-10's deviation is the mean
+of the images' own (the data set's is .247 .243 .261); all published figures of the family depend on it."""
+
+
+class Preprocess(NamedTuple):
+    """A fitted transform of [0, 1] images; `invert` undoes `apply`."""
+
+    mean: Float[np.ndarray, " c"]
+    std: Float[np.ndarray, " c"]
+    center: Float[np.ndarray, " d"] | None = None
+    """Mean of the flattened images; None without whitening."""
+    whiten: Float[np.ndarray, "d d"] | None = None
+    unwhiten: Float[np.ndarray, "d d"] | None = None
+
+    def affine(self, dtype: np.dtype) -> tuple[Float[np.ndarray, " c"], Float[np.ndarray, " c"]]:
+        """``(scale, shift)`` with preprocessed = stored * scale + shift, for images stored as `dtype`.
+
+        Integer images are in 0..255, others in [0, 1]. Whitening is not affine per channel: use `apply` then.
+        """
+        unit = 255.0 if np.issubdtype(dtype, np.integer) else 1.0
+        return (1.0 / (unit * self.std)).astype(np.float32), (-self.mean / self.std).astype(np.float32)
+
+    def apply(self, images: Images) -> Float[np.ndarray, "n h w c"]:
+        """Preprocess stored images (integers in 0..255, or floats in [0, 1])."""
+        scale, shift = self.affine(images.dtype)
+        return _by_chunks(images, lambda part: self._whitened(part.astype(np.float32) * scale + shift))
+
+    def invert(self, images: Images) -> Float[np.ndarray, "n h w c"]:
+        """Preprocessed images as [0, 1] images; synthetic ones may leave that range."""
+        return _by_chunks(images, lambda part: self._coloured(part) * self.std + self.mean)
+
+    def _whitened(self, images: np.ndarray) -> np.ndarray:
+        if self.whiten is None:
+            return images
+        return ((images.reshape(len(images), -1) - self.center) @ self.whiten).reshape(images.shape)
+
+    def _coloured(self, images: np.ndarray) -> np.ndarray:
+        if self.unwhiten is None:
+            return images
+        return (images.reshape(len(images), -1) @ self.unwhiten + self.center).reshape(images.shape)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Every array by name, to be stored."""
+        return {name: value for name, value in self._asdict().items() if value is not None}
+
+
+def fit(
+    images: Shaped[np.ndarray, "n h w c"],
+    *,
+    statistics: tuple[tuple[float, ...], tuple[float, ...]] | None = None,
+    zca: bool = False,
+    regularisation: float = 0.1,
+) -> Preprocess:
+    """Fit on the training images.
+
+    Args:
+        images: integers in 0..255, or floats in [0, 1].
+        statistics: published mean and deviation of each channel; by default those of `images`.
+        zca: whiten flattened [0, 1] images instead, as MTT does (Cazenavette et al., CVPR 2022): the covariance is
+            unbiased and ``whiten = U diag(1 / sqrt(S + regularisation)) U^T``.
+        regularisation: added to the eigenvalues.
+    """
+    channels = images.shape[-1]
+    if zca:
+        unit = Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+        center = sum(unit.apply(part).reshape(len(part), -1).sum(0, dtype=np.float64) for part in _chunks(images))
+        center = center / len(images)
+        covariance = np.zeros((center.size, center.size))
+        for part in _chunks(images):
+            centred = unit.apply(part).reshape(len(part), -1) - center
+            covariance += centred.T @ centred
+        values, vectors = np.linalg.eigh(covariance / max(len(images) - 1, 1))
+        root = np.sqrt(np.maximum(values, 0.0) + regularisation)
+        whiten, unwhiten = ((vectors * scale) @ vectors.T for scale in (1 / root, root))
+        return unit._replace(
+            **{k: v.astype(np.float32) for k, v in (("center", center), ("whiten", whiten), ("unwhiten", unwhiten))}
+        )
+    if statistics is None or len(statistics[0]) != channels:
+        unit = 255.0 if np.issubdtype(images.dtype, np.integer) else 1.0
+        total, squares = np.zeros(channels), np.zeros(channels)
+        for part in _chunks(images):
+            scaled = part.astype(np.float64) / unit
+            total, squares = total + scaled.sum((0, 1, 2)), squares + (scaled**2).sum((0, 1, 2))
+        count = images.size / channels
+        mean = total / count
+        std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+        # A constant channel carries nothing; dividing by its deviation would make noise of rounding.
+        statistics = tuple(mean), tuple(np.where(std < 1e-3, 1.0, std))
+    mean, std = (np.asarray(values, np.float32) for values in statistics)
+    return Preprocess(mean, std)
+
+
+def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:
+    return (images[i : i + _CHUNK] for i in range(0, len(images), _CHUNK))
+
+
+def _by_chunks(images: Images, transform) -> np.ndarray:
+    """Transform in parts: a whole data set as float64 intermediates would not fit."""
+    images = np.asarray(images)
+    result = np.empty(images.shape, np.float32)
+    for i, part in enumerate(_chunks(images)):
+        result[i * _CHUNK : i * _CHUNK + len(part)] = transform(part)
+    return result
