@@ -126,6 +126,15 @@ class Method(NamedTuple):
     feed: Feed
 
 
+def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:
+    """``f(entry, *shared)`` for each entry of the leading axis of `entries`, stacked; one after the other.
+
+    What `f` uses of other arrays is passed as `shared`, not closed over: a mapper that spreads the entries over devices
+    has to place it on each of them.
+    """
+    return jax.lax.map(lambda entry: f(entry, *shared), entries)
+
+
 class Task(NamedTuple):
     """Everything that a method is told about the problem; the same for all methods."""
 
@@ -133,6 +142,6 @@ class Task(NamedTuple):
     augment: Augment
     image_shape: tuple[int, int, int]
     num_classes: int
-    map_classes: Callable[..., PyTree] = jax.lax.map
-    """``map_classes(f, trees)`` applies `f` to each slice of the leading (class) axis, as `jax.lax.map` does. How many
-    classes run at once, and on which devices, is decided by whoever builds the task (`jaxdistill.run.sharding`)."""
+    map_classes: Callable[..., PyTree] = map_one_by_one
+    """How a method goes over the class axis, with the signature of `map_one_by_one`. How many classes run at once, and
+    on which devices, is decided by whoever builds the task (`jaxdistill.run.sharding`)."""

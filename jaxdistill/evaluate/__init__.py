@@ -1,0 +1,8 @@
+"""One evaluation for every set: protocols as data, accuracies of every seed kept."""
+
+from jaxdistill.evaluate.protocol import PROTOCOLS as PROTOCOLS
+from jaxdistill.evaluate.protocol import Protocol as Protocol
+from jaxdistill.evaluate.train import Evaluation as Evaluation
+from jaxdistill.evaluate.train import evaluate as evaluate
+
+__all__ = ["PROTOCOLS", "Evaluation", "Protocol", "evaluate"]

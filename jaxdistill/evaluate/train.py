@@ -1,0 +1,155 @@
+"""Evaluation: how well do fresh networks do that saw only the set?"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.augment.formation import decode
+from jaxdistill.data.feeds import RealData
+from jaxdistill.evaluate.protocol import Protocol
+from jaxdistill.inner import epoch
+from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
+
+__all__ = ["Evaluation", "accuracy", "evaluate", "train"]
+
+TEST_BATCH = 500
+
+
+class Evaluation(NamedTuple):
+    """Last-iterate test accuracies of one set on one network."""
+
+    accuracies: Float[np.ndarray, " seeds"]
+    """Fractions in [0, 1], one for each independent network."""
+
+    @property
+    def mean(self) -> float:
+        """Mean over networks."""
+        return float(self.accuracies.mean())
+
+    @property
+    def std(self) -> float:
+        """Population standard deviation over networks, as the papers print."""
+        return float(self.accuracies.std())
+
+
+def train(key: Key, synthetic: SyntheticSet, network: Network, augment: Augment, protocol: Protocol) -> Variables:
+    """Train one fresh network on a set under a protocol; pure, one scan over epochs."""
+    synthetic = decode(synthetic)
+    if protocol.labels == "hard":
+        labels = jax.nn.one_hot(jnp.argmax(synthetic.labels, -1), synthetic.labels.shape[-1])
+        synthetic = dataclasses.replace(synthetic, labels=labels, label_kind="class")
+    base = jnp.float32(protocol.learning_rate)
+    if protocol.learned_rate and synthetic.learning_rate is not None:
+        base = synthetic.learning_rate.reshape(-1)[0]
+    key_init, key_epochs = jax.random.split(key)
+    variables = network.init(key_init)
+    velocity = jax.tree.map(jnp.zeros_like, variables.params)
+
+    def body(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
+        variables, velocity = carry
+        # The original builds a new optimiser when the step size drops, and so starts with empty buffers.
+        velocity = jax.tree.map(lambda v: jnp.where(i == protocol.drop_epoch, 0.0, v), velocity)
+        carry = epoch(
+            jax.random.fold_in(key_epochs, i),
+            network,
+            variables,
+            velocity,
+            synthetic,
+            rate=protocol.rate(base, i),
+            batch=protocol.batch,
+            augment=augment,
+            momentum=protocol.momentum,
+            decay=protocol.weight_decay,
+        )
+        return carry, None
+
+    (variables, _), _ = jax.lax.scan(body, (variables, velocity), jnp.arange(protocol.epochs + 1))
+    return variables
+
+
+def accuracy(network: Network, variables: Variables, data: RealData) -> Float[Array, ""]:
+    """Share of a split that is classified correctly, in [0, 1]; pure, a scan over batches of it."""
+    total = data.labels.shape[0]
+    size = min(TEST_BATCH, total)
+    batches = -(-total // size)
+
+    def correct(start: Int[Array, ""]) -> Int[Array, ""]:
+        indices = start + jnp.arange(size)
+        batch = data.read(jnp.minimum(indices, total - 1))
+        logits, _ = network.apply(variables, batch.images)
+        return jnp.sum((jnp.argmax(logits, -1) == batch.labels) & (indices < total))
+
+    return jnp.sum(jax.lax.map(correct, jnp.arange(batches) * size)) / total
+
+
+@partial(jax.jit, static_argnames=("network", "augment", "protocol", "map_seeds"))
+def _accuracies(
+    key: Key,
+    seeds: Int[Array, " seeds"],
+    sets: PyTree,
+    data: RealData,
+    network: Network,
+    augment: Augment,
+    protocol: Protocol,
+    map_seeds: Callable[..., PyTree],
+) -> Float[Array, " seeds"]:
+    def one(entry: tuple[Int[Array, ""], SyntheticSet], key: Key, data: RealData) -> Float[Array, ""]:
+        seed, synthetic = entry
+        variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol)
+        return accuracy(network, variables, data)
+
+    return map_seeds(one, (seeds, sets), key, data)
+
+
+def evaluate(
+    key: Key,
+    sets: SyntheticSet | Sequence[SyntheticSet],
+    network: Network,
+    data: RealData,
+    protocol: Protocol,
+    *,
+    augment: Augment,
+    seeds: int = 5,
+    seeds_per_call: int = 1,
+    map_seeds: Callable[..., PyTree] = map_one_by_one,
+    tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
+) -> Evaluation:
+    """Test accuracy of fresh networks that are trained on a set alone.
+
+    Args:
+        key: consumed; seed i trains with ``fold_in(key, i)``, so that more seeds keep the first ones' results.
+        sets: the set, or one for each seed (a fresh random subset for each, as a baseline has it).
+        network: what is trained.
+        data: the whole test split.
+        protocol: the recipe.
+        augment: the recipe's augmentation, as a function.
+        seeds: independent networks.
+        seeds_per_call: networks in one compiled call; `seeds` is rounded up to whole calls and the surplus dropped.
+            1 on a CPU, where networks side by side gain nothing; all of them on an accelerator.
+        map_seeds: how a call goes over its networks; see `jaxdistill.types.map_one_by_one`.
+        tell: told the accuracies so far after each call.
+
+    Raises:
+        ValueError: if the number of sets is neither one nor `seeds`.
+    """
+    sets = [sets] * seeds if isinstance(sets, SyntheticSet) else list(sets)
+    if len(sets) != seeds:
+        raise ValueError(f"give one set, or one for each of the {seeds} seeds, not {len(sets)}")
+    accuracies: list[float] = []
+    while len(accuracies) < seeds:
+        # The surplus of the last call repeats its last seed: one shape, one compilation.
+        chosen = np.minimum(len(accuracies) + np.arange(seeds_per_call), seeds - 1)
+        # NumPy arrays: every process of a pod has the same ones, so that they may enter a computation over all of it.
+        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(sets[i] for i in chosen))
+        found = np.asarray(_accuracies(key, chosen, stacked, data, network, augment, protocol, map_seeds))
+        accuracies = [*accuracies, *found.tolist()][:seeds]
+        tell(accuracies)
+    return Evaluation(np.asarray(accuracies, np.float64))

@@ -1,0 +1,173 @@
+"""Training and evaluation against a NumPy re-derivation on a linear network, whose gradient is written by hand."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.augment.formation import decode, decode_images
+from jaxdistill.data.feeds import real_data
+from jaxdistill.evaluate import PROTOCOLS, Protocol, evaluate
+from jaxdistill.evaluate.train import accuracy, train
+from jaxdistill.inner import epoch
+from jaxdistill.losses.classification import training_loss
+from jaxdistill.types import Features, Network, SyntheticSet, Variables
+
+C, D = 3, 4
+
+
+def linear():
+    def init(key):
+        return Variables({"w": jax.random.normal(key, (D, C)), "b": jnp.zeros(C)}, {})
+
+    def apply(variables, images, train=False):
+        del train
+        return images.reshape(images.shape[0], -1) @ variables.params["w"] + variables.params["b"], {}
+
+    return Network(init, apply, lambda variables, images, train=False: Features(images.reshape(len(images), -1), ()))
+
+
+NETWORK = linear()
+
+
+def plain(key, images, siamese):
+    del key, siamese
+    return images
+
+
+def softmax(x):
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def synthetic():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(7, 2, 2, 1)).astype(np.float32)
+    return SyntheticSet(jnp.asarray(images), jnp.eye(C)[jnp.array([0, 0, 0, 1, 1, 2, 2])])
+
+
+def numpy_train(w, b, x, y, epochs, *, rate, momentum, decay, drop_epoch, drop):
+    """Full-batch heavy-ball SGD with coupled decay, the buffer emptied when the step size drops."""
+    vw, vb = np.zeros_like(w), np.zeros_like(b)
+    for i in range(epochs + 1):
+        if i == drop_epoch:
+            vw, vb = np.zeros_like(w), np.zeros_like(b)
+        eta = rate * (drop if i >= drop_epoch else 1.0)
+        residual = (softmax(x @ w + b) - y) / len(x)
+        vw = momentum * vw + x.T @ residual + decay * w
+        vb = momentum * vb + residual.sum(0) + decay * b
+        w, b = w - eta * vw, b - eta * vb
+    return w, b
+
+
+def test_training_under_a_protocol_is_the_papers_sgd(synthetic):
+    protocol = Protocol(epochs=9, learning_rate=0.3, weight_decay=0.01, drop=0.1)
+    key = jax.random.key(3)
+    found = train(key, synthetic, NETWORK, plain, protocol)
+    start = NETWORK.init(jax.random.split(key)[0])
+    w, b = (np.asarray(start.params[k], np.float64) for k in "wb")
+    x = np.asarray(synthetic.images, np.float64).reshape(7, -1)
+    w, b = numpy_train(
+        w, b, x, np.asarray(synthetic.labels), 9, rate=0.3, momentum=0.9, decay=0.01, drop_epoch=6, drop=0.1
+    )
+    np.testing.assert_allclose(found.params["w"], w, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(found.params["b"], b, rtol=1e-4, atol=1e-5)
+
+
+def test_the_papers_drop_epochs():
+    assert PROTOCOLS["dsa1000"].drop_epoch == 502  # 0..501 at the full step size
+    assert PROTOCOLS["dc300"].drop_epoch == 152
+    assert float(PROTOCOLS["dc300"].rate(0.01, 151)) == pytest.approx(0.01)
+    assert float(PROTOCOLS["dc300"].rate(0.01, 152)) == pytest.approx(0.001)
+
+
+def test_an_epoch_visits_every_image_once_with_its_last_small_batch(synthetic):
+    """With a zero step size nothing changes between batches, so the velocity is the sum of the batches' gradients."""
+    variables = NETWORK.init(jax.random.key(0))
+    zeros = jax.tree.map(jnp.zeros_like, variables.params)
+    _, velocity = epoch(
+        jax.random.key(1), NETWORK, variables, zeros, synthetic,
+        rate=jnp.float32(0.0), batch=3, augment=plain, momentum=1.0,
+    )  # fmt: skip
+    x, y = np.asarray(synthetic.images).reshape(7, -1), np.asarray(synthetic.labels)
+    residual = softmax(x @ np.asarray(variables.params["w"])) - y
+    order = np.asarray(jax.random.permutation(jax.random.split(jax.random.key(1))[0], 7))
+    assert sorted(order.tolist()) == list(range(7))
+    expected = sum(x[i].T @ residual[i] / len(i) for i in (order[:3], order[3:6], order[6:]))
+    np.testing.assert_allclose(velocity["w"], expected, rtol=1e-4, atol=1e-5)
+
+
+def test_losses_of_every_label_kind():
+    rng = np.random.default_rng(1)
+    logits, labels = rng.normal(size=(5, C)), rng.normal(size=(5, C))
+    weights = rng.uniform(size=5)
+    log_p = np.log(softmax(logits))
+    hard = np.eye(C)[[0, 1, 2, 0, 1]]
+    cases = {
+        "class": (hard, -(hard * log_p).sum(-1)),
+        "probability": (softmax(labels), -(softmax(labels) * log_p).sum(-1)),
+        "logit": (labels, -(softmax(labels) * log_p).sum(-1)),
+        "target": (labels, 0.5 * ((logits - labels) ** 2).sum(-1)),
+    }
+    for kind, (given, expected) in cases.items():
+        found = training_loss(jnp.asarray(logits), jnp.asarray(given), kind)
+        np.testing.assert_allclose(found, expected.mean(), rtol=1e-5)
+        weighted = training_loss(jnp.asarray(logits), jnp.asarray(given), kind, jnp.asarray(weights))
+        np.testing.assert_allclose(weighted, (expected * weights).mean(), rtol=1e-5)
+
+
+def test_learned_step_size_and_hard_labels_are_used_where_the_protocol_says(synthetic):
+    key = jax.random.key(0)
+    soft = synthetic.replace(labels=3.0 * synthetic.labels, label_kind="logit", learning_rate=jnp.float32(0.2))
+    protocol = Protocol(epochs=3, learning_rate=0.05)
+
+    def weights(chosen, **changes):
+        return train(key, chosen, NETWORK, plain, dataclasses.replace(protocol, **changes)).params["w"]
+
+    np.testing.assert_allclose(weights(soft, labels="hard"), weights(synthetic), rtol=1e-5)
+    assert np.abs(weights(soft) - weights(synthetic)).max() > 1e-3
+    np.testing.assert_allclose(weights(soft, learned_rate=True), weights(soft, learning_rate=0.2), rtol=1e-5)
+    np.testing.assert_array_equal(weights(synthetic, learned_rate=True), weights(synthetic))
+
+
+def test_accuracy_counts_every_test_image_once():
+    rng = np.random.default_rng(0)
+    images = rng.normal(size=(1203, 2, 2, 1)).astype(np.float32)  # not a multiple of the batch
+    variables = NETWORK.init(jax.random.key(0))
+    labels = rng.integers(0, C, 1203)
+    data = jax.tree.map(jnp.asarray, real_data(images, labels, C, np.ones(1), np.zeros(1)))
+    predicted = (images.reshape(1203, -1) @ np.asarray(variables.params["w"])).argmax(-1)
+    np.testing.assert_allclose(accuracy(NETWORK, variables, data), (predicted == labels).mean(), atol=1e-6)
+
+
+def test_evaluation_keeps_every_seed_however_they_are_grouped(synthetic):
+    rng = np.random.default_rng(0)
+    data = real_data(rng.normal(size=(60, 2, 2, 1)).astype(np.float32), np.arange(60) % C, C, np.ones(1), np.zeros(1))
+    options = {"network": NETWORK, "data": data, "protocol": Protocol(epochs=5), "augment": plain}
+    one = evaluate(jax.random.key(0), synthetic, seeds=5, seeds_per_call=1, **options)
+    three = evaluate(jax.random.key(0), [synthetic] * 5, seeds=5, seeds_per_call=3, **options)
+    assert one.accuracies.shape == (5,)
+    np.testing.assert_allclose(one.accuracies, three.accuracies)
+    assert len(set(one.accuracies)) > 1
+    assert one.std == pytest.approx(np.std(one.accuracies))
+    fewer = evaluate(jax.random.key(0), synthetic, seeds=2, **options)
+    np.testing.assert_array_equal(fewer.accuracies, one.accuracies[:2])
+    with pytest.raises(ValueError, match="one set, or one for each of the 5 seeds"):
+        evaluate(jax.random.key(0), [synthetic] * 2, seeds=5, **options)
+
+
+def test_formation_one_is_the_identity_and_two_cuts_tiles():
+    images = jnp.arange(2 * 4 * 4).reshape(2, 4, 4, 1).astype(jnp.float32)
+    assert decode_images(images, 1) is images
+    blocks = jnp.repeat(jnp.repeat(jnp.arange(4.0).reshape(2, 2), 2, 0), 2, 1)[None, :, :, None]  # 4 constant quarters
+    np.testing.assert_allclose(
+        decode_images(blocks, 2), np.broadcast_to(np.arange(4.0)[:, None, None, None], (4, 4, 4, 1))
+    )
+    assert decode_images(jnp.ones((1, 5, 5, 2)), 2).shape == (4, 5, 5, 2)
+    decoded = decode(SyntheticSet(images, jnp.eye(2), weights=jnp.array([1.0, 2.0]), formation=2))
+    assert decoded.images.shape == (8, 4, 4, 1)
+    np.testing.assert_array_equal(decoded.labels.argmax(-1), [0] * 4 + [1] * 4)
+    np.testing.assert_array_equal(decoded.weights, [1.0] * 4 + [2.0] * 4)
