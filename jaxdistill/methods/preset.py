@@ -1,0 +1,32 @@
+"""What a paper ran and reported for one cell of its table (data set, images per class)."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+__all__ = ["Preset", "Published"]
+
+
+class Published(NamedTuple):
+    """A test accuracy in percent, as printed, and where."""
+
+    mean: float
+    std: float | None
+    source: str
+
+
+class Preset(NamedTuple):
+    """A method's settings for one cell, from its configuration's ``preset(dataset, ipc)``."""
+
+    config: Any
+    steps: int
+    init: str
+    """The selection that the set starts from (`jaxdistill.selection.SELECTIONS`)."""
+    protocol: str
+    """How the paper evaluates (`jaxdistill.evaluate.PROTOCOLS`)."""
+    listed: bool
+    """Whether the paper or its code states this cell; False for a fallback to the nearest settings."""
+    augment: str = "dsa"
+    """Augmentation while distilling: ``"dsa"`` is the data set's DSA strategy, ``"none"`` is none."""
+    published: Published | None = None
+    """None where no number exists or none could be verified."""

@@ -1,0 +1,204 @@
+"""What every method keeps to. A new line in METHODS is tested by all of this; there is no branch on a method here."""
+
+import json
+import os
+import subprocess
+import sys
+from functools import partial
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.augment import make as make_augment
+from jaxdistill.methods import METHODS
+from jaxdistill.networks import make as make_network
+from jaxdistill.run import checkpoint
+from jaxdistill.run.feeding import step_keys
+from jaxdistill.run.loop import run
+from jaxdistill.run.sharding import make_mesh, replicate
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.types import SyntheticSet, Task, map_one_by_one
+
+IPC = 3
+SHAPE = (8, 8, 1)
+NETWORKS = ("convnet", "convnet-bn")
+CASES = [(config, network) for config in METHODS for network in NETWORKS]
+
+
+def make_task(network, map_classes=map_one_by_one):
+    built = make_network(network, SHAPE, 4, width=8, depth=2)
+    return Task(built, make_augment("color_crop_cutout_scale_rotate"), SHAPE, 4, map_classes)
+
+
+def make_method(config, network, **options):
+    return METHODS[config](config.preset("digits", IPC).config, make_task(network, **options))
+
+
+def one_step(method, data, state, index, key=None):
+    key_feed, key_step = step_keys(jax.random.key(7) if key is None else key, index)
+    return method.step(key_step, state, method.feed.gather(method.feed.plan(key_feed, index, data), data))
+
+
+def name(case):
+    return f"{case[0].__name__}-{case[1]}"
+
+
+@pytest.fixture(params=CASES, ids=name, scope="module")
+def case(request, toy):
+    """A method, its data, a start, and three steps of it, jitted once for the whole module."""
+    config, network = request.param
+    method = make_method(config, network)
+    data = jax.tree.map(jnp.asarray, toy[0])
+    initial = SELECTIONS["random"](jax.random.key(1), data, jnp.zeros((48, 1)), IPC)
+    state = method.init(jax.random.key(2), initial)
+    chex.clear_trace_counter()
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def step(state, index):
+        return one_step(method, data, state, index)
+
+    infos = []
+    states = [state]
+    for i in range(3):
+        state, info = step(state, i)
+        states.append(state)
+        infos.append(info)
+    return method, data, initial, states, infos, step
+
+
+def test_builds_are_abstract_and_steps_keep_structure(case):
+    method, data, initial, states, infos, _ = case
+    abstract = jax.eval_shape(method.init, jax.random.key(2), initial)
+    chex.assert_trees_all_equal_shapes_and_dtypes(abstract, states[0])
+    for state in states[1:]:
+        chex.assert_trees_all_equal_shapes_and_dtypes(states[0], state)
+    for info in infos:
+        assert info._fields[0] == "loss"
+        assert all(np.shape(value) == () and np.isfinite(value) for value in info)
+
+
+def test_a_step_changes_the_set_and_the_set_reads_out_whole(case):
+    method, data, initial, states, _, _ = case
+    first, last = method.synthetic(states[0]), method.synthetic(states[-1])
+    assert isinstance(first, SyntheticSet)
+    np.testing.assert_array_equal(first.images, initial.images)
+    assert last.labels.shape == initial.labels.shape
+    assert np.isfinite(last.images).all()
+    assert np.abs(last.images - first.images).max() > 0
+
+
+def test_same_key_same_result_and_other_key_another(case):
+    method, data, _, states, _, step = case
+    again, _ = step(states[0], 0)
+    chex.assert_trees_all_equal(again, states[1])
+    other, _ = step(states[0], 1)
+    assert np.abs(method.synthetic(other).images - method.synthetic(states[1]).images).max() > 0
+
+
+def test_eager_scan_and_vmap_agree_with_the_jitted_loop(case):
+    method, data, _, states, infos, _ = case
+    with jax.disable_jit():
+        eager, info = one_step(method, data, states[0], 0)
+    chex.assert_trees_all_close(eager, states[1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(info.loss, infos[0].loss, rtol=1e-4)
+
+    @jax.jit
+    def scanned(state):
+        return jax.lax.scan(partial(one_step, method, data), state, jnp.arange(3))
+
+    state, stacked = scanned(states[0])
+    chex.assert_trees_all_close(state, states[-1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(stacked.loss, [info.loss for info in infos], rtol=1e-4)
+
+    keys = jax.random.split(jax.random.key(9), 2)
+    batched = jax.jit(jax.vmap(lambda key: one_step(method, data, states[0], 0, key)))(keys)
+    for i in range(2):
+        alone = jax.jit(lambda key: one_step(method, data, states[0], 0, key))(keys[i])
+        chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=i: leaf[i], batched), alone, rtol=1e-3, atol=1e-4)
+
+
+def test_the_loop_is_the_steps_whatever_its_chunks_and_goes_on_from_a_checkpoint(case, tmp_path):
+    method, data, initial, states, infos, _ = case
+    mesh = make_mesh()
+    key, data = replicate(jax.random.key(7), mesh), replicate(data, mesh)
+
+    def drive(state, **options):
+        chunks = []
+        for chunk in run(method, data, key, replicate(state, mesh), 3, mesh=mesh, **options):
+            chunks.append(jax.tree.map(np.array, chunk))
+        return chunks
+
+    start = jax.tree.map(np.array, states[0])
+    whole = drive(start, chunk_seconds=1e9)
+    assert [chunk.step for chunk in whole] == [1, 3]
+    chex.assert_trees_all_close(whole[-1].state, states[-1], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(np.concatenate([c.infos.loss for c in whole]), [i.loss for i in infos], rtol=1e-4)
+
+    single = drive(start, every=1)
+    assert [chunk.step for chunk in single] == [1, 2, 3]
+    checkpoint.save(tmp_path, 1, single[0].state)
+    abstract = jax.eval_shape(method.init, jax.random.key(2), initial)
+    step, restored = checkpoint.restore(tmp_path, abstract, warn=pytest.fail)
+    resumed = drive(restored, start=step)
+    assert [chunk.step for chunk in resumed][0] == 2
+    chex.assert_trees_all_equal(resumed[-1].state, single[-1].state)
+
+
+def test_the_host_feed_gives_the_device_feeds_batches(case):
+    method, data, _, states, _, _ = case
+    mesh = make_mesh()
+    host = jax.tree.map(np.asarray, data)
+    options = {"mesh": mesh, "every": 1}
+    key = replicate(jax.random.key(7), mesh)
+    for on_host, source in ((False, replicate(data, mesh)), (True, host)):
+        state = replicate(jax.tree.map(np.array, states[0]), mesh)
+        for chunk in run(method, source, key, state, 3, on_host=on_host, **options):
+            last = jax.tree.map(np.array, chunk.state)
+        chex.assert_trees_all_close(last, states[-1], rtol=1e-4, atol=1e-5)
+
+
+EIGHT = """
+import json, sys
+sys.path.insert(0, sys.argv[1])
+import jax, numpy as np
+import test_contract as contract
+from toys import make_toy
+
+out = {}
+for config, network in contract.CASES:
+    mesh = contract.make_mesh()
+    method = contract.make_method(config, network, map_classes=contract.spread(mesh, 1))
+    data = contract.replicate(make_toy()[0], mesh)
+    initial = contract.SELECTIONS["random"](jax.random.key(1), data, np.zeros((48, 1)), contract.IPC)
+    state = contract.replicate(jax.tree.map(np.asarray, method.init(jax.random.key(2), initial)), mesh)
+    key = contract.replicate(jax.random.key(7), mesh)
+    *_, last = contract.run(method, data, key, state, 3, mesh=mesh)
+    out[contract.name((config, network))] = np.asarray(method.synthetic(last.state).images).tolist()
+print(json.dumps({"devices": jax.device_count(), "images": out}))
+"""
+
+
+@pytest.fixture(scope="module")
+def on_eight_devices():
+    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    done = subprocess.run(
+        [sys.executable, "-c", EIGHT, os.path.dirname(__file__)],
+        env={**os.environ, **flags},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["devices"] == 8
+    return result["images"]
+
+
+def test_eight_devices_give_the_result_of_one(case, request, on_eight_devices):
+    method, _, _, states, _, _ = case
+    images = on_eight_devices[request.node.callspec.id]
+    np.testing.assert_allclose(images, method.synthetic(states[-1]).images, rtol=1e-5, atol=1e-5)
