@@ -22,8 +22,8 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
     "imagenette": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
 }
-"""Mean and standard deviation of [0, 1] images as the DC family has them, by TFDS name. CIFAR-10's deviation is the mean
-of the images' own (the data set's is .247 .243 .261); all published figures of the family depend on it."""
+"""Mean and standard deviation of [0, 1] images as the DC family has them, by TFDS name. CIFAR-10's deviation is the
+mean of the images' own (the data set's is .247 .243 .261); all published figures of the family depend on it."""
 
 
 class Preprocess(NamedTuple):
@@ -87,8 +87,9 @@ def fit(
     channels = images.shape[-1]
     if zca:
         unit = Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
-        center = sum(unit.apply(part).reshape(len(part), -1).sum(0, dtype=np.float64) for part in _chunks(images))
-        center = center / len(images)
+        center = np.zeros(images[0].size)
+        for part in _chunks(images):
+            center += unit.apply(part).reshape(len(part), -1).sum(0, dtype=np.float64) / len(images)
         covariance = np.zeros((center.size, center.size))
         for part in _chunks(images):
             centred = unit.apply(part).reshape(len(part), -1) - center

@@ -4,126 +4,119 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import io
 import logging
 import os
+import re
 import socket
+import sys
 import urllib.request
+import warnings
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
-from jaxtyping import Int32, Shaped
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
+from jaxdistill.data.check import DataError, Source, checked, divide, from_arrays
 from jaxdistill.data.preprocess import STATISTICS
 
-__all__ = ["LISTED", "DataError", "Source", "load"]
+__all__ = ["LISTED", "DataError", "Source", "load", "silence"]
 
 LISTED = ("digits", *STATISTICS)
 """Names with a known preprocessing; any other image classification data set of TFDS works too."""
 
-_TEST_SHARE = 5
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
-
-
-class DataError(ValueError):
-    """Data that cannot be used; the message is one sentence that says what to do."""
-
-
-class Source(NamedTuple):
-    """A data set in memory."""
-
-    name: str
-    train_images: Shaped[np.ndarray, "n h w c"]
-    """uint8, or float32 in [0, 1]."""
-    train_labels: Int32[np.ndarray, " n"]
-    test_images: Shaped[np.ndarray, "m h w c"]
-    test_labels: Int32[np.ndarray, " m"]
-    class_names: tuple[str, ...]
+# No "someone:name": TFDS would fetch and run the code of strangers for it.
+_TFDS_NAME = re.compile(r"\w+(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
 
 
 def load(name: str, data_dir: str | None = None) -> Source:
     """Read a data set.
 
     Args:
-        name: ``digits`` (1,797 images of 8x8 that ship with scikit-learn; every fifth image of a class is a test image);
-            the path of an ``.npz`` with ``x_train y_train x_test y_test`` (images as integers in 0..255 or floats in
-            [0, 1]); the path of a folder with one sub-folder of images for each class, or with such a folder in each of
-            ``train`` and ``test`` (without them, every fifth image of a class is a test image); or a TFDS name.
+        name: ``digits`` (1,797 images of 8x8 that ship with scikit-learn); the path of an ``.npz`` with ``x_train
+            y_train x_test y_test`` (images as integers in 0..255 or floats in [0, 1]); the path of a folder with one
+            sub-folder of images for each class, or with such a folder in each of ``train`` and ``test`` (grey where all
+            are, and white where they are transparent); or a TFDS name. What comes without a test split gives every
+            fifth image of a class to it.
         data_dir: where TFDS keeps prepared data sets.
 
     Raises:
         DataError: if it cannot be found, read or used.
     """
-    if name == "digits":
-        source = _digits()
-    elif name.endswith(".npz"):
-        source = _npz(Path(name))
-    elif Path(name).is_dir():
-        source = _folder(Path(name))
-    elif os.sep in name:
-        raise DataError(f"there is no folder {name}; give an existing folder, an .npz file or the name of a data set")
-    else:
-        with _silence():
-            source = _tfds(name, data_dir)
-    return _checked(source)
+    try:
+        if name == "digits":
+            source = _digits()
+        elif name.endswith(".npz"):
+            source = _npz(Path(name))
+        elif name and Path(name).is_dir():
+            source = _folder(Path(name))
+        elif _TFDS_NAME.fullmatch(name):
+            with silence():
+                source = _tfds(name, data_dir)
+        else:
+            raise DataError(f"there is no data set or folder '{name}'; give a folder, an .npz file or a TFDS name")
+    except OSError as error:
+        raise DataError(f"{name} cannot be read ({error.strerror or error}); look at its permissions") from None
+    return checked(source)
+
+
+@contextlib.contextmanager
+def silence() -> Iterator[None]:
+    """Keep what TensorFlow and TFDS print, log and warn from the terminal; errors still reach the caller.
+
+    TensorFlow's C++ writes to the process's standard error whatever it is told, so that is sent elsewhere for a while.
+    """
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed, and better left on the null device: any file opened next would get its number
+        kept = nowhere
+    level = logging.root.manager.disable
+    with contextlib.suppress(AttributeError, ValueError):  # None or closed
+        sys.stderr.flush()
+    try:
+        os.dup2(nowhere, 2)
+        logging.disable(logging.CRITICAL)
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
+        os.dup2(kept, 2)
+        for handle in {kept, nowhere} - {2}:
+            os.close(handle)
 
 
 def _digits() -> Source:
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
-    images = (digits.images[..., None] * (255 / 16)).round().astype(np.uint8)
-    return _divide("digits", images, digits.target.astype(np.int32), tuple("0123456789"))
-
-
-def _divide(name: str, images: np.ndarray, labels: np.ndarray, class_names: tuple[str, ...]) -> Source:
-    """Every fifth example of each class, in the order given, is for testing."""
-    rank = np.zeros(len(labels), int)
-    for label in np.unique(labels):
-        rank[labels == label] = np.arange((labels == label).sum())
-    test = rank % _TEST_SHARE == _TEST_SHARE - 1
-    return Source(name, images[~test], labels[~test], images[test], labels[test], class_names)
+    images, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
+    images = (images.reshape(-1, 8, 8, 1) * (255 / 16)).round().astype(np.uint8)
+    return divide("digits", images, labels, tuple("0123456789"))
 
 
 def _npz(path: Path) -> Source:
-    if not path.is_file():
-        raise DataError(f"there is no file {path}; give the path of an .npz with x_train y_train x_test y_test")
     wanted = ("x_train", "y_train", "x_test", "y_test")
+    if not path.is_file():
+        raise DataError(f"there is no file {path}; give the path of an .npz with {' '.join(wanted)}")
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} is cut short or not an .npz file; write it again with numpy.savez")
     try:
-        with np.load(path, allow_pickle=False) as stored:
-            missing = [key for key in wanted if key not in stored.files]
-            if missing:
-                found = ", ".join(stored.files) or "nothing"
-                raise DataError(
-                    f"{path} lacks {', '.join(missing)} (it holds {found}); save all of {', '.join(wanted)}"
-                )
-            arrays = {key: stored[key] for key in wanted}
-    except DataError:
-        raise
-    except ValueError as error:
-        if "pickle" not in str(error).lower():
-            raise DataError(f"{path} is damaged ({error}); write it again") from None
-        raise DataError(f"{path} holds ragged or object arrays; save plain arrays of images of one size") from None
-    except (OSError, EOFError, zipfile.BadZipFile, KeyError) as error:
-        raise DataError(f"{path} is damaged or not an .npz file ({error}); write it again") from None
-    images = {}
-    for key in ("x_train", "x_test"):
-        images[key] = arrays[key][..., None] if arrays[key].ndim == 3 else arrays[key]
-    labels = {key: _integers(arrays[key], f"{key} of {path}") for key in ("y_train", "y_test")}
-    names = tuple(str(i) for i in range(int(labels["y_train"].max(initial=-1)) + 1))
-    return Source(path.stem, images["x_train"], labels["y_train"], images["x_test"], labels["y_test"], names)
-
-
-def _integers(labels: np.ndarray, what: str) -> np.ndarray:
-    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{what} has shape {labels.shape} and type {labels.dtype}; give one integer for each image")
-    if labels.size and not 0 <= labels.min() <= labels.max() < 2**31:
-        raise DataError(f"{what} has labels from {labels.min()} to {labels.max()}; number the classes from 0")
-    return labels.astype(np.int32)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            found = list(stored.files)
+            arrays = {key: stored[key] for key in wanted if key in found}
+    except Exception as error:  # a damaged zip, an array in it or its header: each has errors of its own
+        if "Object arrays" in str(error):
+            raise DataError(f"{path} holds ragged or object arrays; save plain arrays of images of one size") from None
+        raise DataError(f"{path} is damaged ({_reason(error)}); write it again with numpy.savez") from None
+    if missing := ", ".join(key for key in wanted if key not in arrays):
+        held = ", ".join(found)[:200] or "nothing"
+        raise DataError(f"{path} lacks {missing} (it holds {held}); save all of {', '.join(wanted)}")
+    return from_arrays(path.stem, **arrays)
 
 
 def _folder(path: Path) -> Source:
@@ -135,7 +128,7 @@ def _folder(path: Path) -> Source:
         train, test = (_images(path / split, names) for split in ("train", "test"))
         return Source(path.name, *train, *test, names)
     names = _classes(path)
-    return _divide(path.name, *_images(path, names), names)
+    return divide(path.name, *_images(path, names), names)
 
 
 def _classes(path: Path) -> tuple[str, ...]:
@@ -149,143 +142,107 @@ def _images(path: Path, names: tuple[str, ...]) -> tuple[np.ndarray, np.ndarray]
     files = [
         (file, label)
         for label, name in enumerate(names)
-        for file in sorted((path / name).glob("*"))
-        if file.suffix.lower() in _IMAGE_ENDINGS
+        for file in sorted((path / name).glob("[!.]*"))
+        if file.suffix.lower() in _IMAGE_ENDINGS and file.is_file()
     ]
     if not files:
         raise DataError(f"the sub-folders of {path} hold no images; they should end in {', '.join(_IMAGE_ENDINGS)}")
     images: list[np.ndarray] = []
-    grey = True
     for file, _ in files:
-        try:
-            with Image.open(file) as image:
-                single = image.mode in ("1", "L", "I", "F", "LA", "I;16")
-                images.append(np.asarray(image.convert("L" if single else "RGB")))
-        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
-            raise DataError(f"{file} cannot be read as an image; repair or remove it") from None
-        grey &= single
-        if images[-1].shape[:2] != images[0].shape[:2]:
-            sizes = [f"{i.shape[1]}x{i.shape[0]}" for i in (images[-1], images[0])]
+        images.append(_picture(file))
+        sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (images[-1], images[0])]
+        if sizes[0] != sizes[1]:
             raise DataError(f"{file} is {sizes[0]} but {files[0][0]} is {sizes[1]}; bring all images to one size")
-    if grey:
-        stacked = np.stack(images)[..., None]
-    else:
-        stacked = np.stack([i if i.ndim == 3 else np.repeat(i[..., None], 3, -1) for i in images])
-    return stacked, np.array([label for _, label in files], np.int32)
+    channels = max(image.shape[2] for image in images)
+    stacked = np.concatenate([np.broadcast_to(image, (1, *image.shape[:2], channels)) for image in images])
+    return stacked, np.array([label for _, label in files])
 
 
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """TensorFlow's C++ writes to the process's standard error whatever it is told; send that elsewhere for a while."""
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
+def _picture(file: Path) -> np.ndarray:
+    """A file as uint8 ``[h w c]``, with one channel where it has no colour."""
     try:
-        os.dup2(nowhere, 2)
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        with Image.open(file) as image:
+            if image.mode.startswith("I;16") or (image.mode, image.format) == ("I", "PNG"):
+                pixels = np.asarray(image) / 257  # 16 bits; pillow would cut them off at 255
+                return pixels.round().astype(np.uint8)[..., None]
+            if image.mode not in ("I", "F"):
+                grey, opaque = image.mode in ("1", "L", "LA"), image
+                if image.mode.endswith("A") or "transparency" in image.info:
+                    opaque = Image.new("RGBA", image.size, "white")
+                    opaque.alpha_composite(image.convert("RGBA"))
+                return np.atleast_3d(np.asarray(opaque.convert("L" if grey else "RGB")))
+    except Exception as error:  # each of pillow's decoders has errors of its own
+        raise DataError(f"{file} cannot be read as an image ({_reason(error)}); repair or remove it") from None
+    raise DataError(f"{file} has pixels without a fixed range; save it with 8 or 16 bits")
+
+
+def _reason(error: Exception) -> str:
+    """Someone else's error in a few words."""
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def _tfds(name: str, data_dir: str | None) -> Source:
     try:
         import tensorflow as tf
         import tensorflow_datasets as tfds
-
-        tf.config.set_visible_devices([], "GPU")  # it would take the memory that JAX needs
     except ImportError:
         raise DataError(
             f"{name} would come from TFDS, which is not installed; run pip install 'jaxdistill[tfds]', or give digits, "
             "an .npz file or a folder of images"
         ) from None
-    tf.get_logger().setLevel("ERROR")
+    with contextlib.suppress(RuntimeError):  # too late where TensorFlow is in use already
+        tf.config.set_visible_devices([], "GPU")  # it would take the memory that JAX needs
     tfds.disable_progress_bar()
+    builder = _builder(tfds, name, data_dir)
+    splits = builder.info.splits
+    test = "test" if "test" in splits else "validation"
+    kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
+    features: dict[str, Any] = dict(getattr(builder.info.features, "items", dict)())  # a lone feature has no parts
+    if not all(isinstance(features.get(key), kinds[key]) for key in kinds) or not {"train", test} <= set(splits):
+        raise DataError(f"{name} is not an image classification data set with a train and a test split; choose another")
+    if None in features["image"].shape:
+        raise DataError(f"the images of {name} differ in size; bring them to one size and give them as a folder")
+    options = {
+        "decoders": tfds.decode.PartialDecoding(dict.fromkeys(kinds, True)),
+        "read_config": tfds.ReadConfig(try_autocache=False),
+        "batch_size": 1000,
+    }
+    try:
+        train, labels = _collect(builder, "train", options)
+        return Source(builder.name, train, labels, *_collect(builder, test, options), tuple(features["label"].names))
+    except Exception as error:  # TensorFlow has an error for each kind of damage
+        raise DataError(f"{name} in {builder.data_dir} is damaged ({_reason(error)}); prepare it again") from None
+
+
+def _builder(tfds: Any, name: str, data_dir: str | None) -> Any:
+    """What reads a data set of TFDS, prepared."""
     where = f" in {data_dir}" if data_dir else ""
     try:
-        builder = tfds.builder(name, data_dir=data_dir, try_gcs=False)
-    except (tfds.core.registered.DatasetNotFoundError, ValueError, ImportError):
-        near = difflib.get_close_matches(name, {*LISTED, *tfds.list_builders()}, 3)
+        builder = tfds.builder(name, data_dir=data_dir)
+        if builder.data_path.exists():
+            return builder
+    except tfds.core.DatasetNotFoundError:
+        near = difflib.get_close_matches(name, {*LISTED, *tfds.list_builders(with_community_datasets=False)}, 3)
         hint = f"did you mean {' or '.join(near)}?" if near else "see 'jaxdistill list' for some that there are"
-        raise DataError(f"there is no data set '{name}'; {hint}") from None
-    if not builder.data_path.exists():
-        try:
-            _reachable()
-            builder.download_and_prepare()
-        except Exception as error:  # every data set's own code and server runs here
-            reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:120]
-            raise DataError(
-                f"{name} is not prepared{where} and cannot be downloaded ({reason}); give --data-dir, the folder that "
-                "holds it as TFDS prepared it"
-            ) from None
-    features, splits = builder.info.features, builder.info.splits
-    test = next((split for split in ("test", "validation") if split in splits), None)
-    if not {"image", "label"} <= set(features or ()) or "train" not in splits or test is None:
-        raise DataError(f"{name} is not an image classification data set with a train and a test split; choose another")
-    shape = features["image"].shape
-    if None in shape:
-        raise DataError(f"the images of {name} differ in size; bring them to one size and give them as a folder")
-    halves = []
-    for split in ("train", test):
-        count = splits[split].num_examples
-        images, labels = np.empty((count, *shape), np.uint8), np.empty(count, np.int32)
-        at = 0
-        for part in builder.as_dataset(split=split, as_supervised=True, batch_size=1000).as_numpy_iterator():
-            images[at : at + len(part[1])], labels[at : at + len(part[1])] = part
-            at += len(part[1])
-        halves += [images, labels]
-    return Source(name, *halves, tuple(features["label"].names))
+        raise DataError(f"there is no data set or folder '{name}'{where}; {hint}") from None
+    except Exception as error:
+        raise DataError(f"{name} cannot be opened{where} ({_reason(error)}); choose or prepare another") from None
+    try:
+        if not urllib.request.getproxies():  # without a network TFDS would retry for minutes
+            socket.getaddrinfo("storage.googleapis.com", 443)
+        builder.download_and_prepare()
+        return builder
+    except Exception as error:  # every data set's own code and server runs here
+        reason = f"is not prepared{where} and cannot be downloaded ({_reason(error)})"
+        raise DataError(f"{name} {reason}; give --data-dir, the folder that holds it as TFDS prepared it") from None
 
 
-def _reachable() -> None:
-    """Fail at once on a machine without a network, where TFDS would retry for minutes."""
-    logging.getLogger("urllib3").setLevel(logging.ERROR)
-    if not urllib.request.getproxies():
-        socket.getaddrinfo("storage.googleapis.com", 443)
-
-
-def _checked(source: Source) -> Source:
-    """The source in its final types, after everything that could be wrong with it was looked at."""
-    classes = len(source.class_names)
-    splits = {
-        "training": (source.train_images, source.train_labels),
-        "test": (source.test_images, source.test_labels),
-    }
-    ready = []
-    for split, (images, labels) in splits.items():
-        what = f"the {split} images of {source.name}"
-        if images.ndim != 4 or images.shape[-1] not in (1, 3):
-            raise DataError(f"{what} have shape {images.shape}; give [count height width], with 1 or 3 channels last")
-        if len(images) == 0 or len(images) != len(labels):
-            raise DataError(f"there are {len(images)} {split} images and {len(labels)} labels; give one label for each")
-        if images.shape[1] != images.shape[2]:
-            raise DataError(f"{what} are {images.shape[2]}x{images.shape[1]}; crop or resize them to squares")
-        if labels.max() >= classes:
-            raise DataError(
-                f"a {split} label is {labels.max()}, but there are {classes} classes in training; remove it"
-            )
-        ready += [_stored(images, what), labels]
-    if source.train_images.shape[1:] != source.test_images.shape[1:]:
-        raise DataError(f"training and test images of {source.name} differ in size; bring them to one size")
-    counts = np.bincount(source.train_labels, minlength=classes)
-    if classes < 2:
-        raise DataError(f"{source.name} has {classes} class; at least two are needed")
-    if counts.min() == 0:
-        empty = source.class_names[int(counts.argmin())]
-        raise DataError(f"class {empty} of {source.name} has no training images; number the classes without gaps")
-    return Source(source.name, *ready, source.class_names)
-
-
-def _stored(images: np.ndarray, what: str) -> np.ndarray:
-    """uint8 as it is; floats as float32 in [0, 1]."""
-    if images.dtype == np.uint8:
-        return images
-    if images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255:
-        return images.astype(np.uint8)
-    if images.dtype.kind != "f":
-        raise DataError(f"{what} have type {images.dtype}; give integers in 0..255 or floats in [0, 1]")
-    if not np.isfinite(images).all():
-        raise DataError(f"{what} hold NaN or infinite values; remove those images")
-    if images.min() < 0 or images.max() > 1:
-        raise DataError(f"{what} range from {images.min():.3g} to {images.max():.3g}; scale them to [0, 1]")
-    return images.astype(np.float32)
+def _collect(builder: Any, split: str, options: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    count, image = builder.info.splits[split].num_examples, builder.info.features["image"]
+    images, labels, end = np.empty((count, *image.shape), image.np_dtype), np.empty(count, np.int64), 0
+    for part in builder.as_dataset(split=split, **options).as_numpy_iterator():
+        begin, end = end, end + len(part["label"])
+        images[begin:end], labels[begin:end] = part["image"], part["label"]
+    if end != count:
+        raise ValueError(f"{end} of {count} examples in {split}")
+    return images, labels

@@ -1,0 +1,284 @@
+"""The command line. Exit status 0, 1 for a run that failed, 2 for arguments, data or an output that cannot be used."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import jax
+import tyro
+from rich.console import Console
+from rich.table import Table
+
+from jaxdistill import selection
+from jaxdistill.data.source import LISTED
+from jaxdistill.evaluate import PROTOCOLS
+from jaxdistill.networks import NETWORKS
+from jaxdistill.run import artifact, commands, export, report
+from jaxdistill.run.arguments import MISSING, UnusableError, leading, parse, peek
+from jaxdistill.run.config import (
+    METHOD_NAMES,
+    DataConfig,
+    Distill,
+    EvaluationConfig,
+    NetworkConfig,
+    RunConfig,
+    Select,
+    from_json,
+    method_config,
+)
+from jaxdistill.run.folder import stored_config
+
+__all__ = ["main"]
+
+USAGE = """Distil, select, judge and share small training sets.
+
+  jaxdistill distill METHOD --dataset D --ipc N --out DIR     make a set with a method: {methods}
+  jaxdistill select STRATEGY --dataset D --ipc N --out DIR    pick one: {strategies}
+  jaxdistill evaluate SET [SET ...]                           train fresh networks on sets, random beside them
+  jaxdistill export SET --format npz|torch|folder|tfds --out PATH
+  jaxdistill report RUN                                       one self-contained HTML file
+  jaxdistill list [--json]                                    methods, strategies, data sets, networks, protocols
+
+For example:
+
+  jaxdistill distill dm --dataset digits --ipc 10 --out runs/first
+  jaxdistill distill dm --dataset cifar10 --ipc 10 --data-dir ~/tfds --out runs/dm-cifar --init kmeans
+  jaxdistill distill dm --out runs/dm-cifar --resume
+  jaxdistill evaluate runs/first --network convnet,mlp,resnet18 --seeds 5
+
+D is digits (built in), an image data set of TFDS by name, an .npz with x_train y_train x_test y_test, or a folder with
+one sub-folder per class. SET is a run's folder or its set/ folder. 'jaxdistill COMMAND --help' lists every option."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; returns the exit status."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    console = Console(stderr=True)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        names = {"methods": " ".join(METHOD_NAMES), "strategies": " ".join(selection.SELECTIONS)}
+        print(USAGE.format(**names))
+        return 0
+    name, *rest = arguments
+    try:
+        if name not in COMMANDS:
+            raise UnusableError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
+        COMMANDS[name](rest, console)
+        return 0
+    except ValueError as error:
+        return _complain(error, 2)
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        return _complain(f"{error.strerror or error}{where}; free some space or choose another place", 2)
+    except commands.RunFailedError as error:
+        return _complain(error, 1)
+    except KeyboardInterrupt:
+        return _complain("stopped; add --resume to the same command to go on", 1)
+
+
+def _complain(problem: object, status: int) -> int:
+    print("jaxdistill:", " ".join(str(problem).split()), file=sys.stderr)
+    return status
+
+
+def _stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, Any] | None:
+    """The fields of the run that is resumed, as defaults: what is not given again is taken from there."""
+    out = peek(arguments, "--out")
+    plain = stored_config(Path(out)) if out is not None and "--resume" in arguments else None
+    if plain is None:
+        return None
+    stored = from_json(plain, RunConfig(MISSING))
+    if not matches(stored):
+        raise UnusableError(f"{out} is a run of another command; resume it with that one, or choose another --out")
+    return vars(stored)
+
+
+def _distill(arguments: list[str], console: Console) -> None:
+    name, rest = leading(arguments, "method", list(METHOD_NAMES))
+    method = method_config(name)
+    defaults = _stored(rest, lambda stored: isinstance(stored, Distill) and type(stored.method) is method)
+    listed = True
+    if defaults is None:
+        ipc = peek(rest, "--ipc") or ""
+        preset = method.preset(peek(rest, "--dataset") or "", int(ipc) if ipc.isdecimal() else 1)
+        defaults = {
+            "method": preset.config, "data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING,
+            "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment,
+            "network": NetworkConfig(), "evaluation": EvaluationConfig(protocol=preset.protocol),
+        }  # fmt: skip
+        listed = preset.listed
+    example = "--dataset digits --ipc 10 --out runs/first"
+    config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
+    console = _begin(config.run, console)
+    note = (
+        ""
+        if listed
+        else (
+            f"note: there is no published setting of {name} for {config.data.dataset} at ipc {config.ipc}; "
+            f"running {config.method} for {config.steps} steps"
+        )
+    )
+    _show(commands.distill(config, console, note), config.run)
+
+
+def _select(arguments: list[str], console: Console) -> None:
+    strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
+    defaults = _stored(rest, lambda stored: isinstance(stored, Select) and stored.strategy == strategy)
+    if defaults is None:
+        defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING}
+    defaults = {"strategy": strategy, **defaults}
+    config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
+    _show(commands.select_set(config, _begin(config.run, console)), config.run)
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Train fresh networks on finished sets, and on random real images of the same size, under one protocol."""
+
+    sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Runs, or their set/ folders, of one data set and size."""
+    network: str = "convnet"
+    """Networks, separated by commas: several give a transfer matrix."""
+    width: int = 128
+    """Channels of each block."""
+    depth: int | None = None
+    """Number of blocks; by default what reduces the image to 4x4."""
+    protocol: str = "dsa1000"
+    """Whose evaluation recipe."""
+    seeds: int = 5
+    """Independent networks of each kind."""
+    epochs: int | None = None
+    """Shorten (or lengthen) the recipe."""
+    data_dir: str | None = None
+    """Where TFDS keeps its prepared data sets."""
+    seed: int = 0
+    """Everything random follows from it."""
+    json: bool = False
+    """Print every accuracy as JSON instead of a table."""
+
+
+def _evaluate(arguments: list[str], console: Console) -> None:
+    config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
+    if not config.sets or config.seeds < 1:
+        raise UnusableError("give at least one set or run, and at least one seed")
+    results = commands.evaluate_sets(
+        list(config.sets),
+        NetworkConfig(width=config.width, depth=config.depth),
+        EvaluationConfig(config.protocol, config.network, config.seeds, config.epochs),
+        config.seed,
+        config.data_dir,
+        console,
+    )
+    if config.json:
+        print(json.dumps(results, indent=1))
+    else:
+        _table(results)
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a set for use elsewhere."""
+
+    set: Annotated[Path, tyro.conf.Positional]
+    """A run, or its set/ folder."""
+    out: Path
+    """Where it goes; never overwritten."""
+    format: Literal["npz", "torch", "folder", "tfds"] = "npz"
+    """npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
+
+
+def _export(arguments: list[str], console: Console) -> None:
+    config: Export = parse(Export, arguments, "export", "runs/first --format torch --out first.safetensors")
+    export.export(artifact.load_set(config.set), config.format, config.out)
+    commands.say(console, f"wrote {config.out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write a run's report.html again from its files."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+
+
+def _report(arguments: list[str], console: Console) -> None:
+    config: Report = parse(Report, arguments, "report", "runs/first")
+    commands.say(console, f"wrote {report.write(config.run)}")
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """What there is to choose from."""
+
+    json: bool = False
+    """Print JSON."""
+
+
+def _list(arguments: list[str], console: Console) -> None:
+    del console
+    config: List = parse(List, arguments, "list", "--json")
+    known = {
+        "methods": list(METHOD_NAMES),
+        "strategies": list(selection.SELECTIONS),
+        "datasets": list(LISTED),
+        "networks": list(NETWORKS),
+        "protocols": list(PROTOCOLS),
+    }
+    if config.json:
+        print(json.dumps(known, indent=1))
+    else:
+        print("\n".join(f"{kind:<11} {' '.join(names)}" for kind, names in known.items()))
+        print("Any image classification data set of TFDS, an .npz file or a folder of images is a data set too.")
+
+
+COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
+    "distill": _distill,
+    "select": _select,
+    "evaluate": _evaluate,
+    "export": _export,
+    "report": _report,
+    "list": _list,
+}
+
+
+def _begin(run: RunConfig, console: Console) -> Console:
+    """Join the other hosts of a pod, and fall silent where another process speaks."""
+    if run.distributed == "auto":
+        jax.distributed.initialize()
+    elif run.distributed is not None:
+        match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", run.distributed)
+        if not match:
+            raise UnusableError(f"--distributed is auto or HOST:PORT,COUNT,INDEX, not '{run.distributed}'")
+        jax.distributed.initialize(match[1], int(match[2]), int(match[3]))
+    return Console(stderr=True, quiet=True) if run.quiet or jax.process_index() else console
+
+
+def _show(results: dict[str, Any], run: RunConfig) -> None:
+    if jax.process_index():
+        return
+    if results:
+        _table(results)
+    print(f"{run.out / 'report.html'}  {run.out / 'set'}")
+
+
+def _table(results: dict[str, Any]) -> None:
+    """Sets by networks, in percent, each beside random."""
+    protocol, rows = results["protocol"], results["rows"]
+    names = list(dict.fromkeys(row["network"] for row in rows))
+    random = {row["network"]: row["mean"] for row in rows if row["set"] == "random"}
+    table = Table(
+        title=f"test accuracy in %, {protocol['name']} ({protocol['epochs']} epochs), "
+        f"{len(rows[0]['accuracies'])} networks, {results['test_images']} images"
+    )
+    for heading in ("set", *names):
+        table.add_column(heading, justify="left" if heading == "set" else "right")
+    for name in dict.fromkeys(row["set"] for row in rows):
+        cells = {row["network"]: row for row in rows if row["set"] == name}
+        gains = {k: "" if name == "random" else f" ({100 * (v['mean'] - random[k]):+.1f})" for k, v in cells.items()}
+        table.add_row(name, *(f"{100 * cells[k]['mean']:.1f} ± {100 * cells[k]['std']:.1f}{gains[k]}" for k in names))
+    Console().print(table)

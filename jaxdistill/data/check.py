@@ -1,0 +1,131 @@
+"""A data set in memory, and what it must be before anything is done with it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Int, Int32, Shaped
+
+__all__ = ["DataError", "Source", "checked", "divide", "from_arrays"]
+
+_TEST_SHARE = 5
+
+
+class DataError(ValueError):
+    """Data that cannot be used; the message is one sentence that says what to do."""
+
+
+class Source(NamedTuple):
+    """A data set in memory."""
+
+    name: str
+    train_images: Shaped[np.ndarray, "n h w c"]
+    """uint8, or float32 in [0, 1]."""
+    train_labels: Int32[np.ndarray, " n"]
+    test_images: Shaped[np.ndarray, "m h w c"]
+    test_labels: Int32[np.ndarray, " m"]
+    class_names: tuple[str, ...]
+
+
+def divide(
+    name: str, images: Shaped[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"], class_names: tuple[str, ...]
+) -> Source:
+    """A source of images that come without a test split: every fifth of each class, in the order given, is for testing.
+
+    Raises:
+        DataError: if that leaves nothing for testing.
+    """
+    rank = np.zeros(len(labels), int)
+    for label in np.unique(labels):
+        rank[labels == label] = np.arange((labels == label).sum())
+    test = rank % _TEST_SHARE == _TEST_SHARE - 1
+    if not test.any():
+        raise DataError(f"no class of {name} has {_TEST_SHARE} images, so that none is left for testing; add some")
+    return Source(name, images[~test], labels[~test], images[test], labels[test], class_names)
+
+
+def from_arrays(
+    name: str,
+    x_train: Shaped[np.ndarray, "*images"],
+    y_train: Shaped[np.ndarray, "*labels"],
+    x_test: Shaped[np.ndarray, "*more_images"],
+    y_test: Shaped[np.ndarray, "*more_labels"],
+) -> Source:
+    """A source of plain arrays: images ``[n h w]`` or ``[n h w c]``, labels ``[n]`` or ``[n 1]``.
+
+    Raises:
+        DataError: if the labels are anything but integers from 0 on, without gaps in training.
+    """
+    train, test = (images[..., None] if images.ndim == 3 else images for images in (x_train, x_test))
+    labels, test_labels = _integers(y_train, f"y_train of {name}"), _integers(y_test, f"y_test of {name}")
+    present = np.unique(labels)
+    if not np.array_equal(present, np.arange(len(present))):
+        gap = int((present != np.arange(len(present))).argmax())
+        raise DataError(f"y_train of {name} lacks class {gap} but has larger ones; number the classes without gaps")
+    return Source(name, train, labels, test, test_labels, tuple(str(label) for label in present))
+
+
+def checked(source: Source) -> Source:
+    """The source in its final types, after everything that could be wrong with it was looked at.
+
+    Args:
+        source: integer labels; images of any type.
+
+    Raises:
+        DataError: if images or labels cannot be used.
+    """
+    name, classes = source.name, len(source.class_names)
+    train = _split(source.train_images, source.train_labels, classes, f"the training images of {name}")
+    test = _split(source.test_images, source.test_labels, classes, f"the test images of {name}")
+    one, other = train.shape[1:], test.shape[1:]
+    if one != other:
+        raise DataError(f"training images of {name} have shape {one} and test images {other}; bring them to one shape")
+    if classes < 2:
+        raise DataError(f"{name} has a single class; at least two are needed")
+    counts = np.bincount(source.train_labels, minlength=classes)
+    if counts.min() == 0:
+        empty = source.class_names[int(counts.argmin())]
+        raise DataError(f"class {empty} of {name} has no training images; add some or remove the class")
+    labels = (array.astype(np.int32) for array in (source.train_labels, source.test_labels))
+    return Source(name, train, next(labels), test, next(labels), source.class_names)
+
+
+def _split(images: np.ndarray, labels: np.ndarray, classes: int, what: str) -> np.ndarray:
+    """The images of a split as they are stored."""
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise DataError(f"{what} have shape {images.shape}; give [count height width], with 1 or 3 channels last")
+    if images.size == 0:
+        raise DataError(f"{what} are empty (shape {images.shape}); give some of each class")
+    if len(images) != len(labels):
+        raise DataError(f"{what} are {len(images)}, but their labels {len(labels)}; give one label for each")
+    if images.shape[1] != images.shape[2]:
+        raise DataError(f"{what} are {images.shape[2]}x{images.shape[1]}; crop or resize them to squares")
+    if labels.min() < 0 or labels.max() >= classes:
+        wrong = labels.min() if labels.min() < 0 else labels.max()
+        raise DataError(f"{what} have a label {wrong}, but the classes are 0 to {classes - 1}; remove that image")
+    return _stored(images, what)
+
+
+def _stored(images: np.ndarray, what: str) -> np.ndarray:
+    """uint8 as it is; floats as float32 in [0, 1]."""
+    if images.dtype == np.uint8:
+        return images
+    if images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255:
+        return images.astype(np.uint8)
+    if images.dtype.kind != "f":
+        raise DataError(f"{what} have type {images.dtype}; give integers in 0..255 or floats in [0, 1]")
+    if not np.isfinite(images).all():
+        raise DataError(f"{what} hold NaN or infinite values; remove those images")
+    if images.min() < 0 or images.max() > 1:
+        raise DataError(f"{what} range from {images.min():.3g} to {images.max():.3g}; scale them to [0, 1]")
+    return images.astype(np.float32)
+
+
+def _integers(labels: np.ndarray, what: str) -> np.ndarray:
+    labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise DataError(f"{what} has shape {labels.shape} and type {labels.dtype}; give one integer for each image")
+    if labels.size and not 0 <= labels.min() <= labels.max() < 2**31:
+        raise DataError(f"{what} has labels from {labels.min()} to {labels.max()}; number the classes from 0")
+    return labels

@@ -1,0 +1,235 @@
+"""What the commands do: one flow for a distilled and a selected set, from data to report."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from jaxdistill.evaluate import Protocol
+from jaxdistill.methods import METHODS
+from jaxdistill.run import artifact, checkpoint, files, report, sinks
+from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, Select
+from jaxdistill.run.folder import check_folder, open_folder
+from jaxdistill.run.judge import judge
+from jaxdistill.run.loop import Chunk, NonFiniteLossError, run
+from jaxdistill.run.machine import machine
+from jaxdistill.run.resolve import Bench, augmentation, networks, open_bench, select, start, task
+from jaxdistill.run.sharding import from_first, replicate
+from jaxdistill.selection import features
+from jaxdistill.types import Key, Method, Network, PyTree, SyntheticSet
+
+__all__ = ["RunFailedError", "distill", "evaluate_sets", "say", "select_set"]
+
+PURPOSES = ("start", "method", "loop", "evaluation")
+PREVIEWS = 6
+
+
+class RunFailedError(RuntimeError):
+    """A run that began and could not end well; the message is one sentence."""
+
+
+def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]:
+    """Run a method from data to report, or go on with a run that was cut; returns the content of evaluation.json.
+
+    Whatever is wrong with the arguments or the data is found before anything is written or said; then comes `note`.
+
+    Raises:
+        ValueError: for arguments or data that cannot be used.
+        RunFailedError: if the loss does not stay finite.
+    """
+    check_folder(config)
+    bench, judged, protocol, key = _prepare(config)
+    method = METHODS[type(config.method)](config.method, task(config.network, config.augment, bench, config.run))
+    initial = start(key["start"], config.init, bench, config.ipc)
+    shapes = jax.eval_shape(method.init, key["method"], initial)
+    folder = open_folder(config)
+    if note:
+        say(console, note)
+    found = (
+        checkpoint.restore(folder / "checkpoints", shapes, partial(say, console)) if jax.process_index() == 0 else None
+    )
+    done = int(from_first(np.int32(found[0] if found else 0)))
+    if done:
+        nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+        state = from_first(found[1] if found else nothing)
+        say(console, f"resuming after step {done} of {config.steps}")
+    else:
+        state = jax.jit(method.init)(key["method"], initial)
+    state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
+    state, cost = _drive(config, method, bench, state, done, key["loop"], folder, console)
+    synthetic = jax.tree.map(np.asarray, method.synthetic(state))
+    name = METHODS[type(config.method)].__name__
+    return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
+
+
+def select_set(config: Select, console: Console) -> dict[str, Any]:
+    """Select a core-set, judge it and write the same artifact as `distill`; returns the content of evaluation.json.
+
+    Raises:
+        ValueError: for arguments or data that cannot be used.
+    """
+    check_folder(config)
+    if config.features not in ("pixels", "embedding"):
+        raise ValueError(f"--features is pixels or embedding, not {config.features!r}")
+    bench, judged, protocol, key = _prepare(config)
+    began = time.perf_counter()
+    embedding = None
+    if config.features == "embedding":
+        (network,) = networks(config.network.network, config.network, bench).values()
+        plain = augmentation("none", bench)
+        embedding = features.fit(key["method"], network, bench.train, plain, config.feature_epochs)
+    synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, embedding))
+    cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
+    folder = open_folder(config)
+    return _finish(
+        config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
+    )
+
+
+def evaluate_sets(
+    paths: list[Path],
+    network: NetworkConfig,
+    evaluation: EvaluationConfig,
+    seed: int,
+    data_dir: str | None,
+    console: Console,
+) -> dict[str, Any]:
+    """Judge finished sets (of one data set and size) on the data set they were made from, random beside them.
+
+    Raises:
+        ValueError: if a set cannot be read, or the sets do not belong together.
+    """
+    protocol = evaluation.resolve()
+    stored = {_label(path): artifact.load_set(path) for path in paths}
+    first = next(iter(stored.values()))
+    for label, other in stored.items():
+        if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
+            raise ValueError(f"{label} is of another data set or size; evaluate sets of one data set and ipc together")
+    bench = open_bench(DataConfig(first.card["dataset"], data_dir), first.preprocess)
+    judged = networks(evaluation.eval_network or network.network, network, bench)
+    sets = {label: other.synthetic for label, other in stored.items()}
+    key = replicate(_keys(seed)["evaluation"], bench.mesh)
+    return judge(
+        key, sets, judged, bench, protocol, evaluation.protocol, evaluation.eval_seeds,
+        ipc=first.card["ipc"], tell=partial(say, console),
+    )  # fmt: skip
+
+
+def say(console: Console, line: str) -> None:
+    """One plain line."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _label(path: Path) -> str:
+    """A set's name in a table: its run's."""
+    path = path.resolve()
+    return path.parent.name if path.name == "set" else path.name
+
+
+def _keys(seed: int) -> dict[str, Key]:
+    """An independent key for each purpose of a run."""
+    return dict(zip(PURPOSES, jax.random.split(jax.random.key(seed), len(PURPOSES)), strict=True))
+
+
+def _prepare(config: Distill | Select) -> tuple[Bench, dict[str, Network], Protocol, dict[str, Key]]:
+    protocol = config.evaluation.resolve()
+    bench = open_bench(config.data)
+    judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
+    return bench, judged, protocol, _keys(config.seed)
+
+
+def _drive(
+    config: Distill, method: Method, bench: Bench, state: PyTree, done: int, key: Key, folder: Path, console: Console
+) -> tuple[PyTree, dict[str, Any]]:
+    """Loop to the last step with all sinks, saving checkpoints; returns the last state and what it cost."""
+    seconds, compile_seconds, saved, first = 0.0, 0.0, time.monotonic(), done
+    writes = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        listening = _sinks(config, method, bench, done, folder, console) if writes else []
+        listeners = [stack.enter_context(sink) for sink in listening]
+        for sink in listeners:
+            sink(Chunk(done, state, None, 0.0, 0.0))
+        options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": bench.on_host}
+        try:
+            for chunk in run(method, bench.train, replicate(key, bench.mesh), state, config.steps, **options):
+                state, done = chunk.state, chunk.step
+                seconds, compile_seconds = seconds + chunk.seconds, compile_seconds + chunk.compile_seconds
+                due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps
+                if writes and due:
+                    checkpoint.save(folder / "checkpoints", done, state)
+                    saved = time.monotonic()
+                for sink in listeners:
+                    sink(chunk)
+        except NonFiniteLossError as error:
+            raise RunFailedError(
+                f"{error} of {folder} with {config.method}; start again with a smaller step size "
+                f"(the last good checkpoint is kept in {folder / 'checkpoints'})"
+            ) from None
+    rate = (config.steps - first) / seconds if seconds else 0.0
+    cost = {"steps": config.steps, "seconds": seconds, "compile_seconds": compile_seconds, "steps_per_second": rate}
+    return state, {**cost, **machine()}
+
+
+def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
+    every = max(1, config.steps // PREVIEWS)
+    name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
+    listening = [
+        sinks.Metrics(folder / "metrics.jsonl", done),
+        sinks.Previews(folder / "previews", method.synthetic, bench.preprocess.invert, bench.num_classes, every),
+    ]
+    if not config.run.quiet:
+        listening.append(sinks.Progress(config.steps, done, name, console))
+    if config.run.tensorboard:
+        listening.append(sinks.TensorBoard(folder / "tensorboard"))
+    return listening
+
+
+def _finish(
+    config: Distill | Select,
+    folder: Path,
+    name: str,
+    synthetic: SyntheticSet,
+    cost: dict[str, Any],
+    bench: Bench,
+    judged: dict[str, Network],
+    protocol: Protocol,
+    key: Key,
+    console: Console,
+) -> dict[str, Any]:
+    """Save the set, judge it, and write the report; the set is safe before the first network is trained."""
+    writes = jax.process_index() == 0
+    card = {
+        "method": name,
+        "dataset": config.data.dataset,
+        "class_names": list(bench.source.class_names),
+        "ipc": config.ipc,
+        "seed": config.seed,
+        "cost": cost,
+    }
+    results: dict[str, Any] = {}
+    path = folder / "evaluation.json"
+    if writes:
+        artifact.save_set(folder / "set", synthetic, bench.preprocess, card)
+    # A finished evaluation is of this very set: a resumed run ends in the same bits.
+    complete = bool(from_first(np.int32(writes and path.exists())))
+    if config.evaluation.eval_seeds and not complete:
+        results = judge(
+            replicate(key, bench.mesh), {name: synthetic}, judged, bench, protocol, config.evaluation.protocol,
+            config.evaluation.eval_seeds, ipc=config.ipc, tell=partial(say, console),
+        )  # fmt: skip
+    if writes:
+        if complete:
+            results = json.loads(path.read_text(encoding="utf-8"))
+        elif results:
+            files.write_text(path, json.dumps(results, indent=1))
+        artifact.save_set(folder / "set", synthetic, bench.preprocess, {**card, "evaluation": results})
+        report.write(folder)
+    return results

@@ -1,0 +1,203 @@
+"""What a run is, as frozen dataclasses: the command line, a notebook and the JSON beside a result hold the same thing."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from jaxdistill.evaluate.protocol import PROTOCOLS, Protocol
+from jaxdistill.methods import METHODS
+
+__all__ = [
+    "METHOD_NAMES",
+    "DataConfig",
+    "Distill",
+    "EvaluationConfig",
+    "NetworkConfig",
+    "RunConfig",
+    "Select",
+    "from_json",
+    "method_config",
+    "to_json",
+]  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The real data."""
+
+    dataset: str
+    """`digits`, a TFDS name, an .npz with x_train y_train x_test y_test, or a folder with one sub-folder per class."""
+    data_dir: str | None = None
+    """Where TFDS keeps its prepared data sets."""
+    zca: bool = False
+    """Whiten images instead of normalising each channel."""
+    device_gib: float = 4.0
+    """Training images above this size stay on the host and are fed from there."""
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """The network that is used to distil."""
+
+    network: str = "convnet"
+    """Its name; with the suffix -bn it has batch normalisation."""
+    width: int = 128
+    """Channels of each block."""
+    depth: int | None = None
+    """Number of blocks; by default what reduces the image to 4x4 (3 for 28 and 32 pixels, 4 for 64)."""
+    norm: str = "instance"
+    """instance, batch, layer, group or none."""
+    activation: str = "relu"
+    """relu, sigmoid, leakyrelu or swish."""
+    pooling: str = "avg"
+    """avg, max or none."""
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How the result is judged."""
+
+    protocol: str = "dsa1000"
+    """Whose evaluation recipe."""
+    eval_network: str | None = None
+    """Networks to train on the set, separated by commas; by default the one that distilled it."""
+    eval_seeds: int = 5
+    """Independent networks of each kind; 0 skips the evaluation."""
+    eval_epochs: int | None = None
+    """Shorten (or lengthen) the recipe; the report says so."""
+
+    def resolve(self) -> Protocol:
+        """The recipe itself."""
+        if self.protocol not in PROTOCOLS:
+            raise ValueError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
+        if self.eval_seeds < 0:
+            raise ValueError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
+        protocol = PROTOCOLS[self.protocol]
+        return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """How a run behaves; nothing here changes its result."""
+
+    out: Path
+    """Folder of the run; never overwritten."""
+    resume: bool = False
+    """Continue the run in --out where its newest checkpoint stands; other arguments may be left out."""
+    quiet: bool = False
+    """Print nothing but the result."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints."""
+    chunk: int = 100
+    """Most steps between two looks at the loss."""
+    classes_at_once: int | None = None
+    """Classes side by side on a device: less is less memory; by default 1 on a CPU, all on an accelerator."""
+    tensorboard: bool = False
+    """Write curves for TensorBoard too."""
+    distributed: str | None = None
+    """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Distill:
+    """One distillation."""
+
+    method: Any
+    data: DataConfig
+    run: RunConfig
+    ipc: int
+    """Images per class."""
+    steps: int
+    """Updates of the set; by default the paper's."""
+    seed: int = 0
+    """Everything random follows from it."""
+    init: str = "real"
+    """What the set starts from: real, noise, any selection, or a finished set or run."""
+    augment: str = "dsa"
+    """Augmentation while distilling: dsa is the data set's DSA strategy, none is none."""
+    network: NetworkConfig = NetworkConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def __post_init__(self) -> None:
+        _check_counts(self.ipc)
+        if self.steps < 0:
+            raise ValueError(f"--steps is a number of updates, not {self.steps}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Select:
+    """One core-set selection."""
+
+    strategy: Annotated[str, tyro.conf.Suppress]
+    data: DataConfig
+    run: RunConfig
+    ipc: int
+    """Images per class."""
+    seed: int = 0
+    """Everything random follows from it."""
+    features: str = "pixels"
+    """What distances are measured in: pixels, or embedding (of a network trained on the whole training set)."""
+    feature_epochs: int = 20
+    """Epochs that the embedding's network is trained for."""
+    network: NetworkConfig = NetworkConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def __post_init__(self) -> None:
+        _check_counts(self.ipc)
+
+
+def _check_counts(ipc: int) -> None:
+    if ipc < 1:
+        raise ValueError(f"--ipc is a number of images per class, at least 1, not {ipc}")
+
+
+METHOD_NAMES: dict[str, type] = {builder.__name__: config for config, builder in METHODS.items()}
+"""Name on the command line -> configuration class."""
+
+
+def method_config(name: str) -> type:
+    """The configuration class of a method's name.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
+    if name not in METHOD_NAMES:
+        raise ValueError(f"unknown method '{name}'; choose one of {', '.join(METHOD_NAMES)}")
+    return METHOD_NAMES[name]
+
+
+def to_json(config: Distill | Select) -> dict[str, Any]:
+    """A plain nested dictionary; how the run behaves is left out, since it does not change the result."""
+    plain = dataclasses.asdict(config)
+    del plain["run"]
+    plain["command"] = type(config).__name__.lower()
+    if isinstance(config, Distill):
+        plain["method"] = {"name": METHODS[type(config.method)].__name__, **plain["method"]}
+    return plain
+
+
+def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
+    """The configuration that `to_json` wrote.
+
+    Raises:
+        ValueError: if it is not one.
+    """
+    try:
+        fields = {name: value for name, value in plain.items() if name != "command"}
+        for name, kind in (("data", DataConfig), ("network", NetworkConfig), ("evaluation", EvaluationConfig)):
+            fields[name] = kind(**fields[name])
+        if plain["command"] == "select":
+            return Select(run=run, **fields)
+        method = dict(fields["method"])
+        fields["method"] = method_config(method.pop("name"))(**{k: _tuples(v) for k, v in method.items()})
+        return Distill(run=run, **fields)
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"config.json was not written by this version of jaxdistill ({error})") from None
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

@@ -1,0 +1,81 @@
+"""Writing that leaves a whole file or folder, or none: a hidden sibling first, then one rename.
+
+The sibling's name is fixed, so that what a killed process left behind is cleared by the next that writes the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+__all__ = ["os_error", "write_bytes", "write_folder", "write_text"]
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file, replacing one that is there.
+
+    Raises:
+        OSError: if it cannot be written; what was there before is untouched.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file (UTF-8), replacing one that is there; see `write_bytes`."""
+    write_bytes(path, text.encode())
+
+
+@contextlib.contextmanager
+def write_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, replacing one that is there.
+
+    Raises:
+        OSError: if it cannot be written; what was there before is untouched, as it is if the block raises.
+    """
+    path = Path(path)
+    temporary, old = (path.with_name(f".{path.name}.{word}") for word in ("partial", "old"))
+    _clear(temporary)
+    temporary.mkdir()
+    try:
+        yield temporary
+        if path.exists():
+            _clear(old)
+            os.replace(path, old)
+        try:
+            os.replace(temporary, path)
+        except BaseException:
+            if old.exists():
+                os.replace(old, path)
+            raise
+    finally:
+        _clear(temporary)
+        _clear(old)
+
+
+def os_error(error: Exception, path: Path) -> OSError:
+    """What a library raised while it wrote to `path`, as an OSError: some tell the system's reason in words alone."""
+    if isinstance(error, OSError):
+        return error
+    for code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES):
+        if os.strerror(code) in str(error):
+            return OSError(code, os.strerror(code), str(path))
+    return OSError(errno.EIO, " ".join(str(error).split())[:200] or type(error).__name__, str(path))
+
+
+def _clear(folder: Path) -> None:
+    if folder.exists():
+        shutil.rmtree(folder)

@@ -1,0 +1,77 @@
+"""The folder of a run: made whole or not at all, never overwritten, and continued only by the run it belongs to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from jaxdistill.run import files
+from jaxdistill.run.config import Distill, Select, from_json, to_json
+from jaxdistill.run.sharding import from_first
+
+__all__ = ["check_folder", "open_folder", "stored_config"]
+
+
+def check_folder(config: Distill | Select) -> None:
+    """See that the run may use its folder, before anything costly is done; on a pod, process 0 decides for all.
+
+    Raises:
+        ValueError: if the folder exists and is not resumed, or belongs to another configuration.
+    """
+    problem = _problem(config) if jax.process_index() == 0 else ""
+    if bool(from_first(np.int32(bool(problem)))):
+        raise ValueError(problem or "process 0 refused the output folder; see its message")
+
+
+def open_folder(config: Distill | Select) -> Path:
+    """Create the folder with its config.json in one rename, unless it is there."""
+    folder = config.run.out
+    if jax.process_index() == 0 and not folder.exists():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with files.write_folder(folder) as temporary:
+            files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
+    return folder
+
+
+def stored_config(folder: Path) -> dict | None:
+    """What config.json holds; None where there is none.
+
+    Raises:
+        ValueError: if it cannot be read.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        raise ValueError(f"{path} is damaged; choose another --out") from None
+
+
+def _problem(config: Distill | Select) -> str:
+    folder = config.run.out
+    if not folder.exists():
+        return ""
+    if not config.run.resume:
+        return f"{folder} exists; choose another --out, or continue that run with --resume"
+    stored = stored_config(folder)
+    if stored is None:
+        return f"{folder} is not a run (it has no config.json); choose another --out"
+    if from_json(stored, config.run) != config:
+        ours, theirs = _flat(to_json(config)), _flat(stored)
+        names = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+        return (
+            f"{folder} was begun with another configuration ({', '.join(names)} differ); "
+            "give the same arguments, or leave them out, or choose another --out"
+        )
+    return ""
+
+
+def _flat(nested: dict) -> dict:
+    plain = {}
+    for name, value in nested.items():
+        plain |= _flat(value) if isinstance(value, dict) else {name: value}
+    return plain

@@ -1,0 +1,126 @@
+"""The one loop: it drives every method, a compiled chunk of steps at a time."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdistill.run.feeding import host_batches, step_keys
+from jaxdistill.run.sharding import from_first, replicated
+from jaxdistill.types import Key, Method, PyTree
+
+__all__ = ["Chunk", "NonFiniteLossError", "run"]
+
+
+class Chunk(NamedTuple):
+    """What a sink is shown after some steps. `state` is only valid until the next chunk is asked for."""
+
+    step: int
+    """Steps done so far."""
+    state: PyTree
+    infos: Any
+    """The method's Info with NumPy arrays, one entry for each step of this chunk."""
+    seconds: float
+    """Wall time of this chunk, compilation apart."""
+    compile_seconds: float
+    """Time to trace and compile; zero but for the first chunk."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """The loss became infinite or NaN."""
+
+    def __init__(self, step: int):
+        self.step = step
+        super().__init__(f"the loss is not finite at step {step}")
+
+
+def run(
+    method: Method,
+    data: Any,
+    key: Key,
+    state: PyTree,
+    steps: int,
+    *,
+    mesh: Mesh,
+    start: int = 0,
+    every: int = 100,
+    chunk_seconds: float = 2.0,
+    on_host: bool = False,
+) -> Iterator[Chunk]:
+    """Run steps ``start + 1`` to `steps`, yielding after each chunk.
+
+    Step i uses ``fold_in(key, i)`` whatever the chunks: a run that is cut anywhere and resumed is the same run. A chunk
+    is one device call over a number of steps that is a run-time value, so that there is one compilation, and so that
+    its length can follow the clock: about `chunk_seconds`, at most `every` steps.
+
+    Args:
+        method: what is run.
+        data: what the method's feed draws from; on the device, or on the host if `on_host`.
+        key: root key of the run, on all devices.
+        state: donated; on all devices.
+        steps: total number of steps.
+        mesh: devices.
+        start: steps done already.
+        every: most steps in one chunk.
+        chunk_seconds: wanted wall time of a chunk.
+        on_host: batches are drawn and gathered on the host ahead of time, and a chunk is one step.
+
+    Raises:
+        NonFiniteLossError: after the chunk in which the loss stopped being finite; the chunk is not yielded.
+    """
+    if start >= steps:
+        return
+    every = 1 if on_host else min(every, steps - start)
+    batches = host_batches(method.feed, data, key, start, steps) if on_host else None
+    source = next(batches) if batches else data
+    began = time.perf_counter()
+    advance = _compile(method, source, key, state, every, mesh, drawn=on_host)
+    compile_seconds = time.perf_counter() - began
+    done, count = start, 1
+    while done < steps:
+        began = time.perf_counter()
+        state, infos = advance(state, key, np.int32(done), np.int32(count), source)
+        infos = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:n], infos)  # waits for the device
+        seconds = time.perf_counter() - began
+        finite = np.isfinite(infos.loss)
+        if not finite.all():
+            raise NonFiniteLossError(done + int(finite.argmin()) + 1)
+        done += count
+        yield Chunk(done, state, infos, seconds, compile_seconds)
+        compile_seconds = 0.0
+        wanted = from_first(np.int32(count * min(chunk_seconds / max(seconds, 1e-6), 8.0)))
+        count = max(1, min(every, steps - done, int(wanted)))
+        if batches and done < steps:
+            source = next(batches)
+
+
+def _compile(
+    method: Method, source: Any, key: Key, state: PyTree, every: int, mesh: Mesh, *, drawn: bool
+) -> Callable[..., tuple[PyTree, PyTree]]:
+    """Compile ``advance(state, key, done, count, source) -> (state, infos [every])``."""
+
+    def one(state: PyTree, key: Key, step: jax.Array, source: Any) -> tuple[PyTree, PyTree]:
+        key_feed, key_step = step_keys(key, step)
+        batch = source if drawn else method.feed.gather(method.feed.plan(key_feed, step, source), source)
+        return method.step(key_step, state, batch)
+
+    def advance(state: PyTree, key: Key, done: jax.Array, count: jax.Array, source: Any) -> tuple[PyTree, PyTree]:
+        _, info = jax.eval_shape(one, state, key, done, source)
+        infos = jax.tree.map(lambda leaf: jnp.zeros((every, *leaf.shape), leaf.dtype), info)
+
+        def body(i: jax.Array, carry: tuple[PyTree, PyTree]) -> tuple[PyTree, PyTree]:
+            state, infos = carry
+            state, info = one(state, key, done + i, source)
+            return state, jax.tree.map(lambda buffer, value: buffer.at[i].set(value), infos, info)
+
+        return jax.lax.fori_loop(0, count, body, (state, infos))
+
+    whole = replicated(mesh)
+    compiled = jax.jit(advance, donate_argnums=0, out_shardings=whole)
+    return compiled.lower(state, key, np.int32(0), np.int32(1), source).compile()

@@ -1,0 +1,142 @@
+"""Where names become things: data on devices, networks, augmentations, starting sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdistill import augment
+from jaxdistill.data import preprocess as preprocessing
+from jaxdistill.data.feeds import RealData, real_data
+from jaxdistill.data.preprocess import Preprocess
+from jaxdistill.data.source import Source, load
+from jaxdistill.networks import make as make_network
+from jaxdistill.run import artifact
+from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
+from jaxdistill.run.sharding import make_mesh, replicate, spread
+from jaxdistill.selection import FEATURELESS, SELECTIONS, features
+from jaxdistill.types import Augment, Key, Network, SyntheticSet, Task
+
+__all__ = ["Bench", "augmentation", "networks", "open_bench", "select", "start", "task"]
+
+
+class Bench(NamedTuple):
+    """The data of a run, where they are used, and the devices."""
+
+    source: Source
+    preprocess: Preprocess
+    train: RealData
+    """On the devices, or on the host if `on_host`."""
+    test: RealData
+    mesh: Mesh
+    on_host: bool
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return tuple(self.source.train_images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.source.class_names)
+
+
+def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
+    """Read the data, fit (or take over) the preprocessing, and place both splits.
+
+    Args:
+        data: which data.
+        stored: preprocessing of a finished set, which then applies to the data too.
+    """
+    source = load(data.dataset, data.data_dir)
+    fitted = stored or preprocessing.fit(
+        source.train_images, statistics=preprocessing.STATISTICS.get(source.name), zca=data.zca
+    )
+    mesh = make_mesh()
+    train = _split(source.train_images, source.train_labels, source, fitted)
+    test = _split(source.test_images, source.test_labels, source, fitted, complete=False)
+    on_host = train.images.nbytes > data.device_gib * 2**30
+    return Bench(source, fitted, train if on_host else replicate(train, mesh), replicate(test, mesh), mesh, on_host)
+
+
+def _split(
+    images: np.ndarray, labels: np.ndarray, source: Source, fitted: Preprocess, *, complete: bool = True
+) -> RealData:
+    if fitted.whiten is None:
+        scale, shift = fitted.affine(images.dtype)
+    else:
+        images = np.asarray(fitted.apply(images))
+        scale, shift = np.ones(images.shape[-1]), np.zeros(images.shape[-1])
+    return real_data(images, labels, len(source.class_names), scale, shift, complete=complete)
+
+
+@lru_cache
+def mapper(mesh: Mesh, at_once: int, gather: bool = False):
+    """`spread`, cached so that equal arguments give the same function (compilations are kept by function)."""
+    return spread(mesh, at_once, gather=gather)
+
+
+def on_cpu(mesh: Mesh) -> bool:
+    """Whether entries side by side gain nothing."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
+def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Network]:
+    """The networks of a comma-separated list, by name, all with the options of `config`."""
+    options = dataclasses.asdict(config)
+    del options["network"]
+    names = [name.strip() for name in spec.split(",") if name.strip()]
+    return {name: make_network(name, bench.image_shape, bench.num_classes, **options) for name in names}
+
+
+def augmentation(name: str, bench: Bench) -> Augment:
+    """An augmentation by name; ``dsa`` is the data set's own strategy."""
+    return augment.make(augment.default_strategy(bench.source.name) if name == "dsa" else name)
+
+
+def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig) -> Task:
+    """What a method is told."""
+    at_once = run.classes_at_once or (1 if on_cpu(bench.mesh) else bench.num_classes)
+    (built,) = networks(network.network, network, bench).values()
+    return Task(
+        built, augmentation(augment_name, bench), bench.image_shape, bench.num_classes, mapper(bench.mesh, at_once)
+    )
+
+
+def select(
+    key: Key, strategy: str, bench: Bench, ipc: int, embedding: features.Embedding | None = None
+) -> SyntheticSet:
+    """A selection by name, in pixels or in an embedding; ``real`` is ``random``."""
+    strategy = "random" if strategy == "real" else strategy
+    if strategy not in SELECTIONS:
+        raise ValueError(
+            f"unknown selection '{strategy}'; choose one of {', '.join(SELECTIONS)}, or give a finished set or run"
+        )
+    if strategy in FEATURELESS:
+        rows = jnp.zeros((bench.train.labels.shape[0], 0))
+    else:
+        rows = features.pixels(bench.train) if embedding is None else features.embed(embedding, bench.train)
+    return SELECTIONS[strategy](key, bench.train, rows, ipc)
+
+
+def start(key: Key, init: str, bench: Bench, ipc: int) -> SyntheticSet:
+    """What a method starts from: a selection by name, or a finished set, brought into this run's preprocessed space."""
+    if not Path(init).exists():
+        return select(key, init, bench, ipc)
+    stored = artifact.load_set(Path(init))
+    images = stored.synthetic.images
+    expected = (bench.num_classes * ipc, *bench.image_shape)
+    if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
+        raise ValueError(
+            f"the set in {init} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
+            "start from a set of the same data set and ipc"
+        )
+    images = bench.preprocess.apply(stored.preprocess.invert(images))
+    return dataclasses.replace(stored.synthetic, images=jnp.asarray(images))

@@ -1,0 +1,82 @@
+"""Devices: one mesh over whatever is there, and how a class or a seed axis is spread over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.experimental import multihost_utils
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from jaxdistill.types import PyTree
+
+__all__ = ["from_first", "make_mesh", "replicate", "replicated", "spread"]
+
+AXIS = "data"
+
+
+def make_mesh() -> Mesh:
+    """All devices of all processes along one axis."""
+    return jax.make_mesh((jax.device_count(),), (AXIS,), axis_types=(AxisType.Auto,))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """A full copy on every device."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
+    """Put a full copy of local arrays and keys (the same in every process) on every device."""
+
+    def place(leaf: jax.Array) -> jax.Array:
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return jax.random.wrap_key_data(place(jax.random.key_data(leaf)))
+        # From the host: an array of one process's device cannot move to those of another.
+        return jax.device_put(np.asarray(leaf), replicated(mesh))
+
+    return jax.tree.map(place, tree)
+
+
+def from_first(tree: PyTree) -> PyTree:
+    """Process 0's host arrays, in every process; collective on a pod, nothing on one host."""
+    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
+
+
+def spread(mesh: Mesh, at_once: int, *, gather: bool = False) -> Callable[..., PyTree]:
+    """A mapper like `jaxdistill.types.map_one_by_one` that gives each device its share of the leading axis.
+
+    Each device goes through its share `at_once` entries at a time (`vmap` inside, `lax.map` outside). A count that the
+    devices do not divide is padded with repeats of the last entry. On one device nothing but `lax.map` remains.
+
+    Args:
+        mesh: from `make_mesh`.
+        at_once: entries side by side on one device: more is faster on an accelerator, and takes more memory.
+        gather: give every device the whole result, for results that the host reads.
+    """
+
+    def local(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:
+        count = jax.tree.leaves(entries)[0].shape[0]
+        size = None if min(at_once, count) == 1 else at_once
+        return jax.lax.map(lambda entry: f(entry, *shared), entries, batch_size=size)
+
+    if mesh.size == 1:
+        return local
+
+    def mapped(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:
+        count = jax.tree.leaves(entries)[0].shape[0]
+        indices = jnp.minimum(jnp.arange(-(-count // mesh.size) * mesh.size), count - 1)
+        padded = jax.tree.map(lambda leaf: leaf[indices], entries)
+        share = jax.shard_map(
+            partial(local, f),
+            mesh=mesh,
+            in_specs=(PartitionSpec(AXIS), *(PartitionSpec() for _ in shared)),
+            out_specs=PartitionSpec(AXIS),
+            check_vma=False,  # nothing is exchanged between devices, so there is no replication to check
+        )
+        results = jax.tree.map(lambda leaf: leaf[:count], share(padded, *shared))
+        return jax.lax.with_sharding_constraint(results, replicated(mesh)) if gather else results
+
+    return mapped

@@ -1,0 +1,185 @@
+"""The command line as a person meets it: what it makes, what it refuses, and how."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from jaxdistill.cli import main
+from jaxdistill.run.config import Distill, RunConfig, Select, from_json, to_json
+
+SMALL = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-seeds", "2", "--eval-epochs", "2", "--quiet"]
+DISTILL = ["distill", "dm", *SMALL, "--steps", "3"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """A finished run, made once, in a process of its own."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    command = [sys.executable, "-m", "jaxdistill", *DISTILL, "--out", str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return out, done
+
+
+def refused(capsys, arguments, tmp_path):
+    """Run a command that must be refused; returns its one sentence."""
+    before = sorted(tmp_path.rglob("*"))
+    assert main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert said.err.startswith("jaxdistill: ")
+    assert said.err.count("\n") == 1
+    assert sorted(tmp_path.rglob("*")) == before, "a refused command wrote something"
+    return said.err
+
+
+def test_a_run_writes_all_that_it_promises(finished):
+    out, done = finished
+    assert {path.name for path in out.iterdir()} == {
+        "config.json", "metrics.jsonl", "previews", "checkpoints", "set", "evaluation.json", "report.html"
+    }  # fmt: skip
+    assert {path.name for path in (out / "set").iterdir()} == {"set.safetensors", "card.json", "grid.png"}
+    tensors = load_file(out / "set" / "set.safetensors")
+    assert tensors["images"].shape == (10, 8, 8, 1)
+    np.testing.assert_array_equal(tensors["labels"], np.eye(10))
+    lines = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 3]
+    evaluation = json.loads((out / "evaluation.json").read_text())
+    assert [(row["set"], len(row["accuracies"])) for row in evaluation["rows"]] == [("dm", 2), ("random", 2)]
+    assert evaluation["protocol"]["epochs"] == 2
+    card = json.loads((out / "set" / "card.json").read_text())
+    assert card["cost"]["steps"] == 3
+    assert card["evaluation"] == evaluation
+    assert "dm" in done.stdout
+    assert "random" in done.stdout
+
+
+def test_the_stored_configuration_reloads_to_an_equal_one(finished):
+    out, _ = finished
+    plain = json.loads((out / "config.json").read_text())
+    config = from_json(plain, RunConfig(out))
+    assert isinstance(config, Distill)
+    assert config.steps == 3
+    assert to_json(config) == plain
+    with pytest.raises(ValueError, match="not written by this version"):
+        from_json({**plain, "method": {"name": "dm", "unheard": 1}}, RunConfig(out))
+
+
+def test_a_finished_run_is_resumed_to_the_same_bits(finished, capsys):
+    out, _ = finished
+    before = (out / "set" / "set.safetensors").read_bytes()
+    assert main(["distill", "dm", "--resume", "--out", str(out), "--quiet"]) == 0
+    assert (out / "set" / "set.safetensors").read_bytes() == before
+    assert "random" in capsys.readouterr().out
+
+
+def test_evaluate_export_report_and_list(finished, capsys, tmp_path):
+    out, _ = finished
+    assert main(["evaluate", str(out), "--network", "mlp,convnet", "--width", "8", "--seeds", "2", "--epochs", "2", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [(row["set"], row["network"]) for row in rows] == [
+        ("first", "mlp"), ("random", "mlp"), ("first", "convnet"), ("random", "convnet")
+    ]  # fmt: skip
+    stored = json.loads((out / "evaluation.json").read_text())["rows"]
+    assert rows[2]["accuracies"] == stored[0]["accuracies"], "the same set, networks and seed give the same figures"
+    assert main(["export", str(out), "--format", "npz", "--out", str(tmp_path / "set.npz")]) == 0
+    assert (tmp_path / "set.npz").exists()
+    (out / "report.html").unlink()
+    assert main(["report", str(out)]) == 0
+    assert (out / "report.html").exists()
+    capsys.readouterr()
+    assert main(["list", "--json"]) == 0
+    known = json.loads(capsys.readouterr().out)
+    assert "dm" in known["methods"]
+    assert "herding" in known["strategies"]
+    assert "dsa1000" in known["protocols"]
+    assert "resnet18" in known["networks"]
+
+
+@pytest.mark.parametrize("strategy", ["herding", "kmeans", "centroids"])
+def test_select_gives_the_same_kind_of_artifact_and_a_start(strategy, tmp_path, capsys):
+    out = tmp_path / "core"
+    options = ["--features", "embedding", "--feature-epochs", "1"] if strategy == "herding" else []
+    assert main(["select", strategy, *SMALL, "--out", str(out), *options]) == 0
+    config = from_json(json.loads((out / "config.json").read_text()), RunConfig(out))
+    assert isinstance(config, Select)
+    assert (out / "report.html").exists()
+    on = tmp_path / "on"
+    assert main([*DISTILL[:-1], "0", "--init", str(out), "--out", str(on)]) == 0
+    first, second = (load_file(run / "set" / "set.safetensors")["images"] for run in (out, on))
+    np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_help_teaches_by_example(capsys):
+    assert main([]) == 0
+    assert "jaxdistill distill dm --dataset digits --ipc 10 --out runs/first" in capsys.readouterr().out
+    with pytest.raises(SystemExit) as end:
+        main(["distill", "dm", "--help"])
+    assert end.value.code == 0
+    said = capsys.readouterr().out
+    assert "--image-lr" in said
+    assert "For example" in said
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"--dataset": "no_such_set"}, "no_such_set"),
+        ({"--dataset": "missing.npz"}, "missing.npz"),
+        ({"--ipc": "0"}, "at least 1"),
+        ({"--ipc": "10000"}, "has"),
+        ({"--ipc": "two"}, "--ipc"),
+        ({"--steps": "-1"}, "--steps"),
+        ({"--network": "transformer9"}, "transformer9"),
+        ({"--eval-network": "convnet,transformer9"}, "transformer9"),
+        ({"--depth": "9"}, "small"),
+        ({"--protocol": "none1"}, "none1"),
+        ({"--init": "nowhere"}, "nowhere"),
+        ({"--augment": "twirl"}, "twirl"),
+        ({"--norm": "quantum"}, "quantum"),
+        ({"--image-lr": "0"}, "image_lr"),
+        ({"--unheard": "1"}, "--unheard"),
+        ({"--eval-epochs": "-3"}, "epochs"),
+        ({"--distributed": "everywhere"}, "HOST:PORT"),
+    ],
+    ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else "",
+)
+def test_bad_arguments_are_one_sentence_and_write_nothing(changes, says, capsys, tmp_path):
+    flags = {"--dataset": "digits", "--ipc": "1", "--steps": "1", "--width": "8", "--out": str(tmp_path / "run")}
+    words = [word for pair in (flags | changes).items() for word in pair]
+    assert says in refused(capsys, ["distill", "dm", *words], tmp_path)
+
+
+def test_other_refusals(finished, capsys, tmp_path):
+    out, _ = finished
+    assert "unknown command" in refused(capsys, ["distil"], tmp_path)
+    assert "unknown method" in refused(capsys, ["distill", "dreams"], tmp_path)
+    assert "name the method" in refused(capsys, ["distill", "--ipc", "1"], tmp_path)
+    assert "missing" in refused(capsys, ["distill", "dm"], tmp_path)
+    assert "unknown strategy" in refused(capsys, ["select", "psychic"], tmp_path)
+    assert "--resume" in refused(capsys, [*DISTILL, "--out", str(out)], tmp_path)
+    other = [*DISTILL[:-1], "4", "--resume", "--out", str(out)]
+    assert "another configuration (steps differ)" in refused(capsys, other, tmp_path)
+    assert "another command" in refused(capsys, ["select", "herding", "--resume", "--out", str(out)], tmp_path)
+    assert "config.json" in refused(capsys, ["report", str(tmp_path)], tmp_path)
+    assert refused(capsys, ["evaluate", str(tmp_path)], tmp_path)
+    assert refused(capsys, ["evaluate"], tmp_path)
+    assert refused(capsys, ["export", str(out), "--format", "pickle", "--out", str(tmp_path / "x")], tmp_path)
+    taken = tmp_path / "taken"
+    taken.mkdir()
+    assert "taken" in refused(capsys, ["export", str(out), "--format", "npz", "--out", str(taken)], tmp_path)
+    assert "not a run" in refused(capsys, [*DISTILL, "--resume", "--out", str(taken)], tmp_path)
+
+
+def test_a_loss_that_does_not_stay_finite_is_status_1_with_advice(capsys, tmp_path):
+    out = tmp_path / "run"
+    assert main([*DISTILL, "--steps", "200", "--image-lr", "1e30", "--out", str(out)]) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "step" in said
+    assert "smaller step size" in said
+    assert "image_lr=1e+30" in said

@@ -1,0 +1,342 @@
+import base64
+import html.parser
+import io
+import json
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from jaxdistill.run import curves, report
+from jaxdistill.run.grid import grid
+
+HOSTILE = '<script>alert("1")</script> & "dogs"'
+NAMES = ["cat", HOSTILE, "frog"]
+VOID = {"meta", "img", "br", "link", "input"}
+
+
+class Page(html.parser.HTMLParser):
+    """Collects tags, attributes and the text below each tag; refuses tags that are not closed in order."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag, self.getpos()
+
+    def handle_data(self, data):
+        if self.open and data.strip():
+            self.texts.append((self.open[-1], data.strip()))
+
+    def all(self, tag: str) -> list[str]:
+        return [text for parent, text in self.texts if parent == tag]
+
+    def attributes(self, tag: str) -> list[dict[str, str | None]]:
+        return [attributes for name, attributes in self.tags if name == tag]
+
+
+def images(seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).random((12, 5, 5, 3)).astype(np.float32)
+
+
+def save(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(pixels).save(path)
+
+
+def row(name, network, accuracies):
+    mean, std = float(np.mean(accuracies)), float(np.std(accuracies))
+    return {"set": name, "network": network, "accuracies": accuracies, "mean": mean, "std": std, "seconds": 2.0}
+
+
+CONFIG = {
+    "method": {"name": "dm", "image_lr": 0.5, "range": [0, 20], "soft": True, "beta": None},
+    "data": {"dataset": "my data/pets.npz", "zca": False},
+    "ipc": 4,
+    "steps": 40,
+    "seed": 3,
+    "network": {"network": "convnet", "depth": None},
+    "command": "distill",
+}
+SELECT = {
+    "strategy": "herding",
+    **{k: v for k, v in CONFIG.items() if k not in ("method", "steps")},
+    "command": "select",
+}
+CARD = {
+    "class_names": NAMES,
+    "cost": {
+        "seconds": 3725.0,
+        "compile_seconds": 8.25,
+        "steps_per_second": 1.5,
+        "peak_memory_bytes": 3 * 2**29,
+        "device": "1 x <tpu>",
+    },
+    "versions": {"jax": "0.10"},
+}
+EVALUATION = {
+    "protocol": {"name": "dsa1000", "epochs": 1000, "augment": "dsa", "learning_rate": 0.01},
+    "test_images": 1359,
+    "rows": [
+        row("dm", "convnet", [0.70, 0.72]),
+        row("random", "convnet", [0.60, 0.58]),
+        row("dm", "mlp", [0.40, 0.42]),
+        row("random", "mlp", [0.45, 0.45]),
+    ],
+}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """A run folder with everything in it."""
+    run = tmp_path_factory.mktemp("runs") / 'pets "4"'
+    for step in range(0, 41, 5):
+        save(run / "previews" / f"step_{step:06d}.png", grid(images(step), 3))
+    save(run / "set" / "grid.png", grid(images(40), 3))
+    (run / "config.json").write_text(json.dumps(CONFIG))
+    (run / "set" / "card.json").write_text(json.dumps(CARD))
+    (run / "evaluation.json").write_text(json.dumps(EVALUATION))
+    lines = [json.dumps({"step": i, "loss": 1 / i, "grad_norm": None if i == 7 else 2.0 * i}) for i in range(1, 41)]
+    (run / "metrics.jsonl").write_text("\n".join(lines) + '\n{"step": 41, "lo')
+    return run
+
+
+@pytest.fixture
+def run(full, tmp_path):
+    return shutil.copytree(full, tmp_path / "run")
+
+
+def page(run) -> Page:
+    return Page(report.write(run).read_text(encoding="utf-8"))
+
+
+def pictures(page: Page) -> list[np.ndarray]:
+    found = []
+    for attributes in page.attributes("img"):
+        head, data = attributes["src"].split(",")
+        assert head == "data:image/png;base64"
+        found.append(np.asarray(Image.open(io.BytesIO(base64.b64decode(data)))))
+    return found
+
+
+def test_the_page_stands_alone(full):
+    path = report.write(full)
+    assert path == full / "report.html"
+    text = path.read_text(encoding="utf-8")
+    assert not re.search(r"https?:|//\w|@import|url\(", re.sub(r"base64,[\w+/=]+", "", text))
+    tags = {tag for tag, _ in Page(text).tags}
+    assert not tags & {"script", "link", "iframe", "object"}
+
+
+def test_what_a_file_says_is_text_and_never_markup(full):
+    shown = page(full)
+    assert shown.all("figcaption")[:3] == NAMES
+    assert [attributes["alt"] for attributes in shown.attributes("img")][:3] == NAMES
+    assert "1 x <tpu>" in shown.all("dd")
+
+
+def test_the_numbers_people_want(full):
+    shown = page(full)
+    assert shown.all("div")[0] == "71.0"
+    assert shown.all("b")[0] == "+12.0 points"
+    assert shown.all("h1") == ["dm", "pets.npz"]
+    assert [text for parent, text in shown.texts if parent == "th"] == ["set", "convnet", "mlp", "dm", "random"]
+    spans = shown.all("span")
+    assert [text for text in spans if re.fullmatch(r"[+−][\d.]+", text)] == ["+12.0", "−4.0"]
+    assert [text for text in spans if text.startswith("±")] == ["± 1.0", "± 1.0", "± 1.0", "± 0.0"]
+    assert shown.all("dd")[:6] == ["1 h 2 min", "8.2 s", "8.0 s", "1.5", "1.50 GiB", "1 x <tpu>"]
+    sentence = " ".join(" ".join(shown.all("p")).split())
+    assert "2 fresh networks are trained on each set alone, epochs 0 to 1000" in sentence
+    assert "all 1,359 test images" in sentence
+
+
+def test_every_seed_has_a_dot_at_its_accuracy(full):
+    dots = [attributes for attributes in page(full).attributes("i") if "title" in attributes]
+    assert len(dots) == 8
+    for attributes in dots:  # strips run from 40 to 75 %: the extremes, rounded outwards to five
+        accuracy, at = float(attributes["title"].split()[0]), float(attributes["style"][len("left:") : -1])
+        assert at == pytest.approx(100 * (accuracy - 40) / 35, abs=0.01)
+
+
+def enlarged(image: np.ndarray) -> np.ndarray:
+    """A 5x5 image as a grid shows it: ten times as large, 48 pixels being what can be seen."""
+    return np.kron(np.round(255 * image).astype(np.uint8), np.ones((10, 10, 1), np.uint8))
+
+
+def test_each_class_is_a_row_of_its_images_with_gaps_that_the_page_shines_through(full):
+    for name, band in enumerate(pictures(page(full))[:3]):
+        assert band.shape == (52, 4 * 52, 4)
+        for i in range(4):
+            cell = band[:50, 52 * i : 52 * i + 50]
+            np.testing.assert_array_equal(cell[..., :3], enlarged(images(40)[4 * name + i]))
+            assert (cell[..., 3] == 255).all()
+        assert (band[..., 3] == 0).sum() == 52 * 4 * 52 - 4 * 50 * 50
+
+
+def test_stages_run_from_the_first_to_the_last(full):
+    stages = pictures(page(full))[3:]
+    assert len(stages) == 6
+    for stage, step in ((stages[0], 0), (stages[-1], 40)):
+        opaque = stage[..., 3] == 255
+        np.testing.assert_array_equal(stage[opaque][:, :3], grid(images(step), 3)[opaque])
+
+
+def test_of_many_classes_those_of_the_grid_are_named(run):
+    shades = np.arange(25) / 25
+    pixels = grid(np.broadcast_to(shades[:, None, None, None], (25, 9, 9, 3)), 25)
+    save(run / "set" / "grid.png", pixels)
+    (run / "config.json").write_text(json.dumps({**CONFIG, "ipc": 1}))
+    (run / "set" / "card.json").write_text(json.dumps({**CARD, "class_names": [f"{255 * v:.0f}" for v in shades]}))
+    for path in (run / "previews").iterdir():
+        save(path, pixels)
+    shown = page(run)
+    assert "The distilled image of 20 of the 25 classes." in shown.all("p")
+    found = pictures(shown)
+    assert shown.all("figcaption")[:20] == [str(band[0, 0, 0]) for band in found[:20]]
+    assert found[20].shape == (5 * 47, 4 * 47, 4)  # twenty images in columns of five: nearly a square
+
+
+def test_pictures_of_large_images_are_reduced(run):
+    for path in [run / "set" / "grid.png", *(run / "previews").iterdir()]:
+        save(path, np.zeros((3 * 502, 4 * 502, 3), np.uint8))
+    found = pictures(page(run))
+    assert [picture.shape for picture in found[:3]] == [(320, 1280, 4)] * 3
+    assert found[3].shape == (540, 720, 4)
+
+
+def test_the_command_gives_the_configuration_again(full):
+    (command,) = [text for text in page(full).all("pre") if text.startswith("jaxdistill")]
+    assert shlex.split(command.replace("\\\n", "")) == [
+        "jaxdistill", "distill", "dm", "--image-lr", "0.5", "--range", "0", "20", "--soft",
+        "--dataset", "my data/pets.npz", "--no-zca", "--ipc", "4", "--steps", "40", "--seed", "3",
+        "--network", "convnet", "--out", "DIR",
+    ]  # fmt: skip
+
+
+def test_the_same_files_give_the_same_page(run):
+    before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file() and path.name != "report.html"}
+    first = report.write(run).read_bytes()
+    assert report.write(run).read_bytes() == first
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_killed_run_shows_how_far_it_came(run):
+    shutil.rmtree(run / "set")
+    (run / "evaluation.json").unlink()
+    shown = page(run)
+    assert shown.all("h2") == ["How it changed", "Training", "Again, and further"]
+    assert "it was at step 40 of 40" in " ".join(shown.all("p"))
+
+
+def test_a_selection_has_no_curves(run):
+    shutil.rmtree(run / "previews")
+    (run / "metrics.jsonl").unlink()
+    (run / "config.json").write_text(json.dumps(SELECT))
+    shown = page(run)
+    assert shown.all("h1") == ["herding", "pets.npz"]
+    assert shown.all("h2") == ["The set", "Test accuracy", "Cost", "Again, and further"]
+
+
+@pytest.mark.parametrize("config", [CONFIG, SELECT])
+def test_empty_files_are_as_good_as_none(tmp_path, config):
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    bare = page(tmp_path)
+    assert bare.all("h2") == ["Again, and further"]
+    (tmp_path / "metrics.jsonl").touch()
+    (tmp_path / "previews").mkdir()
+    (tmp_path / "evaluation.json").write_text('{"rows": []}')
+    assert page(tmp_path).texts == bare.texts
+
+
+def test_a_random_selection_is_compared_with_nothing(run):
+    rows = [row("random", "convnet", [0.5])]
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, "rows": rows}))
+    shown = page(run)
+    assert shown.all("div")[0] == "50.0"
+    assert "points" not in " ".join(shown.all("b"))
+
+
+def test_other_folders_are_refused_with_advice(tmp_path):
+    with pytest.raises(ValueError, match=r"holds no config\.json; give the folder"):
+        report.write(tmp_path)
+    (tmp_path / "config.json").write_text('{"comm')
+    with pytest.raises(ValueError, match="is damaged"):
+        report.write(tmp_path)
+
+
+def points(path: str) -> np.ndarray:
+    return np.array([[float(v) for v in pair.split()] for pair in re.split("[ML]", path)[1:]])
+
+
+def test_a_curve_puts_values_where_its_ticks_say():
+    steps = np.arange(1.0, 101.0)
+    values = np.linspace(-3.0, 5.0, 100)
+    curve = curves.draw("loss", steps, values)
+    assert curve is not None
+    assert not curve.log
+    x, y = points(curve.raw).T / 10
+    (x0, first), (x1, second) = [(tick.at, float(tick.label)) for tick in curve.x[:2]]
+    np.testing.assert_allclose(first + (x - x0) * (second - first) / (x1 - x0), steps, atol=0.02)
+    (y0, first), (y1, second) = [(tick.at, float(tick.label)) for tick in curve.y[:2]]
+    np.testing.assert_allclose(first + (y - y0) * (second - first) / (y1 - y0), values, atol=0.1)
+    assert all(0 <= tick.at <= 100 for tick in curve.x + curve.y)
+
+
+def test_a_positive_curve_over_decades_is_logarithmic():
+    curve = curves.draw("loss", np.arange(200.0), 10 ** np.linspace(1, -3, 200))
+    assert curve is not None
+    assert curve.log
+    assert {tick.label for tick in curve.y} >= {"0.001", "0.01", "0.1", "1", "10"}
+    x, y = points(curve.raw)[5:-5].T
+    np.testing.assert_allclose(y, np.polyval(np.polyfit(x, y, 1), x), atol=0.2)
+
+
+def test_a_long_curve_is_short_and_keeps_its_extremes():
+    values = np.sin(np.arange(50_000) / 3000)
+    values[20_000] = 50.0
+    curve = curves.draw("loss", np.arange(50_000.0), values)
+    assert curve is not None
+    x, y = points(curve.raw).T
+    assert len(x) <= 600
+    assert y.min() == 0.0  # the outlier, at the upper edge ...
+    assert x[y.argmin()] == pytest.approx(400, abs=2)
+    assert 0.9 < float(curve.y[-1].label) <= 1.1  # ... does not flatten the rest
+
+
+def test_a_moving_average_is_one_and_gaps_stay_gaps():
+    noise = np.random.default_rng(0).normal(0, 1, 2000)
+    noise[1000:1400] = np.nan
+    curve = curves.draw("loss", np.arange(2000.0), noise)
+    assert curve is not None
+    assert curve.raw.count("M") == curve.smooth.count("M") == 2
+    assert np.std(points(curve.smooth)[:, 1]) < 0.3 * np.std(points(curve.raw)[:, 1])
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -2.5, 1e-9])
+def test_a_constant_is_a_level_line(value):
+    curve = curves.draw("rate", np.arange(10.0), np.full(10, value))
+    assert curve is not None
+    np.testing.assert_allclose(points(curve.raw)[:, 1], 500, atol=0.1)
+    assert float(curve.last) == value
+
+
+@pytest.mark.parametrize("values", [[np.nan, np.nan], [1.0], [1.0, np.inf]])
+def test_a_single_value_is_no_curve(values):
+    assert curves.draw("loss", np.arange(float(len(values))), np.array(values)) is None

@@ -1,0 +1,148 @@
+"""Runs that are cut anywhere end in the same bits; damaged checkpoints are passed over; devices do not matter."""
+
+import json
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+from jaxdistill.cli import main
+from jaxdistill.run import checkpoint
+
+RUN = ["distill", "dm", "--dataset", "digits", "--ipc", "2", "--width", "8", "--per-class", "16", "--chunk", "5"]
+EVALUATION = ["--eval-seeds", "2", "--eval-epochs", "3"]
+
+
+def start(out, *options, **environment):
+    command = [sys.executable, "-m", "jaxdistill", *RUN, *options, "--out", str(out), "--quiet"]
+    return subprocess.Popen(
+        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def finish(process):
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 0, err
+    return out
+
+
+def bits(out):
+    return (out / "set" / "set.safetensors").read_bytes()
+
+
+def cut_and_resume(tmp_path, moments):
+    options = ["--steps", "60", "--checkpoint-seconds", "0", *EVALUATION]
+    whole = tmp_path / "whole"
+    began = time.monotonic()
+    finish(start(whole, *options))
+    length = time.monotonic() - began
+    cut = tmp_path / "cut"
+    stages = set()
+    for moment in moments:
+        process = start(cut, *options, *(["--resume"] if cut.exists() else []))
+        time.sleep(moment * length)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        steps = [p.name for p in (cut / "checkpoints").iterdir()] if (cut / "checkpoints").exists() else []
+        stages.add("begun" if not steps else "done" if (cut / "evaluation.json").exists() else "running")
+    finish(start(cut, *options, "--resume"))
+    assert bits(cut) == bits(whole)
+    lines = [(run / "metrics.jsonl").read_text() for run in (cut, whole)]
+    assert lines[0] == lines[1]
+    rows = [json.loads((run / "evaluation.json").read_text())["rows"] for run in (cut, whole)]
+    assert [row["accuracies"] for row in rows[0]] == [row["accuracies"] for row in rows[1]]
+    return stages
+
+
+def test_a_run_killed_twice_ends_in_the_same_bits(tmp_path):
+    cut_and_resume(tmp_path, [0.55, 0.65])
+
+
+@pytest.mark.slow
+def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bits(tmp_path):
+    moments = [random.Random(0).uniform(0.3, 0.95) for _ in range(10)]
+    assert "running" in cut_and_resume(tmp_path, moments)
+
+
+def test_a_torn_checkpoint_is_passed_over_and_said_so(tmp_path, capsys):
+    out = tmp_path / "run"
+    options = ["--steps", "12", "--checkpoint-seconds", "0", "--eval-seeds", "0", "--out", str(out)]
+    assert main([*RUN, *options]) == 0
+    before = bits(out)
+    folders = sorted((out / "checkpoints").iterdir())
+    assert len(folders) >= 2
+    for path in folders[-1].rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    capsys.readouterr()
+    assert main([*RUN, *options, "--resume"]) == 0
+    said = capsys.readouterr().err
+    assert f"checkpoint {int(folders[-1].name)} cannot be read" in said.replace("\n", " ")
+    assert f"resuming after step {int(folders[-2].name)}" in said
+    assert bits(out) == before
+
+
+def test_a_checkpoint_with_other_content_is_not_taken(tmp_path):
+    state = {"images": jnp.arange(6.0), "count": jnp.int32(3)}
+    abstract = jax.eval_shape(lambda: state)
+    assert checkpoint.restore(tmp_path / "none", abstract, pytest.fail) is None
+    for step in range(1, 6):
+        checkpoint.save(tmp_path, step, jax.tree.map(lambda leaf, step=step: leaf + step, state))
+    assert sorted(int(p.name) for p in tmp_path.iterdir()) == [3, 4, 5]
+    step, found = checkpoint.restore(tmp_path, abstract, pytest.fail)
+    assert step == 5
+    np.testing.assert_array_equal(found["images"], np.arange(6.0) + 5)
+    digest = next((tmp_path / "00000005" / "digest").glob("metadata*"))
+    digest.write_text(digest.read_text().replace('"sha256": "', '"sha256": "0'))
+    warnings = []
+    assert checkpoint.restore(tmp_path, abstract, warnings.append)[0] == 4
+    assert len(warnings) == 1
+    assert "not what was written" in warnings[0]
+
+
+@pytest.fixture(scope="module")
+def on_one_device(tmp_path_factory):
+    out = tmp_path_factory.mktemp("one") / "run"
+    assert main([*RUN, "--steps", "5", *EVALUATION, "--out", str(out), "--quiet"]) == 0
+    return out
+
+
+def same(out, other):
+    images = [load_file(run / "set" / "set.safetensors")["images"] for run in (out, other)]
+    np.testing.assert_allclose(*images, rtol=1e-5, atol=1e-5)
+    rows = [json.loads((run / "evaluation.json").read_text())["rows"] for run in (out, other)]
+    for one, two in zip(*rows, strict=True):
+        np.testing.assert_allclose(one["accuracies"], two["accuracies"], atol=2 / 300)
+
+
+def test_eight_devices_give_the_set_and_the_accuracies_of_one(on_one_device, tmp_path):
+    out = tmp_path / "run"
+    flags = "--xla_force_host_platform_device_count=8"
+    finish(start(out, "--steps", "5", *EVALUATION, XLA_FLAGS=flags, JAX_PLATFORMS="cpu"))
+    assert "8 x" in json.loads((out / "set" / "card.json").read_text())["cost"]["device"]
+    same(on_one_device, out)
+
+
+def test_two_processes_give_the_result_of_one_and_the_first_alone_writes(on_one_device, tmp_path):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    outs = [tmp_path / "first", tmp_path / "second"]
+    options = ["--steps", "5", *EVALUATION]
+    processes = [
+        start(out, *options, "--distributed", f"127.0.0.1:{port},2,{i}", JAX_PLATFORMS="cpu")
+        for i, out in enumerate(outs)
+    ]
+    said = [finish(process) for process in processes]
+    assert not outs[1].exists()
+    assert "test accuracy" not in said[1]  # (the collectives greet on standard output)
+    same(on_one_device, outs[0])
