@@ -1,0 +1,137 @@
+"""Our steps beside eager PyTorch's in one run: time ratio, peak memory ratio, share of the matrix-product ceiling.
+
+    python experiments/benchmark/run.py                    all cases, a table
+    python experiments/benchmark/run.py --case dm --rounds 5 --json
+
+Each side runs in a process of its own, in turns (ours, PyTorch, ours, ...), so that neither's threads or memory disturb
+the other and a change of the machine's mood hits both. Time is the median over all rounds; memory is the process's peak
+above what it holds before the case is built (on a GPU: the device's peak).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+CASES = {
+    "train, batch 256": ("train", {"batch": 256}, 256 * (3 * 101.5e6 - 7.1e6)),
+    "train, batch 100": ("train", {"batch": 100}, 100 * (3 * 101.5e6 - 7.1e6)),
+    "dm, ipc 10": ("dm", {"ipc": 10, "per_class": 256}, 10 * (256 + 10 * 2) * 101.5e6),
+    "dm, ipc 1": ("dm", {"ipc": 1, "per_class": 256}, 10 * (256 + 1 * 2) * 101.5e6),
+}
+"""Name -> builder, its arguments, and the step's floating-point operations (ConvNet-D3 W128 on 32x32x3: 101.5 MFLOP
+forward per image, of which 7.1 in the first convolution, whose input needs no gradient in training)."""
+
+
+def resident() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def timed(step, seconds: float, at_least: int = 3) -> list[float]:
+    step()
+    step()
+    times: list[float] = []
+    while sum(times) < seconds or len(times) < at_least:
+        began = time.perf_counter()
+        step()
+        times.append(time.perf_counter() - began)
+    return times
+
+
+def measure(side: str, case: str, seconds: float, device: str) -> dict:
+    """Run one side of one case in this process."""
+    name, options, _ = CASES[case]
+    sys.path.insert(0, str(Path(__file__).parent))
+    if side == "ours":
+        import jax
+        import jax.numpy as jnp
+        import ours
+
+        size = 2048
+        matrix = jnp.ones((size, size))
+        product = jax.jit(lambda x: x @ x)
+        fastest = min(timed(lambda: product(matrix).block_until_ready(), 1.0))
+        held = resident()
+        times = timed(ours.CASES[name](**options), seconds)
+        stats = jax.devices()[0].memory_stats() or {}
+        peak = stats.get("peak_bytes_in_use", resident() - held)
+        return {"times": times, "peak": peak, "ceiling": 2 * size**3 / fastest, "device": jax.devices()[0].device_kind}
+    import peer
+    import torch
+
+    if device == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    held = resident()
+    times = timed(peer.CASES[name](device=device, **options), seconds)
+    return {"times": times, "peak": torch.cuda.max_memory_allocated() if device == "cuda" else resident() - held}
+
+
+def compare(case: str, rounds: int, seconds: float, device: str) -> dict:
+    found: dict[str, list[dict]] = {"ours": [], "peer": []}
+    for _ in range(rounds):
+        for side in found:
+            command = [
+                sys.executable,
+                __file__,
+                "--side",
+                side,
+                "--case",
+                case,
+                "--seconds",
+                str(seconds),
+                "--device",
+                device,
+            ]
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            found[side].append(json.loads(done.stdout.splitlines()[-1]))
+    medians = {side: statistics.median(t for run in runs for t in run["times"]) for side, runs in found.items()}
+    peaks = {side: max(run["peak"] for run in runs) for side, runs in found.items()}
+    ceiling = max(run["ceiling"] for run in found["ours"])
+    return {
+        "case": case,
+        "device": found["ours"][0]["device"],
+        "ours_seconds": medians["ours"],
+        "torch_seconds": medians["peer"],
+        "speedup": medians["peer"] / medians["ours"],
+        "ours_gib": peaks["ours"] / 2**30,
+        "torch_gib": peaks["peer"] / 2**30,
+        "memory_ratio": peaks["ours"] / max(peaks["peer"], 1),
+        "ceiling_share": CASES[case][2] / medians["ours"] / ceiling,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--case", action="append", choices=list(CASES))
+    parser.add_argument("--rounds", type=int, default=3, help="turns of each side")
+    parser.add_argument("--seconds", type=float, default=10.0, help="time for each turn")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"], help="where PyTorch runs")
+    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--side", choices=["ours", "peer"], help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.side:
+        print(json.dumps(measure(given.side, given.case[0], given.seconds, given.device)))
+        return
+    rows = [compare(case, given.rounds, given.seconds, given.device) for case in given.case or CASES]
+    if given.json:
+        print(json.dumps(rows, indent=1))
+        return
+    print(
+        "| step | jaxdistill s | PyTorch s | times faster | jaxdistill GiB | PyTorch GiB | memory ratio | of matmul ceiling |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for row in rows:
+        print(
+            "| {case} | {ours_seconds:.3f} | {torch_seconds:.3f} | {speedup:.2f} | {ours_gib:.2f} | {torch_gib:.2f} "
+            "| {memory_ratio:.2f} | {ceiling_share:.0%} |".format(**row)
+        )
+
+
+if __name__ == "__main__":
+    main()
