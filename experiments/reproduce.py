@@ -4,7 +4,7 @@
     python experiments/reproduce.py dm --dataset fashion_mnist --ipc 10 --data-dir ~/tfds \\
         --out runs/dm-fashion -- --steps 300 --per-class 64 --eval-epochs 200                    a smaller one, stated
 
-What follows ``--`` goes to ``jaxdistill distill`` and is named in the row. Rows are appended to experiments/results.jsonl.
+What follows ``--`` goes to ``jaxdistill distill`` and is named in the row. Rows are added to experiments/results.jsonl.
 """
 
 from __future__ import annotations

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import jax
-import tyro
 from rich.console import Console
-from rich.table import Table
 
 from jaxdistill import selection
 from jaxdistill.data.source import LISTED
@@ -33,6 +29,9 @@ from jaxdistill.run.config import (
     method_config,
 )
 from jaxdistill.run.folder import stored_config
+from jaxdistill.run.forms import Evaluate, Export, List, Report
+from jaxdistill.run.sharding import join
+from jaxdistill.run.table import tell
 
 __all__ = ["main"]
 
@@ -136,32 +135,6 @@ def _select(arguments: list[str], console: Console) -> None:
     _show(commands.select_set(config, _begin(config.run, console)), config.run)
 
 
-@dataclasses.dataclass(frozen=True)
-class Evaluate:
-    """Train fresh networks on finished sets, and on random real images of the same size, under one protocol."""
-
-    sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Runs, or their set/ folders, of one data set and size."""
-    network: str = "convnet"
-    """Networks, separated by commas: several give a transfer matrix."""
-    width: int = 128
-    """Channels of each block."""
-    depth: int | None = None
-    """Number of blocks; by default what reduces the image to 4x4."""
-    protocol: str = "dsa1000"
-    """Whose evaluation recipe."""
-    seeds: int = 5
-    """Independent networks of each kind."""
-    epochs: int | None = None
-    """Shorten (or lengthen) the recipe."""
-    data_dir: str | None = None
-    """Where TFDS keeps its prepared data sets."""
-    seed: int = 0
-    """Everything random follows from it."""
-    json: bool = False
-    """Print every accuracy as JSON instead of a table."""
-
-
 def _evaluate(arguments: list[str], console: Console) -> None:
     config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
     if not config.sets or config.seeds < 1:
@@ -177,19 +150,7 @@ def _evaluate(arguments: list[str], console: Console) -> None:
     if config.json:
         print(json.dumps(results, indent=1))
     else:
-        _table(results)
-
-
-@dataclasses.dataclass(frozen=True)
-class Export:
-    """Write a set for use elsewhere."""
-
-    set: Annotated[Path, tyro.conf.Positional]
-    """A run, or its set/ folder."""
-    out: Path
-    """Where it goes; never overwritten."""
-    format: Literal["npz", "torch", "folder", "tfds"] = "npz"
-    """npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
+        tell(results)
 
 
 def _export(arguments: list[str], console: Console) -> None:
@@ -198,25 +159,9 @@ def _export(arguments: list[str], console: Console) -> None:
     commands.say(console, f"wrote {config.out}")
 
 
-@dataclasses.dataclass(frozen=True)
-class Report:
-    """Write a run's report.html again from its files."""
-
-    run: Annotated[Path, tyro.conf.Positional]
-    """The run's folder."""
-
-
 def _report(arguments: list[str], console: Console) -> None:
     config: Report = parse(Report, arguments, "report", "runs/first")
     commands.say(console, f"wrote {report.write(config.run)}")
-
-
-@dataclasses.dataclass(frozen=True)
-class List:
-    """What there is to choose from."""
-
-    json: bool = False
-    """Print JSON."""
 
 
 def _list(arguments: list[str], console: Console) -> None:
@@ -248,13 +193,8 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
 
 def _begin(run: RunConfig, console: Console) -> Console:
     """Join the other hosts of a pod, and fall silent where another process speaks."""
-    if run.distributed == "auto":
-        jax.distributed.initialize()
-    elif run.distributed is not None:
-        match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", run.distributed)
-        if not match:
-            raise UnusableError(f"--distributed is auto or HOST:PORT,COUNT,INDEX, not '{run.distributed}'")
-        jax.distributed.initialize(match[1], int(match[2]), int(match[3]))
+    if run.distributed is not None:
+        join(run.distributed)
     return Console(stderr=True, quiet=True) if run.quiet or jax.process_index() else console
 
 
@@ -262,23 +202,5 @@ def _show(results: dict[str, Any], run: RunConfig) -> None:
     if jax.process_index():
         return
     if results:
-        _table(results)
+        tell(results)
     print(f"{run.out / 'report.html'}  {run.out / 'set'}")
-
-
-def _table(results: dict[str, Any]) -> None:
-    """Sets by networks, in percent, each beside random."""
-    protocol, rows = results["protocol"], results["rows"]
-    names = list(dict.fromkeys(row["network"] for row in rows))
-    random = {row["network"]: row["mean"] for row in rows if row["set"] == "random"}
-    table = Table(
-        title=f"test accuracy in %, {protocol['name']} ({protocol['epochs']} epochs), "
-        f"{len(rows[0]['accuracies'])} networks, {results['test_images']} images"
-    )
-    for heading in ("set", *names):
-        table.add_column(heading, justify="left" if heading == "set" else "right")
-    for name in dict.fromkeys(row["set"] for row in rows):
-        cells = {row["network"]: row for row in rows if row["set"] == name}
-        gains = {k: "" if name == "random" else f" ({100 * (v['mean'] - random[k]):+.1f})" for k, v in cells.items()}
-        table.add_row(name, *(f"{100 * cells[k]['mean']:.1f} ± {100 * cells[k]['std']:.1f}{gains[k]}" for k in names))
-    Console().print(table)

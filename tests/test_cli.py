@@ -79,7 +79,24 @@ def test_a_finished_run_is_resumed_to_the_same_bits(finished, capsys):
 
 def test_evaluate_export_report_and_list(finished, capsys, tmp_path):
     out, _ = finished
-    assert main(["evaluate", str(out), "--network", "mlp,convnet", "--width", "8", "--seeds", "2", "--epochs", "2", "--json"]) == 0
+    assert (
+        main(
+            [
+                "evaluate",
+                str(out),
+                "--network",
+                "mlp,convnet",
+                "--width",
+                "8",
+                "--seeds",
+                "2",
+                "--epochs",
+                "2",
+                "--json",
+            ]
+        )
+        == 0
+    )
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [(row["set"], row["network"]) for row in rows] == [
         ("first", "mlp"), ("random", "mlp"), ("first", "convnet"), ("random", "convnet")

@@ -18,7 +18,7 @@ from safetensors.numpy import load_file
 from jaxdistill.cli import main
 from jaxdistill.run import checkpoint
 
-RUN = ["distill", "dm", "--dataset", "digits", "--ipc", "2", "--width", "8", "--per-class", "16", "--chunk", "5"]
+RUN = ["distill", "dm", "--dataset", "digits", "--ipc", "2", "--width", "8", "--per-class", "16", "--chunk", "2"]
 EVALUATION = ["--eval-seeds", "2", "--eval-epochs", "3"]
 
 
@@ -39,38 +39,45 @@ def bits(out):
     return (out / "set" / "set.safetensors").read_bytes()
 
 
+def lines_of(out):
+    path = out / "metrics.jsonl"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
 def cut_and_resume(tmp_path, moments):
+    """Kill a run at each moment, ``(step, seconds after it)``, resuming it in between; returns the steps reached."""
     options = ["--steps", "60", "--checkpoint-seconds", "0", *EVALUATION]
-    whole = tmp_path / "whole"
-    began = time.monotonic()
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
     finish(start(whole, *options))
-    length = time.monotonic() - began
-    cut = tmp_path / "cut"
-    stages = set()
-    for moment in moments:
-        process = start(cut, *options, *(["--resume"] if cut.exists() else []))
-        time.sleep(moment * length)
+    reached = []
+    for step, delay in moments:
+        process = start(cut, *options, "--resume")
+        while lines_of(cut) < step and process.poll() is None:
+            time.sleep(0.002)
+        time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.communicate()
-        steps = [p.name for p in (cut / "checkpoints").iterdir()] if (cut / "checkpoints").exists() else []
-        stages.add("begun" if not steps else "done" if (cut / "evaluation.json").exists() else "running")
+        reached.append(lines_of(cut))
     finish(start(cut, *options, "--resume"))
     assert bits(cut) == bits(whole)
-    lines = [(run / "metrics.jsonl").read_text() for run in (cut, whole)]
-    assert lines[0] == lines[1]
+    assert (cut / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     rows = [json.loads((run / "evaluation.json").read_text())["rows"] for run in (cut, whole)]
     assert [row["accuracies"] for row in rows[0]] == [row["accuracies"] for row in rows[1]]
-    return stages
+    assert not [path for path in cut.iterdir() if path.name.startswith(".")], "temporary files were left behind"
+    return reached
 
 
 def test_a_run_killed_twice_ends_in_the_same_bits(tmp_path):
-    cut_and_resume(tmp_path, [0.55, 0.65])
+    reached = cut_and_resume(tmp_path, [(4, 0.0), (20, 0.01)])
+    assert 4 <= reached[0] < 60
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bits(tmp_path):
-    moments = [random.Random(0).uniform(0.3, 0.95) for _ in range(10)]
-    assert "running" in cut_and_resume(tmp_path, moments)
+    rng = random.Random(0)
+    moments = [(step, rng.uniform(0, 0.1)) for step in sorted(rng.randrange(60) for _ in range(9))]
+    reached = cut_and_resume(tmp_path, [*moments, (60, 1.0)])  # the last one while networks are being trained
+    assert len(set(reached)) > 4
 
 
 def test_a_torn_checkpoint_is_passed_over_and_said_so(tmp_path, capsys):

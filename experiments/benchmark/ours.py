@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -61,10 +63,10 @@ def dm_step(ipc: int, per_class: int):
     images = jnp.asarray(rng.normal(size=(10 * ipc, *SHAPE)), jnp.float32)
     state = [method.init(jax.random.key(0), SyntheticSet(images, jnp.repeat(jnp.eye(10), ipc, 0)))]
     compiled = jax.jit(method.step, donate_argnums=1)
-    keys = iter(jax.random.split(jax.random.key(1), 1000))
+    count = itertools.count()
 
     def step() -> float:
-        state[0], info = compiled(next(keys), state[0], batch)
+        state[0], info = compiled(jax.random.key(next(count)), state[0], batch)
         return float(info.loss)
 
     return step

@@ -76,18 +76,8 @@ def compare(case: str, rounds: int, seconds: float, device: str) -> dict:
     found: dict[str, list[dict]] = {"ours": [], "peer": []}
     for _ in range(rounds):
         for side in found:
-            command = [
-                sys.executable,
-                __file__,
-                "--side",
-                side,
-                "--case",
-                case,
-                "--seconds",
-                str(seconds),
-                "--device",
-                device,
-            ]
+            options = {"--side": side, "--case": case, "--seconds": str(seconds), "--device": device}
+            command = [sys.executable, __file__, *(word for pair in options.items() for word in pair)]
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             found[side].append(json.loads(done.stdout.splitlines()[-1]))
     medians = {side: statistics.median(t for run in runs for t in run["times"]) for side, runs in found.items()}

@@ -40,7 +40,7 @@ class RealData:
     def read(self, indices: Int[Array, "*lead"]) -> Batch:
         """Preprocessed images and labels at `indices`."""
         images = self.images[indices].astype("float32") * self.scale + self.shift
-        return Batch(images, self.labels[indices])
+        return Batch(images, self.labels[indices])  # pyright: ignore[reportArgumentType]
 
 
 def real_data(
@@ -74,13 +74,13 @@ def real_data(
 class ClassBalanced:
     """`per_class` examples of every class, without replacement; the whole class where there are fewer.
 
-    The batch is images ``[classes b h w c]`` and labels ``[classes b]``, with b at most the size of the largest class; a
-    class of fewer than b examples repeats them in turn.
+    The batch is images ``[classes b h w c]`` and labels ``[classes b]``, with b at most the size of the largest class;
+    a class of fewer than b examples repeats them in turn.
     """
 
     per_class: int
 
-    def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[Array, "classes b"]:
+    def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[AnyArray, "classes b"]:
         """Indices into the split."""
         del step
         scores = jax.random.uniform(key, (data.counts.shape[0], data.largest))

@@ -21,8 +21,8 @@ class Protocol:
 
     epochs: int
     """E of the papers."""
-    augment: str = "dsa"
-    """``"dsa"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
+    augment: str = "default"
+    """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
     batch: int = 256
     """Batch size; the whole set where it is smaller. The last, smaller batch is kept."""
     learning_rate: float = 0.01

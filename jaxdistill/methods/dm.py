@@ -135,8 +135,8 @@ def dm(config: DM, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> method = dm(DM(per_class=4), Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2))
-        >>> method.feed
+        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> dm(DM(per_class=4), task).feed
         ClassBalanced(per_class=4)
 
     References:
@@ -159,8 +159,9 @@ def dm(config: DM, task: Task) -> Method:
         variables = task.network.init(key_network)
         distances, gradient = distance_and_gradient(key_classes, task, variables, state.images, batch.images)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
-        state = DMState(state.images + updates, opt_state)
-        return state, DMInfo(jnp.sum(distances), optax.global_norm(gradient))
+        images = optax.apply_updates(state.images, updates)
+        info = DMInfo(jnp.sum(distances), optax.global_norm(gradient))
+        return DMState(images, opt_state), info  # pyright: ignore[reportArgumentType]
 
     def synthetic(state: DMState) -> SyntheticSet:
         ipc = state.images.shape[1]

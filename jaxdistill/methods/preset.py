@@ -26,7 +26,7 @@ class Preset(NamedTuple):
     """How the paper evaluates (`jaxdistill.evaluate.PROTOCOLS`)."""
     listed: bool
     """Whether the paper or its code states this cell; False for a fallback to the nearest settings."""
-    augment: str = "dsa"
-    """Augmentation while distilling: ``"dsa"`` is the data set's DSA strategy, ``"none"`` is none."""
+    augment: str = "default"
+    """Augmentation while distilling: ``"default"`` is the data set's DSA strategy, ``"none"`` is none."""
     published: Published | None = None
     """None where no number exists or none could be verified."""

@@ -162,12 +162,13 @@ def _drive(
             for chunk in run(method, bench.train, replicate(key, bench.mesh), state, config.steps, **options):
                 state, done = chunk.state, chunk.step
                 seconds, compile_seconds = seconds + chunk.seconds, compile_seconds + chunk.compile_seconds
+                # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
+                for sink in listeners:
+                    sink(chunk)
                 due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps
                 if writes and due:
                     checkpoint.save(folder / "checkpoints", done, state)
                     saved = time.monotonic()
-                for sink in listeners:
-                    sink(chunk)
         except NonFiniteLossError as error:
             raise RunFailedError(
                 f"{error} of {folder} with {config.method}; start again with a smaller step size "

@@ -1,4 +1,4 @@
-"""What a run is, as frozen dataclasses: the command line, a notebook and the JSON beside a result hold the same thing."""
+"""What a run is, as frozen dataclasses: command line, notebook and the JSON beside a result hold the same thing."""
 
 from __future__ import annotations
 
@@ -117,8 +117,8 @@ class Distill:
     """Everything random follows from it."""
     init: str = "real"
     """What the set starts from: real, noise, any selection, or a finished set or run."""
-    augment: str = "dsa"
-    """Augmentation while distilling: dsa is the data set's DSA strategy, none is none."""
+    augment: str = "default"
+    """Augmentation while distilling: by default the data set's DSA strategy; none is none."""
     network: NetworkConfig = NetworkConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

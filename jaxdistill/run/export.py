@@ -94,6 +94,13 @@ def _safe_names(stored: Stored) -> list[str]:
     return [f"{i:0{digits}d}_{name}" for i, name in enumerate(letters)]
 
 
+def _single_lines(stored: Stored) -> list[str]:
+    """Names for TFDS, which keeps them in a file, one to a line, and refuses to read two of a kind."""
+    names = stored.card["class_names"]
+    plain = all(name.strip() == name != "" and name.isprintable() for name in names)
+    return names if plain and len(set(names)) == len(names) else _safe_names(stored)
+
+
 def _folder(stored: Stored, out: Path) -> None:
     names = _safe_names(stored)
     with files.write_folder(out) as temporary:
@@ -112,15 +119,10 @@ def _tfds(stored: Stored, out: Path) -> None:
             raise ArtifactError("exporting to TFDS needs it; run pip install 'jaxdistill[tfds]'") from None
         images, classes = _bytes(stored)
         labels = np.asarray(stored.synthetic.labels)
-        names = stored.card["class_names"]
-        # TFDS keeps them in a file, one to a line, and refuses to read two of a kind.
-        plain = len(set(names)) == len(names) and all(
-            name.strip() == name != "" and name.isprintable() for name in names
-        )
         features = tfds.features.FeaturesDict(
             {
                 "image": tfds.features.Image(shape=images.shape[1:], encoding_format="png"),
-                "label": tfds.features.ClassLabel(names=names if plain else _safe_names(stored)),
+                "label": tfds.features.ClassLabel(names=_single_lines(stored)),
                 "soft_label": tfds.features.Tensor(shape=labels.shape[1:], dtype=np.float32),
             }
         )

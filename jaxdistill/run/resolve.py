@@ -97,8 +97,8 @@ def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Networ
 
 
 def augmentation(name: str, bench: Bench) -> Augment:
-    """An augmentation by name; ``dsa`` is the data set's own strategy."""
-    return augment.make(augment.default_strategy(bench.source.name) if name == "dsa" else name)
+    """An augmentation by name; ``default`` is the data set's DSA strategy."""
+    return augment.make(augment.default_strategy(bench.source.name) if name == "default" else name)
 
 
 def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig) -> Task:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from functools import partial
 
@@ -13,9 +14,26 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdistill.types import PyTree
 
-__all__ = ["from_first", "make_mesh", "replicate", "replicated", "spread"]
+__all__ = ["from_first", "join", "make_mesh", "replicate", "replicated", "spread"]
 
 AXIS = "data"
+
+
+def join(others: str) -> None:
+    """Join the processes of a pod, before anything else is done with JAX.
+
+    Args:
+        others: ``auto`` where the platform knows, or ``HOST:PORT,COUNT,INDEX``.
+
+    Raises:
+        ValueError: if it is neither.
+    """
+    if others == "auto":
+        return jax.distributed.initialize()
+    match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", others)
+    if not match:
+        raise ValueError(f"--distributed is auto or HOST:PORT,COUNT,INDEX, not '{others}'")
+    jax.distributed.initialize(match[1], int(match[2]), int(match[3]))
 
 
 def make_mesh() -> Mesh:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
@@ -171,7 +171,7 @@ class Previews(AbstractContextManager["Previews"]):
         self,
         folder: Path,
         synthetic: Callable[[PyTree], SyntheticSet],
-        display: Callable[[Float[Array, "n h w c"]], Float[Array, "n h w c"]],
+        display: Callable[[Any], Float[np.ndarray, "n h w c"]],
         num_classes: int,
         every: int,
     ):

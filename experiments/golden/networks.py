@@ -1,0 +1,241 @@
+"""Golden values of every network, computed by PyTorch in float64: `tests/reference/networks.npz`.
+
+Run with PyTorch installed: ``python experiments/golden/networks.py``. Weights are not stored: each array is drawn from
+a generator seeded by its path in our parameter tree, in our layout (HWIO kernels, [in, out] matrices, flattening in
+(h, w, c) order), and brought into PyTorch's layout here. Long arrays are stored as a norm and a random projection.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+CLASSES, IMAGES = 5, 3
+
+
+def draw(path: str, shape: tuple[int, ...]) -> np.ndarray:
+    """The array called `path`: uniform, scaled so that activations stay of order one."""
+    numbers = np.random.default_rng(zlib.crc32(path.encode())).uniform(-1, 1, shape)
+    match path.split("/")[-1]:
+        case "kernel":
+            return numbers * np.sqrt(3 / np.prod(shape[:-1]))
+        case "scale" | "var":
+            return 1 + numbers / 2
+    return numbers / 2
+
+
+def normalisation(kind: str, channels: int, size: tuple[int, int]) -> nn.Module:
+    match kind:
+        case "instance":
+            return nn.InstanceNorm2d(channels, affine=True)
+        case "batch":
+            return nn.BatchNorm2d(channels)
+        case "layer":
+            return nn.LayerNorm((channels, *size))
+        case "group":
+            return nn.GroupNorm(4, channels)
+    return nn.Identity()
+
+
+ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "leakyrelu": lambda: nn.LeakyReLU(0.01), "swish": nn.SiLU}
+POOLINGS = {"avg": lambda: nn.AvgPool2d(2), "max": lambda: nn.MaxPool2d(2), "none": nn.Identity}
+
+
+class Stack(nn.Module):
+    """Convolutional blocks, hidden dense layers, a classifier."""
+
+    def __init__(self, shape, blocks, hidden=(), norm="none", activation="relu"):
+        super().__init__()
+        *size, channels = shape
+        self.blocks, self.pools = nn.ModuleList(), nn.ModuleList()
+        for width, kernel, padding, pooling in blocks:
+            size = [s + 2 * padding - kernel + 1 for s in size]
+            layers = nn.Conv2d(channels, width, kernel, padding=padding), normalisation(norm, width, tuple(size))
+            self.blocks.append(nn.Sequential(*layers, ACTIVATIONS[activation]()))
+            self.pools.append(POOLINGS[pooling]())
+            channels, size = width, [s // 2 for s in size] if pooling != "none" else size
+        layers, features = [nn.Flatten()], channels * size[0] * size[1]
+        for width in hidden:
+            layers += [nn.Linear(features, width), nn.ReLU()]
+            features = width
+        self.head = nn.Sequential(*layers, nn.Linear(features, CLASSES))
+        self.head[1].map_shape = (*size, channels)
+
+    def forward(self, x):
+        maps = []
+        for block, pool in zip(self.blocks, self.pools, strict=True):
+            maps.append(block(x))
+            x = pool(maps[-1])
+        return self.head(x), maps
+
+
+class Block(nn.Module):
+    def __init__(self, inputs, outputs, halve, norm, average):
+        super().__init__()
+        stride = 2 if halve and not average else 1
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.norm1 = normalisation(norm, outputs, (0, 0))
+        self.pool = nn.AvgPool2d(2) if halve and average else nn.Identity()
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.norm2 = normalisation(norm, outputs, (0, 0))
+        self.shortcut = nn.Identity()
+        if halve:
+            convolution = nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+            pool = nn.AvgPool2d(2) if average else nn.Identity()
+            self.shortcut = nn.Sequential(convolution, pool, normalisation(norm, outputs, (0, 0)))
+
+    def forward(self, x):
+        y = self.pool(functional.relu(self.norm1(self.conv1(x))))
+        return functional.relu(self.norm2(self.conv2(y)) + self.shortcut(x))
+
+
+class ResNet18(nn.Module):
+    def __init__(self, shape, width, norm, average=False):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(shape[2], width, 3, 1, 1, bias=False), normalisation(norm, width, (0, 0)))
+        self.stages, inputs = nn.ModuleList(), width
+        for stage in range(4):
+            outputs = width * 2**stage
+            first = Block(inputs, outputs, stage > 0, norm, average)
+            self.stages.append(nn.Sequential(first, Block(outputs, outputs, False, norm, average)))
+            inputs = outputs
+        self.pool = nn.AvgPool2d(4) if shape[0] == 32 else nn.AdaptiveAvgPool2d(1)
+        self.classifier = nn.Linear(inputs, CLASSES)
+
+    def forward(self, x):
+        x, maps = functional.relu(self.stem(x)), []
+        for stage in self.stages:
+            x = stage(x)
+            maps.append(x)
+        return self.classifier(self.pool(x).flatten(1)), maps
+
+
+def convnet(shape, width, depth, norm, activation="relu", pooling="avg"):
+    first = 3 if shape == (28, 28, 1) else 1
+    blocks = [(width, 3, first if block == 0 else 1, pooling) for block in range(depth)]
+    return Stack(shape, blocks, norm=norm, activation=activation)
+
+
+def lenet(shape):
+    return Stack(shape, [(6, 5, 2 if shape == (28, 28, 1) else 0, "max"), (16, 5, 0, "max")], hidden=(120, 84))
+
+
+def alexnet(shape, w):
+    first = 4 if shape == (28, 28, 1) else 2
+    m = w * 3 // 2
+    sizes = [(w, 5, first, "max"), (m, 5, 2, "max"), (2 * w, 3, 1, "none"), (m, 3, 1, "none"), (m, 3, 1, "max")]
+    return Stack(shape, sizes)
+
+
+def vgg11(shape, width, norm):
+    sizes, first = [], 3 if shape == (28, 28, 1) else 1
+    for multiple, pool in ((1, 1), (2, 1), (4, 0), (4, 1), (8, 0), (8, 1), (8, 0), (8, 1)):
+        sizes.append((multiple * width, 3, 1 if sizes else first, "max" if pool else "none"))
+    return Stack(shape, sizes, norm=norm)
+
+
+CASES = {
+    "convnet instance": ((8, 8, 3), lambda s: convnet(s, 4, 2, "instance")),
+    "convnet batch": ((8, 8, 3), lambda s: convnet(s, 4, 2, "batch")),
+    "convnet layer": ((8, 8, 3), lambda s: convnet(s, 4, 2, "layer")),
+    "convnet group": ((8, 8, 3), lambda s: convnet(s, 8, 2, "group")),
+    "convnet none": ((8, 8, 3), lambda s: convnet(s, 4, 2, "none")),
+    "convnet leakyrelu max odd": ((9, 7, 3), lambda s: convnet(s, 4, 2, "instance", "leakyrelu", "max")),
+    "convnet swish none": ((6, 6, 3), lambda s: convnet(s, 4, 2, "instance", "swish", "none")),
+    "convnet sigmoid avg odd": ((9, 7, 3), lambda s: convnet(s, 4, 1, "instance", "sigmoid", "avg")),
+    "convnet padded": ((28, 28, 1), lambda s: convnet(s, 4, 3, "instance")),
+    "mlp": ((6, 5, 2), lambda s: Stack(s, [], hidden=(7, 7))),
+    "lenet": ((16, 16, 3), lenet),
+    "lenet padded": ((28, 28, 1), lenet),
+    "alexnet": ((8, 8, 3), lambda s: alexnet(s, 4)),
+    "alexnet padded": ((28, 28, 1), lambda s: alexnet(s, 4)),
+    "vgg11 instance padded": ((28, 28, 1), lambda s: vgg11(s, 2, "instance")),
+    "vgg11 batch": ((32, 32, 3), lambda s: vgg11(s, 2, "batch")),
+    "resnet18 instance": ((32, 32, 3), lambda s: ResNet18(s, 2, "instance")),
+    "resnet18 batch odd": ((13, 13, 3), lambda s: ResNet18(s, 4, "batch")),
+    "resnet18ap instance": ((32, 32, 3), lambda s: ResNet18(s, 2, "instance", average=True)),
+    "resnet18ap batch": ((16, 16, 3), lambda s: ResNet18(s, 4, "batch", average=True)),
+}
+
+
+def arrays(model: nn.Module) -> dict[str, tuple[torch.Tensor, tuple[int, ...], tuple[int, ...]]]:
+    """Path in our tree -> (PyTorch tensor, its shape with flattened axes apart, the permutation of that to ours)."""
+    found, counts, prefix, kinds = {}, Counter(), "body", {nn.Conv2d: "Conv", nn.Linear: "Dense"}
+    classifier = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
+    for module in model.modules():
+        if isinstance(module, Block):
+            prefix = f"body/Block_{counts['Block']}"
+            counts = Counter(Block=counts["Block"] + 1)
+        kind = kinds.get(type(module), "Norm" if hasattr(module, "eps") else None)
+        if kind is None:
+            continue
+        path = "classifier" if module is classifier else f"{prefix}/{kind}_{counts[kind]}"
+        counts[kind] += 1
+        weight, bias = module.weight, module.bias
+        vector = (1, 2, 0) if bias is not None and bias.ndim == 3 else (0,)
+        if kind == "Norm":
+            found[f"{path}/scale"] = weight, weight.shape, vector
+        else:
+            height, width, channels = getattr(module, "map_shape", (*(*weight.shape, 1, 1)[2:4], weight.shape[1]))
+            found[f"{path}/kernel"] = weight, (len(weight), channels, height, width), (2, 3, 1, 0)
+        if bias is not None:
+            found[f"{path}/bias"] = bias, bias.shape, vector
+        if isinstance(module, nn.BatchNorm2d):
+            found[f"{path}/mean"] = module.running_mean, module.running_mean.shape, (0,)
+            found[f"{path}/var"] = module.running_var, module.running_var.shape, (0,)
+    return found
+
+
+def ours(path: str, value: torch.Tensor, split, order) -> np.ndarray:
+    value = value.detach().numpy().reshape(split).transpose(order)
+    matrix = path.endswith("kernel") and "Conv" not in path
+    return value.reshape(-1, value.shape[-1]) if matrix else value
+
+
+def load(model: nn.Module) -> None:
+    for path, (tensor, split, order) in arrays(model).items():
+        shape = ours(path, tensor, split, order).shape
+        value = draw(path, shape).reshape([split[axis] for axis in order]).transpose(np.argsort(order))
+        with torch.no_grad():
+            tensor.copy_(torch.from_numpy(value.reshape(tensor.shape)))
+
+
+def summary(path: str, value: np.ndarray) -> np.ndarray:
+    """Norm, and product with a fixed random array."""
+    return np.array([np.linalg.norm(value), (value * draw(f"probe {path}", value.shape)).sum()])
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    shape, build = CASES[name]
+    model = build(shape).double().train()
+    load(model)
+    images = draw(f"images {name}", (IMAGES, *shape))
+    x = torch.from_numpy(images.transpose(0, 3, 1, 2).copy()).requires_grad_()
+    logits, maps = model(x)
+    functional.cross_entropy(logits, torch.arange(IMAGES)).backward()
+
+    long = {"images": x.grad.numpy().transpose(0, 2, 3, 1)}
+    for number, value in enumerate(maps):
+        long[f"map {number}"] = value.detach().numpy().transpose(0, 2, 3, 1)
+    for path, (tensor, split, order) in arrays(model).items():
+        statistic = path.endswith(("mean", "var"))
+        long[path] = ours(path, tensor if statistic else tensor.grad, split, order)
+    evaluated = model.eval()(x)[0]
+    return {
+        f"{name}: logits": logits.detach().numpy(),
+        f"{name}: evaluated": evaluated.detach().numpy(),
+        f"{name}: summaries": np.stack([summary(path, long[path]) for path in sorted(long)]),
+    }
+
+
+if __name__ == "__main__":
+    target = Path(__file__).parents[2] / "tests/reference/networks.npz"
+    values = {key: value for name in CASES for key, value in golden(name).items()}
+    np.savez_compressed(target, **values)
+    print(f"{len(values)} arrays, {target.stat().st_size / 1000:.0f} kB")

@@ -1,0 +1,146 @@
+"""Networks by name. This is the only place where a name becomes a module."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from jaxdistill.networks.alexnet import AlexNet
+from jaxdistill.networks.convnet import ConvNet
+from jaxdistill.networks.layers import ACTIVATIONS, NORMS, POOLINGS, Classifier
+from jaxdistill.networks.lenet import LeNet
+from jaxdistill.networks.mlp import MLP
+from jaxdistill.networks.resnet import ResNet18
+from jaxdistill.networks.vgg import VGG11
+from jaxdistill.types import Key, Network, Variables
+
+__all__ = [
+    "MLP",
+    "NETWORKS",
+    "VGG11",
+    "AlexNet",
+    "ConvNet",
+    "LeNet",
+    "Options",
+    "ResNet18",
+    "default_depth",
+    "make",
+    "network",
+]
+
+
+class Options(NamedTuple):
+    """What can be chosen about a network; each builder takes what its network has."""
+
+    width: int
+    depth: int
+    norm: str
+    activation: str
+    pooling: str
+
+
+NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
+    "convnet": lambda o: ConvNet(o.width, o.depth, o.norm, o.activation, o.pooling),
+    "mlp": lambda o: MLP(o.width),
+    "lenet": lambda o: LeNet(),
+    "alexnet": lambda o: AlexNet(),
+    "vgg11": lambda o: VGG11(norm=o.norm),
+    "resnet18": lambda o: ResNet18(norm=o.norm),
+    "resnet18ap": lambda o: ResNet18(norm=o.norm, average_pool=True),
+}
+"""Name to builder of the body. The classifier is added by `make`."""
+
+
+@functools.cache
+def make(
+    name: str,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    width: int = 128,
+    depth: int | None = None,
+    norm: str = "instance",
+    activation: str = "relu",
+    pooling: str = "avg",
+) -> Network:
+    """A network by name. The same arguments give the same functions, so nothing compiles twice.
+
+    Args:
+        name: A key of `NETWORKS`; ``-bn`` after it means ``norm="batch"``, where the network normalises at all.
+        image_shape: ``(h, w, c)``.
+        num_classes: Outputs of the classifier.
+        width: Channels of ``convnet``, hidden units of ``mlp``; the others have the widths of their papers.
+        depth: Blocks of ``convnet``; None takes `default_depth`.
+        norm: Normalisation of ``convnet``, ``vgg11`` and ``resnet18``; see `jaxdistill.networks.layers.Norm`.
+        activation: Of ``convnet``: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
+        pooling: Of ``convnet``: ``avg``, ``max`` or ``none``.
+
+    Raises:
+        ValueError: If a name is unknown, or the images are too small.
+
+    Example:
+        >>> import jax
+        >>> network = make("convnet", (32, 32, 3), 10)
+        >>> variables = network.init(jax.random.key(0))
+        >>> logits, statistics = network.apply(variables, jax.numpy.zeros((4, 32, 32, 3)))
+        >>> logits.shape
+        (4, 10)
+    """
+    base = name.removesuffix("-bn")
+    if base not in NETWORKS:
+        raise ValueError(f"Unknown network {name!r}; use one of {', '.join(NETWORKS)}, or one of them followed by -bn.")
+    for kind, value, known in (
+        ("norm", norm, NORMS),
+        ("activation", activation, ACTIVATIONS),
+        ("pooling", pooling, POOLINGS),
+    ):
+        if value not in known:
+            raise ValueError(f"Unknown {kind} {value!r}; use one of {', '.join(known)}.")
+    depth = default_depth(min(image_shape[:2])) if depth is None else depth
+    if min(width, depth, num_classes) < 1:
+        raise ValueError(f"Use width, depth and classes of at least 1, not {width}, {depth} and {num_classes}.")
+    body = NETWORKS[base](Options(width, depth, "batch" if base != name else norm, activation, pooling))
+    if base != name and not hasattr(body, "norm"):
+        raise ValueError(f"{base} has no normalisation, so there is no {name}; use {base}.")
+    return network(body, image_shape, num_classes)
+
+
+def network(body: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> Network:
+    """The `Network` of any flax module that maps ``(images, train)`` to `jaxdistill.types.Features`.
+
+    Raises:
+        ValueError: If the images are too small for the module.
+    """
+    module = Classifier(body, num_classes)
+    example = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
+
+    def init(key: Key) -> Variables:
+        tree = module.lazy_init(key, example, False)
+        return Variables(tree["params"], tree.get("batch_stats", {}))
+
+    def run(method, variables: Variables, images, train: bool) -> tuple[Any, Any]:
+        tree = {"params": variables.params, "batch_stats": variables.statistics}
+        if not train:
+            return module.apply(tree, images, False, method=method), variables.statistics
+        result, updated = module.apply(tree, images, True, method=method, mutable=["batch_stats"])
+        return result, updated.get("batch_stats", {})
+
+    def apply(variables: Variables, images, train: bool = False):
+        return run(Classifier.__call__, variables, images, train)
+
+    def features(variables: Variables, images, train: bool = False):
+        return run(Classifier.features, variables, images, train)[0]
+
+    jax.eval_shape(init, jax.random.key(0))  # fail here rather than at the first use
+    return Network(init, apply, features, couples_batch=getattr(body, "norm", None) == "batch")
+
+
+def default_depth(size: int) -> int:
+    """Blocks that leave a 4 x 4 map of a `size` x `size` image, at least 2: 3 for 28 and 32, 4 for 64, 5 for 128."""
+    return max(2, round(math.log2(size / 4)))

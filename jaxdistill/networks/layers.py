@@ -1,0 +1,179 @@
+"""The layers that the networks share, with PyTorch's initial distribution and numerics.
+
+Parameters are float32. Every layer computes in the wider of the types of its input and its parameters, so that
+bfloat16 images with bfloat16 parameters run in bfloat16 (statistics and sums stay float32) and float64 in float64.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdistill.networks.convolution import convolution
+from jaxdistill.types import Features
+
+__all__ = ["ACTIVATIONS", "NORMS", "POOLINGS", "Classifier", "Conv", "Dense", "Norm", "first_padding", "flatten"]
+
+NORMS = ("instance", "batch", "layer", "group", "none")
+"""Kinds of normalisation, see `Norm`."""
+
+_EPSILON = 1e-5
+_GROUPS = 4
+_MOMENTUM = 0.1
+
+
+def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
+    """PyTorch's default for the weight *and* the bias of a layer: uniform within 1/sqrt(fan_in) of zero."""
+    bound = 1 / math.sqrt(fan_in)
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+class Dense(nn.Module):
+    """Affine map of the last axis."""
+
+    features: int
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n _features"]:
+        """Apply."""
+        initial = torch_uniform(x.shape[-1])
+        kernel = self.param("kernel", initial, (x.shape[-1], self.features))
+        bias = self.param("bias", initial, (self.features,))
+        return x @ kernel + bias
+
+
+class Conv(nn.Module):
+    """Square convolution."""
+
+    features: int
+    size: int = 3
+    padding: int = 1
+    stride: int = 1
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w _features"]:
+        """Apply."""
+        initial = torch_uniform(self.size**2 * x.shape[-1])
+        kernel = self.param("kernel", initial, (self.size, self.size, x.shape[-1], self.features))
+        dtype = jnp.result_type(x, kernel)
+        x = convolution(x.astype(dtype), kernel.astype(dtype), padding=self.padding, stride=self.stride)
+        return x + self.param("bias", initial, (self.features,)) if self.use_bias else x
+
+
+class Norm(nn.Module):
+    """Normalisation with a learned scale and shift, as PyTorch's layers of that kind (eps 1e-5, biased variance).
+
+    ``instance``: over each channel of each image, the default of the gradient-matching family, where it is written as
+    group normalisation with one channel per group; ``group``: over 4 groups of channels; ``layer``: over the whole
+    image, with a scale and a shift per element; ``batch``: over each channel of the batch in training, which moves
+    running averages (momentum 0.1, unbiased variance) that are used otherwise; ``none``: the identity.
+    """
+
+    kind: str = "instance"
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h w c"]:
+        """Normalise; `train` only matters to ``batch``."""
+        if self.kind == "none":
+            return x
+        n, *spatial, c = x.shape
+        shape = (*spatial, c) if self.kind == "layer" else (c,)
+        scale, bias = self.param("scale", nn.initializers.ones, shape), self.param("bias", nn.initializers.zeros, shape)
+        wide = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+        if self.kind == "batch":
+            mean, variance = self._batch_moments(wide, train)
+        elif self.kind == "group":
+            if c % _GROUPS:
+                raise ValueError(f"Group normalisation needs a width divisible by {_GROUPS}, not {c}.")
+            moments = _moments(wide.reshape(n, *spatial, _GROUPS, c // _GROUPS), (1, 2, 4))
+            mean, variance = (jnp.repeat(m.reshape(n, 1, 1, _GROUPS), c // _GROUPS, axis=3) for m in moments)
+        else:
+            mean, variance = _moments(wide, (1, 2, 3) if self.kind == "layer" else (1, 2))
+        # One multiplication and one addition per element: the backward pass then keeps no third image-sized array.
+        factor = jax.lax.rsqrt(variance + _EPSILON) * scale
+        return (wide * factor + (bias - mean * factor)).astype(x.dtype)
+
+    def _batch_moments(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
+        mean = self.variable("batch_stats", "mean", jnp.zeros, x.shape[-1:])
+        variance = self.variable("batch_stats", "var", jnp.ones, x.shape[-1:])
+        if not train:
+            return mean.value, variance.value
+        moments = _moments(x, (0, 1, 2))
+        if not self.is_initializing():
+            count = math.prod(x.shape[:-1])
+            unbiased = moments[1] * (count / max(count - 1, 1))
+            for average, new in ((mean, moments[0]), (variance, unbiased)):
+                mixed = (1 - _MOMENTUM) * average.value + _MOMENTUM * jax.lax.stop_gradient(new).reshape(-1)
+                average.value = mixed.astype(average.value.dtype)
+        return moments
+
+
+def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+    """Mean and biased variance, in one pass over memory; rounding must not make the difference of squares negative."""
+    mean = x.mean(axes, keepdims=True)
+    return mean, jnp.maximum((x * x).mean(axes, keepdims=True) - mean * mean, 0)
+
+
+def _corners(x: Float[Array, "n h w c"]) -> list[Float[Array, "n _h _w c"]]:
+    """The four corners of 2x2 windows without overlap; an odd last row or column is dropped.
+
+    Element-wise functions of these fuse with their neighbours in both directions, unlike a reduction over two axes.
+    """
+    h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    if min(h, w) < 2:
+        raise ValueError("The images are too small for this network; use larger images or a smaller depth.")
+    return [x[:, i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)]
+
+
+POOLINGS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "avg": lambda x: functools.reduce(jnp.add, _corners(x)) / 4,
+    "max": lambda x: functools.reduce(jnp.maximum, _corners(x)),
+    "none": lambda x: x,
+}
+
+ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": jax.nn.relu,
+    "sigmoid": jax.nn.sigmoid,
+    "leakyrelu": jax.nn.leaky_relu,
+    "swish": jax.nn.swish,
+}
+
+
+def flatten(x: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
+    """One vector per image, in (h, w, c) order; PyTorch's is (c, h, w)."""
+    return x.reshape(x.shape[0], -1)
+
+
+def first_padding(x: Float[Array, "n h w c"], usual: int) -> int:
+    """Padding of the first convolution: two more on MNIST-like images, which makes 28 x 28 x 1 into 32 x 32.
+
+    The reference pads every one-channel image so. Only at 28 pixels does that lead to the sizes of a 32-pixel image,
+    so other one-channel images (8 x 8 digits, say) keep the usual padding.
+    """
+    return usual + 2 if x.shape[1:] == (28, 28, 1) else usual
+
+
+class Classifier(nn.Module):
+    """A body that computes `Features`, and one dense layer on its embedding."""
+
+    body: nn.Module
+    num_classes: int
+
+    def setup(self):
+        """Name the layer."""
+        self.classifier = Dense(self.num_classes)
+
+    def features(self, images: Float[Array, "n h w c"], train: bool) -> Features:
+        """Everything below the classifier."""
+        return self.body(images, train)
+
+    def __call__(self, images: Float[Array, "n h w c"], train: bool) -> Float[Array, "n classes"]:
+        """Logits."""
+        return self.classifier(self.features(images, train).embedding)

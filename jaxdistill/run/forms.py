@@ -1,0 +1,65 @@
+"""The options of the commands that need no configuration to be kept."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+__all__ = ["Evaluate", "Export", "List", "Report"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Evaluate:
+    """Train fresh networks on finished sets, and on random real images of the same size, under one protocol."""
+
+    sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Runs, or their set/ folders, of one data set and size."""
+    network: str = "convnet"
+    """Networks, separated by commas: several give a transfer matrix."""
+    width: int = 128
+    """Channels of each block."""
+    depth: int | None = None
+    """Number of blocks; by default what reduces the image to 4x4."""
+    protocol: str = "dsa1000"
+    """Whose evaluation recipe."""
+    seeds: int = 5
+    """Independent networks of each kind."""
+    epochs: int | None = None
+    """Shorten (or lengthen) the recipe."""
+    data_dir: str | None = None
+    """Where TFDS keeps its prepared data sets."""
+    seed: int = 0
+    """Everything random follows from it."""
+    json: bool = False
+    """Print every accuracy as JSON instead of a table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """Write a set for use elsewhere."""
+
+    set: Annotated[Path, tyro.conf.Positional]
+    """A run, or its set/ folder."""
+    out: Path
+    """Where it goes; never overwritten."""
+    format: Literal["npz", "torch", "folder", "tfds"] = "npz"
+    """npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """Write a run's report.html again from its files."""
+
+    run: Annotated[Path, tyro.conf.Positional]
+    """The run's folder."""
+
+
+@dataclasses.dataclass(frozen=True)
+class List:
+    """What there is to choose from."""
+
+    json: bool = False
+    """Print JSON."""

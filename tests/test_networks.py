@@ -1,0 +1,215 @@
+"""Networks against PyTorch's values in float64, and what the literature says about them."""
+
+from __future__ import annotations
+
+import functools
+import math
+import zlib
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from jaxdistill.networks import (
+    MLP,
+    NETWORKS,
+    VGG11,
+    AlexNet,
+    ConvNet,
+    LeNet,
+    ResNet18,
+    default_depth,
+    make,
+    network,
+)
+from jaxdistill.types import Variables
+
+GOLDEN = np.load(Path(__file__).parent / "reference/networks.npz")  # made by experiments/golden/networks.py
+CLASSES, IMAGES = 5, 3
+
+# The bodies of the golden script, by its names.
+CASES = {
+    "convnet instance": ((8, 8, 3), ConvNet(4, 2)),
+    "convnet batch": ((8, 8, 3), ConvNet(4, 2, "batch")),
+    "convnet layer": ((8, 8, 3), ConvNet(4, 2, "layer")),
+    "convnet group": ((8, 8, 3), ConvNet(8, 2, "group")),
+    "convnet none": ((8, 8, 3), ConvNet(4, 2, "none")),
+    "convnet leakyrelu max odd": ((9, 7, 3), ConvNet(4, 2, "instance", "leakyrelu", "max")),
+    "convnet swish none": ((6, 6, 3), ConvNet(4, 2, "instance", "swish", "none")),
+    "convnet sigmoid avg odd": ((9, 7, 3), ConvNet(4, 1, "instance", "sigmoid", "avg")),
+    "convnet padded": ((28, 28, 1), ConvNet(4, 3)),
+    "mlp": ((6, 5, 2), MLP(7)),
+    "lenet": ((16, 16, 3), LeNet()),
+    "lenet padded": ((28, 28, 1), LeNet()),
+    "alexnet": ((8, 8, 3), AlexNet(4)),
+    "alexnet padded": ((28, 28, 1), AlexNet(4)),
+    "vgg11 instance padded": ((28, 28, 1), VGG11(2)),
+    "vgg11 batch": ((32, 32, 3), VGG11(2, "batch")),
+    "resnet18 instance": ((32, 32, 3), ResNet18(2)),
+    "resnet18 batch odd": ((13, 13, 3), ResNet18(4, "batch")),
+    "resnet18ap instance": ((32, 32, 3), ResNet18(2, average_pool=True)),
+    "resnet18ap batch": ((16, 16, 3), ResNet18(4, "batch", average_pool=True)),
+}
+
+
+def draw(path, shape):
+    """As in the golden script."""
+    numbers = np.random.default_rng(zlib.crc32(path.encode())).uniform(-1, 1, shape)
+    match path.split("/")[-1]:
+        case "kernel":
+            return numbers * np.sqrt(3 / np.prod(shape[:-1]))
+        case "scale" | "var":
+            return 1 + numbers / 2
+    return numbers / 2
+
+
+def paths(tree):
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
+
+
+def fill(tree):
+    values = [jnp.asarray(draw(path, leaf.shape)) for path, leaf in paths(tree).items()]
+    return jax.tree.unflatten(jax.tree.structure(tree), values)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_values_and_gradients_equal_pytorch(name):
+    shape, body = CASES[name]
+    net = network(body, shape, CLASSES)
+    with jax.enable_x64():
+        variables = Variables(*map(fill, jax.eval_shape(net.init, jax.random.key(0))))
+        images = jnp.asarray(draw(f"images {name}", (IMAGES, *shape)))
+
+        @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles twice as fast
+        def everything(variables, images):
+            def loss(params, images):
+                logits, statistics = net.apply(variables._replace(params=params), images, train=True)
+                return -jnp.diagonal(jax.nn.log_softmax(logits)[:, :IMAGES]).mean(), (logits, statistics)
+
+            gradients, (logits, statistics) = jax.grad(loss, (0, 1), has_aux=True)(variables.params, images)
+            maps = net.features(variables, images, train=True).maps
+            evaluated, unchanged = net.apply(variables._replace(statistics=statistics), images)
+            return gradients, logits, statistics, maps, evaluated, unchanged
+
+        (by_params, by_images), logits, statistics, maps, evaluated, unchanged = everything(variables, images)
+
+    np.testing.assert_allclose(logits, GOLDEN[f"{name}: logits"], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(evaluated, GOLDEN[f"{name}: evaluated"], rtol=0, atol=1e-9)
+    long = paths(by_params) | paths(statistics) | {f"map {number}": value for number, value in enumerate(maps)}
+    long["images"] = by_images
+    assert len(long) == len(GOLDEN[f"{name}: summaries"])
+    for path, golden in zip(sorted(long), GOLDEN[f"{name}: summaries"], strict=True):
+        value = np.asarray(long[path])
+        ours = np.array([np.linalg.norm(value), (value * draw(f"probe {path}", value.shape)).sum()])
+        # A bias just before a normalisation of its channel has gradient zero: compare with the size of the others.
+        np.testing.assert_allclose(ours, golden, rtol=0, atol=1e-9 * max(golden[0], 1e-2), err_msg=path)
+    jax.tree.map(np.testing.assert_array_equal, unchanged, statistics)
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "classes", "count"),
+    [
+        ("convnet", (32, 32, 3), 10, 320_010),
+        ("convnet", (32, 32, 3), 100, 504_420),
+        ("convnet", (28, 28, 1), 10, 317_706),
+        ("resnet18", (32, 32, 3), 10, 11_173_962),
+        ("resnet18ap", (32, 32, 3), 10, 11_173_962),
+        ("lenet", (28, 28, 1), 10, 61_706),
+    ],
+)
+def test_parameter_counts(name, shape, classes, count):
+    variables = jax.eval_shape(make(name, shape, classes).init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables.params)) == count
+    assert variables.statistics == {}
+
+
+def test_initial_distribution_is_pytorchs():
+    params = jax.jit(make("convnet", (32, 32, 3), 100, norm="batch").init)(jax.random.key(0)).params
+    fan_in = {"body/Conv_0": 27, "body/Conv_1": 1152, "body/Conv_2": 1152, "classifier": 2048}
+    for path, value in paths(params).items():
+        layer, kind = path.rsplit("/", 1)
+        if "Norm" in layer:
+            np.testing.assert_array_equal(value, 1.0 if kind == "scale" else 0.0)
+            continue
+        bound, slack = 1 / math.sqrt(fan_in[layer]), 5 / math.sqrt(value.size)
+        assert 0.9 * bound < jnp.abs(value).max() <= bound
+        assert jnp.std(value) == pytest.approx(bound / math.sqrt(3), rel=slack)
+        assert abs(float(value.mean())) < slack * bound
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "convnet-bn", "vgg11-bn", "resnet18-bn", "resnet18ap-bn"])
+@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1)])
+def test_interface(name, shape):
+    net = make(name, shape, 7, width=8)
+    variables = jax.eval_shape(net.init, jax.random.key(0))
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    for train in (False, True):
+        logits, statistics = jax.eval_shape(lambda v, x, train=train: net.apply(v, x, train), variables, images)
+        assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
+        assert jax.tree.map(lambda a: (a.shape, a.dtype), statistics) == jax.tree.map(
+            lambda a: (a.shape, a.dtype), variables.statistics
+        )
+    features = jax.eval_shape(net.features, variables, images)
+    assert features.embedding.shape == (2, variables.params["classifier"]["kernel"].shape[0])
+    assert all(value.ndim == 4 for value in features.maps)
+    assert net.couples_batch == name.endswith("-bn") == bool(jax.tree.leaves(variables.statistics))
+    assert net is make(name, shape, 7, width=8)
+
+
+def test_logits_are_the_classifier_on_the_embedding():
+    net = make("convnet", (8, 8, 1), 4, width=8)
+    variables = jax.jit(net.init)(jax.random.key(1))
+    images = jax.random.normal(jax.random.key(2), (3, 8, 8, 1))
+    classifier = variables.params["classifier"]
+    embedding = jax.jit(net.features)(variables, images).embedding
+    expected = embedding @ classifier["kernel"] + classifier["bias"]
+    np.testing.assert_allclose(jax.jit(net.apply)(variables, images)[0], expected, atol=1e-6)
+
+
+def test_bfloat16_keeps_its_type_and_the_values():
+    net = make("convnet-bn", (8, 8, 3), 4, width=16)
+    variables = jax.jit(net.init)(jax.random.key(0))
+    images = jax.random.normal(jax.random.key(1), (4, 8, 8, 3))
+    train = jax.jit(lambda variables, images: net.apply(variables, images, train=True))
+    exact, _ = train(variables, images)
+    half = variables._replace(params=jax.tree.map(lambda a: a.astype(jnp.bfloat16), variables.params))
+    logits, statistics = train(half, images.astype(jnp.bfloat16))
+    assert logits.dtype == jnp.bfloat16
+    assert all(leaf.dtype == jnp.float32 for leaf in jax.tree.leaves(statistics))
+    np.testing.assert_allclose(logits.astype(jnp.float32), exact, atol=0.05)
+
+
+def test_constant_image_has_finite_gradients():
+    """The difference of squares rounds to or below zero there."""
+    net = make("convnet", (8, 8, 3), 4, width=4)
+    variables = jax.jit(net.init)(jax.random.key(0))
+    gradient = jax.jit(jax.grad(lambda x: net.apply(variables, x)[0].sum()))(jnp.full((1, 8, 8, 3), 1e3))
+    assert jnp.isfinite(gradient).all()
+
+
+def test_default_depth():
+    assert [default_depth(size) for size in (8, 16, 28, 32, 64, 128, 224)] == [2, 2, 3, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "options", "advice"),
+    [
+        ("covnet", (32, 32, 3), {}, "use one of convnet, mlp"),
+        ("mlp-bn", (32, 32, 3), {}, "use mlp"),
+        ("convnet", (32, 32, 3), {"norm": "spectral"}, "instance, batch"),
+        ("convnet", (32, 32, 3), {"activation": "gelu"}, "relu, sigmoid"),
+        ("convnet", (32, 32, 3), {"pooling": "sum"}, "avg, max"),
+        ("convnet", (32, 32, 3), {"depth": 0}, "at least 1"),
+        ("convnet", (8, 8, 1), {"depth": 4}, "larger images"),
+        ("convnet", (8, 8, 1), {"norm": "group", "width": 6}, "divisible by 4"),
+        ("vgg11", (8, 8, 1), {}, "larger images"),
+        ("lenet", (8, 8, 1), {}, "larger images"),
+        ("alexnet", (4, 4, 3), {}, "larger images"),
+    ],
+)
+def test_unusable_choices(name, shape, options, advice):
+    with pytest.raises(ValueError, match=advice):
+        make(name, shape, 10, **options)

@@ -1,0 +1,86 @@
+"""Preprocessing against NumPy written out, and back again."""
+
+import numpy as np
+import pytest
+
+from jaxdistill.data import preprocess
+from jaxdistill.data.preprocess import STATISTICS, fit
+
+RNG = np.random.default_rng(0)
+# Neighbouring pixels depend on each other, so that there is something to whiten.
+SMOOTH = np.cumsum(np.cumsum(RNG.normal(size=(70, 5, 5, 3)), 1), 2)
+FLOATS = ((SMOOTH - SMOOTH.min()) / (SMOOTH.max() - SMOOTH.min())).astype(np.float32)
+BYTES = (FLOATS * 255).round().astype(np.uint8)
+UNIT = {"uint8": (BYTES, BYTES / 255.0), "float32": (FLOATS, FLOATS.astype(np.float64))}
+both = pytest.mark.parametrize("kind", UNIT)
+
+
+@both
+def test_mean_and_deviation_are_those_of_the_channels(kind):
+    stored, unit = UNIT[kind]
+    transform = fit(stored)
+    np.testing.assert_allclose(transform.mean, unit.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(transform.std, unit.std((0, 1, 2)), rtol=1e-5)
+    result = transform.apply(stored)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, (unit - unit.mean((0, 1, 2))) / unit.std((0, 1, 2)), atol=1e-5)
+    scale, shift = transform.affine(stored.dtype)
+    np.testing.assert_allclose(stored * scale + shift, result, atol=1e-5)
+    assert set(transform.arrays()) == {"mean", "std"}
+
+
+@both
+@pytest.mark.parametrize("zca", [False, True])
+def test_invert_undoes_apply(kind, zca):
+    stored, unit = UNIT[kind]
+    transform = fit(stored, zca=zca)
+    np.testing.assert_allclose(transform.invert(transform.apply(stored)), unit, atol=1e-4)
+    outside = RNG.normal(size=(4, 5, 5, 3)).astype(np.float32) * 3  # as synthetic images are
+    unit_outside = transform.invert(outside)
+    np.testing.assert_allclose(transform.apply(unit_outside), outside, atol=1e-4)
+
+
+@both
+def test_whitening_is_zca_of_the_flattened_images(kind):
+    stored, unit = UNIT[kind]
+    flat = unit.reshape(len(unit), -1)
+    transform = fit(stored, zca=True)
+    np.testing.assert_allclose(transform.center, flat.mean(0), atol=1e-6)
+    vectors, values, _ = np.linalg.svd(np.cov(flat, rowvar=False))
+    np.testing.assert_allclose(transform.whiten, vectors @ np.diag(1 / np.sqrt(values + 0.1)) @ vectors.T, atol=1e-5)
+    whitened = transform.apply(stored).reshape(len(unit), -1)
+    np.testing.assert_allclose(whitened.mean(0), 0, atol=1e-5)
+    expected = vectors @ np.diag(values / (values + 0.1)) @ vectors.T
+    np.testing.assert_allclose(np.cov(whitened, rowvar=False), expected, atol=1e-4)
+    assert values.max() > 0.1, "else whitening would hardly do a thing"
+    assert set(transform.arrays()) == {"mean", "std", "center", "whiten", "unwhiten"}
+
+
+def test_published_statistics_replace_fitted_ones_where_the_channels_agree():
+    transform = fit(BYTES, statistics=STATISTICS["cifar10"])
+    np.testing.assert_array_equal(transform.mean, np.float32([0.4914, 0.4822, 0.4465]))
+    np.testing.assert_array_equal(transform.std, np.float32([0.2023, 0.1994, 0.2010]))
+    grey = fit(BYTES[..., :1], statistics=STATISTICS["cifar10"])
+    np.testing.assert_allclose(grey.mean, (BYTES[..., 0] / 255).mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("zca", [False, True])
+def test_a_constant_channel_stays_finite(zca):
+    stored = BYTES.copy()
+    stored[..., 1] = 77
+    transform = fit(stored, zca=zca)
+    result = transform.apply(stored)
+    np.testing.assert_allclose(result[..., 1], 0, atol=1e-4)
+    np.testing.assert_allclose(transform.invert(result), stored / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize("zca", [False, True])
+def test_the_size_of_chunks_does_not_matter(zca, monkeypatch):
+    whole = fit(BYTES, zca=zca)
+    applied = whole.apply(BYTES)
+    monkeypatch.setattr(preprocess, "_CHUNK", 16)
+    parts = fit(BYTES, zca=zca)
+    for name, array in whole.arrays().items():
+        np.testing.assert_allclose(parts.arrays()[name], array, atol=1e-4)
+    np.testing.assert_allclose(whole.apply(BYTES), applied, atol=1e-5)
+    np.testing.assert_allclose(whole.invert(applied), BYTES / 255, atol=1e-4)
