@@ -1,1 +1,30 @@
-"""Dataset distillation in JAX."""
+"""Dataset distillation in JAX: methods as pure functions, and one protocol that judges every set."""
+
+from jaxdistill.augment import make as make_augment
+from jaxdistill.data.feeds import RealData as RealData
+from jaxdistill.data.feeds import real_data as real_data
+from jaxdistill.data.feeds import sample as sample
+from jaxdistill.data.preprocess import Preprocess as Preprocess
+from jaxdistill.data.preprocess import fit as fit_preprocess
+from jaxdistill.data.source import load as load_data
+from jaxdistill.evaluate import PROTOCOLS as PROTOCOLS
+from jaxdistill.evaluate import Evaluation as Evaluation
+from jaxdistill.evaluate import Protocol as Protocol
+from jaxdistill.evaluate import evaluate as evaluate
+from jaxdistill.methods import METHODS as METHODS
+from jaxdistill.methods.dm import DM as DM
+from jaxdistill.methods.dm import dm as dm
+from jaxdistill.networks import make as make_network
+from jaxdistill.selection import SELECTIONS as SELECTIONS
+from jaxdistill.selection.features import pixels as pixels
+from jaxdistill.types import Batch as Batch
+from jaxdistill.types import Method as Method
+from jaxdistill.types import Network as Network
+from jaxdistill.types import SyntheticSet as SyntheticSet
+from jaxdistill.types import Task as Task
+
+__all__ = [
+    "DM", "METHODS", "PROTOCOLS", "SELECTIONS", "Batch", "Evaluation", "Method", "Network", "Preprocess", "Protocol",
+    "RealData", "SyntheticSet", "Task", "dm", "evaluate", "fit_preprocess", "load_data", "make_augment",
+    "make_network", "pixels", "real_data", "sample",
+]  # fmt: skip

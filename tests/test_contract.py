@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.data.feeds import sample
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
 from jaxdistill.run import checkpoint
@@ -39,7 +40,7 @@ def make_method(config, network, **options):
 
 def one_step(method, data, state, index, key=None):
     key_feed, key_step = step_keys(jax.random.key(7) if key is None else key, index)
-    return method.step(key_step, state, method.feed.gather(method.feed.plan(key_feed, index, data), data))
+    return method.step(key_step, state, sample(method.feed, key_feed, index, data))
 
 
 def name(case):

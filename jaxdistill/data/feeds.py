@@ -15,7 +15,7 @@ from jaxdistill.types import Batch, Feed, Key, PyTree
 
 AnyArray: TypeAlias = Array | np.ndarray
 
-__all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data"]
+__all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data", "sample"]
 
 
 @flax.struct.dataclass
@@ -68,6 +68,11 @@ def real_data(
     return RealData(
         images[order], labels[order].astype(np.int32), offsets, counts, scale, shift, largest=int(counts.max())
     )
+
+
+def sample(feed: Feed, key: Key, step: Int[Array, ""] | int, data: RealData) -> PyTree:
+    """The batch of one step: what `feed` plans, gathered."""
+    return feed.gather(feed.plan(key, jnp.asarray(step), data), data)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from jaxdistill.data.feeds import sample
 from jaxdistill.run.feeding import host_batches, step_keys
 from jaxdistill.run.sharding import from_first, replicated
 from jaxdistill.types import Key, Method, PyTree
@@ -107,7 +108,7 @@ def _compile(
 
     def one(state: PyTree, key: Key, step: jax.Array, source: Any) -> tuple[PyTree, PyTree]:
         key_feed, key_step = step_keys(key, step)
-        batch = source if drawn else method.feed.gather(method.feed.plan(key_feed, step, source), source)
+        batch = source if drawn else sample(method.feed, key_feed, step, source)
         return method.step(key_step, state, batch)
 
     def advance(state: PyTree, key: Key, done: jax.Array, count: jax.Array, source: Any) -> tuple[PyTree, PyTree]:
