@@ -5,7 +5,7 @@ from __future__ import annotations
 import jax
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.losses.classification import training_loss
+from jaxdistill.chunks import training_gradient
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
 __all__ = ["epoch", "sgd_update"]
@@ -57,13 +57,11 @@ def epoch(
         variables, velocity = carry
         key, indices = chosen
 
-        def loss(params: PyTree) -> tuple[Float[Array, ""], PyTree]:
-            images = augment(key, synthetic.images[indices], siamese=False)
-            logits, statistics = network.apply(Variables(params, variables.statistics), images, train=True)
-            weights = None if synthetic.weights is None else synthetic.weights[indices]
-            return training_loss(logits, synthetic.labels[indices], synthetic.label_kind, weights), statistics
-
-        gradients, statistics = jax.grad(loss, has_aux=True)(variables.params)
+        images = augment(key, synthetic.images[indices], siamese=False)
+        weights = None if synthetic.weights is None else synthetic.weights[indices]
+        gradients, statistics = training_gradient(
+            network, variables, images, synthetic.labels[indices], synthetic.label_kind, weights
+        )
         params, velocity = sgd_update(gradients, variables.params, velocity, rate=rate, momentum=momentum, decay=decay)
         return (Variables(params, statistics), velocity), None
 

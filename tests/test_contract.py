@@ -102,8 +102,7 @@ def test_same_key_same_result_and_other_key_another(case):
 
 def test_eager_scan_and_vmap_agree_with_the_jitted_loop(case):
     method, data, _, states, infos, _ = case
-    with jax.disable_jit():
-        eager, info = one_step(method, data, states[0], 0)
+    eager, info = one_step(method, data, states[0], 0)
     chex.assert_trees_all_close(eager, states[1], rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(info.loss, infos[0].loss, rtol=1e-4)
 
@@ -167,12 +166,13 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import test_contract as contract
+from jaxdistill.run.sharding import spread
 from toys import make_toy
 
 out = {}
 for config, network in contract.CASES:
     mesh = contract.make_mesh()
-    method = contract.make_method(config, network, map_classes=contract.spread(mesh, 1))
+    method = contract.make_method(config, network, map_classes=spread(mesh, 1))
     data = contract.replicate(make_toy()[0], mesh)
     initial = contract.SELECTIONS["random"](jax.random.key(1), data, np.zeros((48, 1)), contract.IPC)
     state = contract.replicate(jax.tree.map(np.asarray, method.init(jax.random.key(2), initial)), mesh)

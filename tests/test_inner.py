@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment.formation import decode, decode_images
+from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.data.feeds import real_data
 from jaxdistill.evaluate import PROTOCOLS, Protocol, evaluate
 from jaxdistill.evaluate.train import accuracy, train
 from jaxdistill.inner import epoch
-from jaxdistill.losses.classification import training_loss
+from jaxdistill.losses.classification import sample_losses
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 C, D = 3, 4
@@ -103,7 +104,6 @@ def test_an_epoch_visits_every_image_once_with_its_last_small_batch(synthetic):
 def test_losses_of_every_label_kind():
     rng = np.random.default_rng(1)
     logits, labels = rng.normal(size=(5, C)), rng.normal(size=(5, C))
-    weights = rng.uniform(size=5)
     log_p = np.log(softmax(logits))
     hard = np.eye(C)[[0, 1, 2, 0, 1]]
     cases = {
@@ -113,10 +113,34 @@ def test_losses_of_every_label_kind():
         "target": (labels, 0.5 * ((logits - labels) ** 2).sum(-1)),
     }
     for kind, (given, expected) in cases.items():
-        found = training_loss(jnp.asarray(logits), jnp.asarray(given), kind)
-        np.testing.assert_allclose(found, expected.mean(), rtol=1e-5)
-        weighted = training_loss(jnp.asarray(logits), jnp.asarray(given), kind, jnp.asarray(weights))
-        np.testing.assert_allclose(weighted, (expected * weights).mean(), rtol=1e-5)
+        found = sample_losses(jnp.asarray(logits), jnp.asarray(given), kind)
+        np.testing.assert_allclose(found, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("n", [3, 8, 21])
+def test_the_gradient_in_chunks_is_that_of_the_whole_batch(n):
+    """Softmax regression, whose gradient is written by hand, for fewer, as many and more images than a chunk holds."""
+    rng = np.random.default_rng(n)
+    images = jnp.asarray(rng.normal(size=(n, 2, 2, 1)), jnp.float32)
+    weights = rng.uniform(size=n).astype(np.float32)
+    labels = softmax(rng.normal(size=(n, C))).astype(np.float32)
+    variables = NETWORK.init(jax.random.key(0))
+    x, given_labels = np.asarray(images).reshape(n, -1), jnp.asarray(labels)
+    residual = softmax(x @ np.asarray(variables.params["w"])) - labels
+    for given, factor in ((None, np.ones(n)), (jnp.asarray(weights), weights)):
+        found, _ = jax.jit(lambda g: training_gradient(NETWORK, variables, images, given_labels, "probability", g))(
+            given
+        )
+        np.testing.assert_allclose(found["w"], x.T @ (residual * factor[:, None]) / n, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(found["b"], (residual * factor[:, None]).sum(0) / n, rtol=1e-4, atol=1e-6)
+
+
+def test_each_image_is_the_function_on_all():
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(21, 2, 2, 1)), jnp.float32)
+    f = lambda images: {"sum": images.sum((1, 2)), "copy": images}  # noqa: E731
+    for count in (3, 8, 21):
+        found = jax.jit(lambda images: each_image(NETWORK, f, images))(images[:count])
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, f(images[:count]))
 
 
 def test_learned_step_size_and_hard_labels_are_used_where_the_protocol_says(synthetic):

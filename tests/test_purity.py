@@ -15,7 +15,7 @@ IMPURE = {
     "PIL", "jinja2", "safetensors", "tensorboardX",
 }  # fmt: skip
 HEAVY = {"tensorflow", "tensorflow_datasets", "torch", "wandb", "grain", "tensorboardX"}
-PURE = [path for path in ROOT.rglob("*.py") if not str(path.relative_to(ROOT)).startswith(EDGES)]
+PURE = [path for path in ROOT.rglob("*.py") if not str(path.relative_to(ROOT)).startswith((*EDGES, "__init__.py"))]
 
 
 def imported(tree):

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.chunks import training_gradient
 from jaxdistill.inner import sgd_update
-from jaxdistill.losses.classification import training_loss
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.networks import make as make_network
 from jaxdistill.run.resolve import mapper, on_cpu
@@ -22,6 +20,21 @@ __all__ = ["CASES"]
 SHAPE = (32, 32, 3)
 
 
+STEPS = 3
+
+
+def steps_of(update, state):
+    """A call of a few steps in one loop on the device, as runs make it."""
+    compiled = jax.jit(lambda state: jax.lax.fori_loop(0, STEPS, update, state), donate_argnums=0)
+    held = [state]
+
+    def call() -> None:
+        held[0] = jax.block_until_ready(compiled(held[0]))
+
+    call.steps = STEPS
+    return call
+
+
 def train_step(batch: int):
     """One SGD step (momentum, weight decay) of the network on a batch."""
     rng = np.random.default_rng(0)
@@ -29,26 +42,16 @@ def train_step(batch: int):
     images = jnp.asarray(rng.normal(size=(batch, *SHAPE)), jnp.float32)
     labels = jax.nn.one_hot(rng.integers(0, 10, batch), 10)
 
-    def update(variables, velocity):
-        def loss(params):
-            logits, _ = network.apply(Variables(params, variables.statistics), images, train=True)
-            return training_loss(logits, labels, "class")
-
-        value, gradients = jax.value_and_grad(loss)(variables.params)
+    def update(_, carry):
+        variables, velocity = carry
+        gradients, statistics = training_gradient(network, variables, images, labels, "class")
         params, velocity = sgd_update(
             gradients, variables.params, velocity, rate=jnp.float32(0.01), momentum=0.9, decay=5e-4
         )
-        return Variables(params, variables.statistics), velocity, value
+        return Variables(params, statistics), velocity
 
-    compiled = jax.jit(update, donate_argnums=(0, 1))
     variables = network.init(jax.random.key(0))
-    state = [variables, jax.tree.map(jnp.zeros_like, variables.params)]
-
-    def step() -> float:
-        *state[:], value = compiled(*state)
-        return float(value)
-
-    return step
+    return steps_of(update, (variables, jax.tree.map(jnp.zeros_like, variables.params)))
 
 
 def dm_step(ipc: int, per_class: int):
@@ -61,15 +64,8 @@ def dm_step(ipc: int, per_class: int):
     real = jnp.asarray(rng.normal(size=(10, per_class, *SHAPE)), jnp.float32)
     batch = Batch(real, jnp.zeros((10, per_class), jnp.int32))
     images = jnp.asarray(rng.normal(size=(10 * ipc, *SHAPE)), jnp.float32)
-    state = [method.init(jax.random.key(0), SyntheticSet(images, jnp.repeat(jnp.eye(10), ipc, 0)))]
-    compiled = jax.jit(method.step, donate_argnums=1)
-    count = itertools.count()
-
-    def step() -> float:
-        state[0], info = compiled(jax.random.key(next(count)), state[0], batch)
-        return float(info.loss)
-
-    return step
+    state = method.init(jax.random.key(0), SyntheticSet(images, jnp.repeat(jnp.eye(10), ipc, 0)))
+    return steps_of(lambda i, state: method.step(jax.random.key(i), state, batch)[0], state)
 
 
 CASES = {"train": train_step, "dm": dm_step}

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.formation import decode
+from jaxdistill.chunks import each_image
 from jaxdistill.data.feeds import RealData
 from jaxdistill.evaluate.protocol import Protocol
 from jaxdistill.inner import epoch
@@ -84,7 +85,7 @@ def accuracy(network: Network, variables: Variables, data: RealData) -> Float[Ar
     def correct(start: Int[Array, ""]) -> Int[Array, ""]:
         indices = start + jnp.arange(size)
         batch = data.read(jnp.minimum(indices, total - 1))
-        logits, _ = network.apply(variables, batch.images)
+        logits = each_image(network, lambda images: network.apply(variables, images)[0], batch.images)
         return jnp.sum((jnp.argmax(logits, -1) == batch.labels) & (indices < total))
 
     return jnp.sum(jax.lax.map(correct, jnp.arange(batches) * size)) / total

@@ -7,6 +7,7 @@ lets classes be separated (the same gradient at a fraction of the memory), and e
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.chunks import each_image
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.losses.embeddings import mean_embedding_distance
 from jaxdistill.methods.preset import Preset, Published
@@ -105,7 +107,8 @@ def distance_and_gradient(
 
     def of_class(synthetic, key, real, variables):
         real, synthetic = (task.augment(key, images, siamese=True) for images in (real, synthetic))
-        return mean_embedding_distance(embed(real, variables), embed(synthetic, variables))
+        embedded = each_image(task.network, partial(embed, variables=variables), real)
+        return mean_embedding_distance(embedded, embed(synthetic, variables))
 
     if not task.network.couples_batch:
         one = jax.value_and_grad(of_class)

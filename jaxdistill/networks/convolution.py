@@ -93,7 +93,13 @@ def _same_variance(*arrays: jax.Array) -> list[jax.Array]:
 
 def _primitive(name: str, shape: Callable, stock: Callable, fast: Callable) -> Primitive:
     primitive = Primitive(name)
-    primitive.def_impl(jax.jit(primitive.bind, static_argnames="padding"))
+    compiled = jax.jit(primitive.bind, static_argnames="padding")
+
+    def evaluate(x, y, *, padding):
+        with jax.disable_jit(False):  # a primitive has nothing inside that could run without being compiled
+            return compiled(x, y, padding=padding)
+
+    primitive.def_impl(evaluate)
     primitive.def_abstract_eval(lambda x, y, *, padding: x.update(shape=shape(x, y, padding), weak_type=False))
 
     def everywhere(x, y, *, padding):

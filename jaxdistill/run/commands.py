@@ -66,6 +66,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
     state, cost = _drive(config, method, bench, state, done, key["loop"], folder, console)
     synthetic = jax.tree.map(np.asarray, method.synthetic(state))
+    if not np.isfinite(synthetic.images).all():  # after the last loss that the loop could look at
+        raise RunFailedError(f"the images of {folder} are not finite after the last step; take a smaller step size")
     name = METHODS[type(config.method)].__name__
     return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdistill.chunks import each_image
 from jaxdistill.data.feeds import RealData
 from jaxdistill.inner import epoch
 from jaxdistill.types import Augment, Key, Network, SyntheticSet, Variables
@@ -61,7 +62,7 @@ def _embed(network: Network, variables: Variables, data: RealData) -> Float[Arra
 
     def rows(start):
         images = data.read(jnp.minimum(start + jnp.arange(size), total - 1)).images
-        return network.features(variables, images).embedding
+        return each_image(network, lambda images: network.features(variables, images).embedding, images)
 
     embedded = jax.lax.map(rows, jnp.arange(-(-total // size)) * size)
     return embedded.reshape(-1, embedded.shape[-1])[:total]
