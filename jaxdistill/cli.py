@@ -76,6 +76,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"{error.strerror or error}{where}; free some space or choose another place", 2)
     except commands.RunFailedError as error:
         return _complain(error, 1)
+    except jax.errors.JaxRuntimeError as error:
+        advice = "; where memory ran out, lower --classes-at-once or --networks-at-once"
+        return _complain(str(error).splitlines()[0] + advice, 1)
     except KeyboardInterrupt:
         return _complain("stopped; add --resume to the same command to go on", 1)
 
@@ -142,9 +145,11 @@ def _evaluate(arguments: list[str], console: Console) -> None:
     results = commands.evaluate_sets(
         list(config.sets),
         NetworkConfig(width=config.width, depth=config.depth),
-        EvaluationConfig(config.protocol, config.network, config.seeds, config.epochs),
+        EvaluationConfig(config.protocol, config.network, config.seeds, config.labels, config.epochs),
         config.seed,
+        config.dataset,
         config.data_dir,
+        config.networks_at_once,
         console,
     )
     if config.json:

@@ -148,7 +148,7 @@ def test_help_teaches_by_example(capsys):
         ({"--dataset": "no_such_set"}, "no_such_set"),
         ({"--dataset": "missing.npz"}, "missing.npz"),
         ({"--ipc": "0"}, "at least 1"),
-        ({"--ipc": "10000"}, "has"),
+        ({"--ipc": "10000"}, "fewer than --ipc 10000"),
         ({"--ipc": "two"}, "--ipc"),
         ({"--steps": "-1"}, "--steps"),
         ({"--network": "transformer9"}, "transformer9"),
@@ -162,6 +162,12 @@ def test_help_teaches_by_example(capsys):
         ({"--unheard": "1"}, "--unheard"),
         ({"--eval-epochs": "-3"}, "epochs"),
         ({"--distributed": "everywhere"}, "HOST:PORT"),
+        ({"--ipc": "150", "--init": "noise"}, "fewer than --ipc 150"),
+        ({"--network": "convnet,mlp"}, "one network"),
+        ({"--eval-network": ","}, "at least one network"),
+        ({"--chunk": "0"}, "--chunk"),
+        ({"--classes-at-once": "-1"}, "--classes-at-once"),
+        ({"--device-gib": "-1"}, "--device-gib"),
     ],
     ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
@@ -200,3 +206,49 @@ def test_a_loss_that_does_not_stay_finite_is_status_1_with_advice(capsys, tmp_pa
     assert "step" in said
     assert "smaller step size" in said
     assert "image_lr=1e+30" in said
+
+
+def rows_of(run):
+    return json.loads((run / "evaluation.json").read_text())["rows"]
+
+
+def test_a_random_set_is_judged_beside_the_baseline(tmp_path, capsys):
+    out = tmp_path / "random"
+    assert main(["select", "random", *SMALL, "--out", str(out)]) == 0
+    assert [row["set"] for row in rows_of(out)] == ["random set", "random"]
+    capsys.readouterr()
+
+
+def test_sets_that_do_not_belong_together_are_refused_and_namesakes_kept_apart(tmp_path, capsys):
+    plain, namesake, white = tmp_path / "core", tmp_path / "more" / "core", tmp_path / "white"
+    for out, options in ((plain, []), (namesake, ["--seed", "1"]), (white, ["--zca"])):
+        assert main(["select", "average", *SMALL, "--eval-seeds", "0", *options, "--out", str(out)]) == 0
+    capsys.readouterr()
+    options = ["--width", "8", "--seeds", "1", "--epochs", "1", "--json"]
+    assert "preprocessed otherwise" in refused(capsys, ["evaluate", str(plain), str(white), *options], tmp_path)
+    assert main(["evaluate", str(plain), str(namesake), *options]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["set"] for row in rows] == [str(plain), str(namesake), "random"]
+    card = json.loads((plain / "set" / "card.json").read_text())
+    (plain / "set" / "card.json").write_text(json.dumps({**card, "dataset": str(tmp_path / "other.npz")}))
+    rng = np.random.default_rng(0)
+    arrays = {f"x_{split}": rng.integers(0, 255, (6, 8, 8), np.uint8) for split in ("train", "test")}
+    np.savez(tmp_path / "other.npz", **arrays, y_train=np.arange(6) % 3, y_test=np.arange(6) % 3)
+    assert "--dataset" in refused(capsys, ["evaluate", str(plain), *options], tmp_path)
+    assert main(["evaluate", str(plain), "--dataset", "digits", *options]) == 0
+
+
+def test_data_kept_on_the_host_give_the_same_set_and_a_resumed_run_keeps_its_cost(finished, tmp_path, capsys):
+    out, _ = finished
+    host = tmp_path / "host"
+    assert main([*DISTILL, "--eval-seeds", "0", "--device-gib", "0", "--out", str(host)]) == 0
+    images = [load_file(run / "set" / "set.safetensors")["images"] for run in (out, host)]
+    np.testing.assert_allclose(*images, atol=1e-5)
+    cost = json.loads((host / "set" / "card.json").read_text())["cost"]
+    assert cost["seconds"] > 0
+    assert main(["distill", "dm", "--resume", "--out", str(host), "--data-dir", str(tmp_path)]) == 0
+    again = json.loads((host / "set" / "card.json").read_text())["cost"]
+    assert {k: v for k, v in again.items() if "memory" not in k} == {k: v for k, v in cost.items() if "memory" not in k}
+    clustered = ["select", "herding", *SMALL, "--device-gib", "0", "--out", str(tmp_path / "core")]
+    capsys.readouterr()
+    assert "stay on the host" in refused(capsys, clustered, tmp_path)

@@ -142,7 +142,7 @@ def test_the_loop_is_the_steps_whatever_its_chunks_and_goes_on_from_a_checkpoint
     assert [chunk.step for chunk in single] == [1, 2, 3]
     checkpoint.save(tmp_path, 1, single[0].state)
     abstract = jax.eval_shape(method.init, jax.random.key(2), initial)
-    step, restored = checkpoint.restore(tmp_path, abstract, warn=pytest.fail)
+    step, restored, _ = checkpoint.restore(tmp_path, abstract, warn=pytest.fail)
     resumed = drive(restored, start=step)
     assert resumed[0].step == 2
     chex.assert_trees_all_equal(resumed[-1].state, single[-1].state)

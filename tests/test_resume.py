@@ -103,10 +103,12 @@ def test_a_checkpoint_with_other_content_is_not_taken(tmp_path):
     abstract = jax.eval_shape(lambda: state)
     assert checkpoint.restore(tmp_path / "none", abstract, pytest.fail) is None
     for step in range(1, 6):
-        checkpoint.save(tmp_path, step, jax.tree.map(lambda leaf, step=step: leaf + step, state))
+        checkpoint.save(
+            tmp_path, step, jax.tree.map(lambda leaf, step=step: leaf + step, state), {"seconds": 2.0 * step}
+        )
     assert sorted(int(p.name) for p in tmp_path.iterdir()) == [3, 4, 5]
-    step, found = checkpoint.restore(tmp_path, abstract, pytest.fail)
-    assert step == 5
+    step, found, notes = checkpoint.restore(tmp_path, abstract, pytest.fail)
+    assert (step, notes) == (5, {"seconds": 10.0})
     np.testing.assert_array_equal(found["images"], np.arange(6.0) + 5)
     digest = next((tmp_path / "00000005" / "digest").glob("metadata*"))
     digest.write_text(digest.read_text().replace('"sha256": "', '"sha256": "0'))

@@ -58,10 +58,12 @@ class Protocol:
 PROTOCOLS: dict[str, Protocol] = {
     "dc300": Protocol(300, augment="none"),
     "dc1000-mnist": Protocol(1000, augment="classic:crop_scale_rotate"),
+    "dc1000-bn": Protocol(1000, augment="classic:crop_noise"),
     "dsa1000": Protocol(1000),
     "datadam1800": Protocol(1800, batch=64),
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
 }
-"""The papers' recipes by name: DC without and with its MNIST augmentation; DSA, DM and DC-BENCH; DataDAM's code; MTT,
-TESLA and FTD; DATM. Recipes that need more (CutMix, cosine schedules, kernels) come with their methods."""
+"""The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; DataDAM's code;
+MTT, TESLA and FTD; DATM. The last two train a set at the step size that was learned with it; random images, which have
+none, at `learning_rate`. Recipes that need more (CutMix, cosine schedules, kernels) come with their methods."""

@@ -19,7 +19,7 @@ from jaxdistill.evaluate.protocol import Protocol
 from jaxdistill.inner import epoch
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
-__all__ = ["Evaluation", "accuracy", "evaluate", "train"]
+__all__ = ["Evaluation", "correct", "evaluate", "train"]
 
 TEST_BATCH = 500
 
@@ -76,23 +76,23 @@ def train(key: Key, synthetic: SyntheticSet, network: Network, augment: Augment,
     return variables
 
 
-def accuracy(network: Network, variables: Variables, data: RealData) -> Float[Array, ""]:
-    """Share of a split that is classified correctly, in [0, 1]; pure, a scan over batches of it."""
+def correct(network: Network, variables: Variables, data: RealData) -> Int[Array, ""]:
+    """How many examples of a split are classified correctly; pure, a scan over batches of it."""
     total = data.labels.shape[0]
     size = min(TEST_BATCH, total)
     batches = -(-total // size)
 
-    def correct(start: Int[Array, ""]) -> Int[Array, ""]:
+    def of_batch(start: Int[Array, ""]) -> Int[Array, ""]:
         indices = start + jnp.arange(size)
         batch = data.read(jnp.minimum(indices, total - 1))
         logits = each_image(network, lambda images: network.apply(variables, images)[0], batch.images)
         return jnp.sum((jnp.argmax(logits, -1) == batch.labels) & (indices < total))
 
-    return jnp.sum(jax.lax.map(correct, jnp.arange(batches) * size)) / total
+    return jnp.sum(jax.lax.map(of_batch, jnp.arange(batches) * size))
 
 
 @partial(jax.jit, static_argnames=("network", "augment", "protocol", "map_seeds"))
-def _accuracies(
+def _correct_counts(
     key: Key,
     seeds: Int[Array, " seeds"],
     sets: PyTree,
@@ -101,11 +101,11 @@ def _accuracies(
     augment: Augment,
     protocol: Protocol,
     map_seeds: Callable[..., PyTree],
-) -> Float[Array, " seeds"]:
-    def one(entry: tuple[Int[Array, ""], SyntheticSet], key: Key, data: RealData) -> Float[Array, ""]:
+) -> Int[Array, " seeds"]:
+    def one(entry: tuple[Int[Array, ""], SyntheticSet], key: Key, data: RealData) -> Int[Array, ""]:
         seed, synthetic = entry
         variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol)
-        return accuracy(network, variables, data)
+        return correct(network, variables, data)
 
     return map_seeds(one, (seeds, sets), key, data)
 
@@ -150,7 +150,7 @@ def evaluate(
         chosen = np.minimum(len(accuracies) + np.arange(seeds_per_call), seeds - 1)
         # NumPy arrays: every process of a pod has the same ones, so that they may enter a computation over all of it.
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(sets[i] for i in chosen))
-        found = np.asarray(_accuracies(key, chosen, stacked, data, network, augment, protocol, map_seeds))
-        accuracies = [*accuracies, *found.tolist()][:seeds]
+        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, augment, protocol, map_seeds))
+        accuracies = [*accuracies, *(found / data.labels.shape[0]).tolist()][:seeds]
         tell(accuracies)
     return Evaluation(np.asarray(accuracies, np.float64))

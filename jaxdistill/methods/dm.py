@@ -154,6 +154,10 @@ def dm(config: DM, task: Task) -> Method:
 
     def init(key: Key, initial: SyntheticSet) -> DMState:
         del key
+        if initial.formation != 1 or initial.label_kind != "class":
+            raise ValueError(
+                "DM learns whole images of hard classes; start it from a set with formation 1 and class labels"
+            )
         images = initial.images.reshape(task.num_classes, -1, *task.image_shape)
         return DMState(images, optimiser.init(images))
 

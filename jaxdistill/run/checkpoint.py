@@ -26,10 +26,10 @@ SETTLE = 0.5
 logging.getLogger("absl").setLevel(logging.ERROR)
 
 
-def save(folder: Path, step: int, state: PyTree) -> None:
+def save(folder: Path, step: int, state: PyTree, notes: dict[str, float] | None = None) -> None:
     """Write the state after `step` steps, atomically, and keep the newest few. Call it in process 0 alone.
 
-    Next to the arrays goes their digest, since a file system may tear what a rename made visible.
+    Next to the arrays goes their digest, since a file system may tear what a rename made visible, and `notes`.
 
     Raises:
         OSError: if it cannot be written, as on a full disk; the checkpoints before it are untouched.
@@ -41,7 +41,7 @@ def save(folder: Path, step: int, state: PyTree) -> None:
     _sweep(folder)
     items = ocp.args.Composite(
         state=ocp.args.StandardSave(dict(enumerate_leaves(arrays))),
-        digest=ocp.args.JsonSave({"sha256": _digest(arrays)}),
+        digest=ocp.args.JsonSave({"sha256": _digest(arrays), "notes": notes or {}}),
     )
     with silence():  # orbax's threads print tracebacks of what is raised here anyway
         try:
@@ -55,8 +55,8 @@ def save(folder: Path, step: int, state: PyTree) -> None:
         shutil.rmtree(folder / f"{old:08d}")
 
 
-def restore(folder: Path, like: PyTree, warn: Callable[[str], None]) -> tuple[int, PyTree] | None:
-    """The newest checkpoint that is whole, as ``(step, state of NumPy arrays)``; None where there is none.
+def restore(folder: Path, like: PyTree, warn: Callable[[str], None]) -> tuple[int, PyTree, dict[str, float]] | None:
+    """The newest checkpoint that is whole, as ``(step, state of NumPy arrays, notes)``; None where there is none.
 
     Args:
         folder: where `save` wrote.
@@ -72,7 +72,7 @@ def restore(folder: Path, like: PyTree, warn: Callable[[str], None]) -> tuple[in
             leaves = [np.asarray(found["state"][name]) for name in template]
             state = jax.tree.unflatten(jax.tree.structure(like), leaves)
             if _digest(state) == found["digest"]["sha256"]:
-                return step, state
+                return step, state, found["digest"]["notes"]
             problem = "its content is not what was written"
         except Exception as error:  # orbax and its storage raise many kinds for a damaged file
             problem = str(error).splitlines()[0][:200] if str(error) else type(error).__name__

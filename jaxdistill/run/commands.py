@@ -19,9 +19,9 @@ from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, Select
 from jaxdistill.run.folder import check_folder, open_folder
 from jaxdistill.run.judge import judge
-from jaxdistill.run.loop import Chunk, NonFiniteLossError, run
+from jaxdistill.run.loop import Chunk, NonFiniteError, run
 from jaxdistill.run.machine import machine
-from jaxdistill.run.resolve import Bench, augmentation, networks, open_bench, select, start, task
+from jaxdistill.run.resolve import Bench, augmentation, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import features
 from jaxdistill.types import Key, Method, Network, PyTree, SyntheticSet
@@ -50,12 +50,13 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     method = METHODS[type(config.method)](config.method, task(config.network, config.augment, bench, config.run))
     initial = start(key["start"], config.init, bench, config.ipc)
     shapes = jax.eval_shape(method.init, key["method"], initial)
+    if config.run.tensorboard:
+        sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
     folder = open_folder(config)
     if note:
         say(console, note)
-    found = (
-        checkpoint.restore(folder / "checkpoints", shapes, partial(say, console)) if jax.process_index() == 0 else None
-    )
+    warn = partial(say, Console(stderr=True))  # also where all else is quiet
+    found = checkpoint.restore(folder / "checkpoints", shapes, warn) if jax.process_index() == 0 else None
     done = int(from_first(np.int32(found[0] if found else 0)))
     if done:
         nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
@@ -64,10 +65,9 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     else:
         state = jax.jit(method.init)(key["method"], initial)
     state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
-    state, cost = _drive(config, method, bench, state, done, key["loop"], folder, console)
-    synthetic = jax.tree.map(np.asarray, method.synthetic(state))
-    if not np.isfinite(synthetic.images).all():  # after the last loss that the loop could look at
-        raise RunFailedError(f"the images of {folder} are not finite after the last step; take a smaller step size")
+    spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
+    state, cost = _drive(config, method, bench, state, done, spent, key["loop"], folder, console)
+    synthetic = _read_out(method, state)
     name = METHODS[type(config.method)].__name__
     return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
 
@@ -85,7 +85,7 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     began = time.perf_counter()
     embedding = None
     if config.features == "embedding":
-        (network,) = networks(config.network.network, config.network, bench).values()
+        network = only_network(config.network, bench)
         plain = augmentation("none", bench)
         embedding = features.fit(key["method"], network, bench.train, plain, config.feature_epochs)
     synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, embedding))
@@ -101,7 +101,9 @@ def evaluate_sets(
     network: NetworkConfig,
     evaluation: EvaluationConfig,
     seed: int,
+    dataset: str | None,
     data_dir: str | None,
+    networks_at_once: int | None,
     console: Console,
 ) -> dict[str, Any]:
     """Judge finished sets (of one data set and size) on the data set they were made from, random beside them.
@@ -110,18 +112,32 @@ def evaluate_sets(
         ValueError: if a set cannot be read, or the sets do not belong together.
     """
     protocol = evaluation.resolve()
-    stored = {_label(path): artifact.load_set(path) for path in paths}
+    short = [_label(path) for path in paths]
+    labels = [str(path) if short.count(label) > 1 else label for path, label in zip(paths, short, strict=True)]
+    stored = {label: artifact.load_set(path) for label, path in zip(labels, paths, strict=True)}
     first = next(iter(stored.values()))
     for label, other in stored.items():
         if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
             raise ValueError(f"{label} is of another data set or size; evaluate sets of one data set and ipc together")
-    bench = open_bench(DataConfig(first.card["dataset"], data_dir), first.preprocess)
+        arrays = [transform.arrays() for transform in (first.preprocess, other.preprocess)]
+        if arrays[0].keys() != arrays[1].keys() or any(
+            not np.array_equal(v, arrays[1][k]) for k, v in arrays[0].items()
+        ):
+            raise ValueError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
+    bench = open_bench(DataConfig(dataset or first.card["dataset"], data_dir), first.preprocess)
+    made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
+    if made_for != (bench.image_shape, bench.num_classes):
+        raise ValueError(
+            f"{labels[0]} was made for {made_for[1]} classes of images {made_for[0]}, but {bench.source.name} has "
+            f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
+        )
+    _check_baseline(bench, first.card["ipc"])
     judged = networks(evaluation.eval_network or network.network, network, bench)
     sets = {label: other.synthetic for label, other in stored.items()}
     key = replicate(_keys(seed)["evaluation"], bench.mesh)
     return judge(
         key, sets, judged, bench, protocol, evaluation.protocol, evaluation.eval_seeds,
-        ipc=first.card["ipc"], tell=partial(say, console),
+        ipc=first.card["ipc"], networks_at_once=networks_at_once, tell=partial(say, console),
     )  # fmt: skip
 
 
@@ -145,14 +161,37 @@ def _prepare(config: Distill | Select) -> tuple[Bench, dict[str, Network], Proto
     protocol = config.evaluation.resolve()
     bench = open_bench(config.data)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
+    if config.evaluation.eval_seeds:
+        _check_baseline(bench, config.ipc)
     return bench, judged, protocol, _keys(config.seed)
 
 
+def _check_baseline(bench: Bench, ipc: int) -> None:
+    """Random images of the same size stand beside every evaluation, so there must be that many."""
+    smallest = int(np.asarray(bench.train.counts).argmin())
+    count = int(np.asarray(bench.train.counts)[smallest])
+    if ipc > count:
+        name = bench.source.class_names[smallest]
+        raise ValueError(f"class {name} has {count} training images, fewer than --ipc {ipc}; lower it to {count}")
+
+
 def _drive(
-    config: Distill, method: Method, bench: Bench, state: PyTree, done: int, key: Key, folder: Path, console: Console
+    config: Distill,
+    method: Method,
+    bench: Bench,
+    state: PyTree,
+    done: int,
+    spent: dict[str, float],
+    key: Key,
+    folder: Path,
+    console: Console,
 ) -> tuple[PyTree, dict[str, Any]]:
-    """Loop to the last step with all sinks, saving checkpoints; returns the last state and what it cost."""
-    seconds, compile_seconds, saved, first = 0.0, 0.0, time.monotonic(), done
+    """Loop to the last step with all sinks, saving checkpoints.
+
+    Returns:
+        The last state, and what the run cost, `spent` by its earlier parts included.
+    """
+    saved = time.monotonic()
     writes = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
         listening = _sinks(config, method, bench, done, folder, console) if writes else []
@@ -163,22 +202,26 @@ def _drive(
         try:
             for chunk in run(method, bench.train, replicate(key, bench.mesh), state, config.steps, **options):
                 state, done = chunk.state, chunk.step
-                seconds, compile_seconds = seconds + chunk.seconds, compile_seconds + chunk.compile_seconds
+                spent = {name: value + getattr(chunk, name) for name, value in spent.items()}
                 # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
                 for sink in listeners:
                     sink(chunk)
                 due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps
                 if writes and due:
-                    checkpoint.save(folder / "checkpoints", done, state)
+                    checkpoint.save(folder / "checkpoints", done, state, spent)
                     saved = time.monotonic()
-        except NonFiniteLossError as error:
+        except NonFiniteError as error:
             raise RunFailedError(
                 f"{error} of {folder} with {config.method}; start again with a smaller step size "
                 f"(the last good checkpoint is kept in {folder / 'checkpoints'})"
             ) from None
-    rate = (config.steps - first) / seconds if seconds else 0.0
-    cost = {"steps": config.steps, "seconds": seconds, "compile_seconds": compile_seconds, "steps_per_second": rate}
-    return state, {**cost, **machine()}
+    rate = config.steps / spent["seconds"] if spent["seconds"] else 0.0
+    return state, {"steps": config.steps, **spent, "steps_per_second": rate, **machine()}
+
+
+def _read_out(method: Method, state: PyTree) -> SyntheticSet:
+    """The set, from local copies: on a pod, process 0 does this alone."""
+    return jax.tree.map(np.asarray, jax.jit(method.synthetic)(jax.tree.map(np.asarray, state)))
 
 
 def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
@@ -186,7 +229,9 @@ def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Pat
     name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
     listening = [
         sinks.Metrics(folder / "metrics.jsonl", done),
-        sinks.Previews(folder / "previews", method.synthetic, bench.preprocess.invert, bench.num_classes, every),
+        sinks.Previews(
+            folder / "previews", partial(_read_out, method), bench.preprocess.invert, bench.num_classes, every
+        ),
     ]
     if not config.run.quiet:
         listening.append(sinks.Progress(config.steps, done, name, console))
@@ -226,7 +271,8 @@ def _finish(
     if config.evaluation.eval_seeds and not complete:
         results = judge(
             replicate(key, bench.mesh), {name: synthetic}, judged, bench, protocol, config.evaluation.protocol,
-            config.evaluation.eval_seeds, ipc=config.ipc, tell=partial(say, console),
+            config.evaluation.eval_seeds, ipc=config.ipc,
+            networks_at_once=config.run.networks_at_once, tell=partial(say, console),
         )  # fmt: skip
     if writes:
         if complete:

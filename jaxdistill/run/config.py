@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import tyro
 
@@ -38,6 +38,10 @@ class DataConfig:
     device_gib: float = 4.0
     """Training images above this size stay on the host and are fed from there."""
 
+    def __post_init__(self) -> None:
+        if not self.device_gib >= 0:
+            raise ValueError(f"--device-gib is a size, not {self.device_gib}")
+
 
 @dataclasses.dataclass(frozen=True)
 class NetworkConfig:
@@ -67,6 +71,8 @@ class EvaluationConfig:
     """Networks to train on the set, separated by commas; by default the one that distilled it."""
     eval_seeds: int = 5
     """Independent networks of each kind; 0 skips the evaluation."""
+    eval_labels: Literal["native", "hard"] = "native"
+    """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
     """Shorten (or lengthen) the recipe; the report says so."""
 
@@ -76,13 +82,13 @@ class EvaluationConfig:
             raise ValueError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
         if self.eval_seeds < 0:
             raise ValueError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
-        protocol = PROTOCOLS[self.protocol]
+        protocol = dataclasses.replace(PROTOCOLS[self.protocol], labels=self.eval_labels)
         return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)
 
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """How a run behaves; nothing here changes its result."""
+    """How a run behaves; nothing here changes its result, rounding apart."""
 
     out: Path
     """Folder of the run; never overwritten."""
@@ -95,11 +101,21 @@ class RunConfig:
     chunk: int = 100
     """Most steps between two looks at the loss."""
     classes_at_once: int | None = None
-    """Classes side by side on a device: less is less memory; by default 1 on a CPU, all on an accelerator."""
+    """Classes side by side on a device: less is less memory; by default 1 on a CPU, what should fit elsewhere."""
+    networks_at_once: int | None = None
+    """Networks evaluated side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     tensorboard: bool = False
     """Write curves for TensorBoard too."""
     distributed: str | None = None
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("chunk", self.chunk), ("classes-at-once", self.classes_at_once),
+                            ("networks-at-once", self.networks_at_once)):  # fmt: skip
+            if value is not None and value < 1:
+                raise ValueError(f"--{flag} is at least 1, not {value}")
+        if self.checkpoint_seconds < 0:
+            raise ValueError(f"--checkpoint-seconds is a time, not {self.checkpoint_seconds}")
 
 
 @dataclasses.dataclass(frozen=True)

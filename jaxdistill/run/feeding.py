@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,13 +13,21 @@ from jaxtyping import Array, Int
 
 from jaxdistill.types import Feed, Key, PyTree
 
-__all__ = ["host_batches", "step_keys"]
+__all__ = ["host_batches", "require_grain", "step_keys"]
 
 
 def step_keys(key: Key, step: Int[Array, ""] | int) -> tuple[Key, Key]:
     """The feed's and the method's key of one step: they depend on the root key and the step alone."""
     key_feed, key_step = jax.random.split(jax.random.fold_in(key, step))
     return key_feed, key_step
+
+
+def require_grain() -> None:
+    """Raise a ValueError if grain is not installed."""
+    if importlib.util.find_spec("grain") is None:
+        raise ValueError(
+            "data larger than the device limit needs grain: run pip install 'jaxdistill[grain]', or raise --device-gib"
+        )
 
 
 def host_batches(feed: Feed, data: Any, key: Key, start: int, stop: int) -> Iterator[PyTree]:
@@ -29,15 +38,9 @@ def host_batches(feed: Feed, data: Any, key: Key, start: int, stop: int) -> Iter
         data: NumPy arrays or memory maps.
         key: root key of the run.
 
-    Raises:
-        ValueError: if grain is not installed.
     """
-    try:
-        import grain
-    except ImportError:
-        raise ValueError(
-            "data larger than the device limit needs grain: pip install 'jaxdistill[grain]', or raise --device-gib"
-        ) from None
+    import grain
+
     cpu = jax.local_devices(backend="cpu")[0]
     root = jax.random.wrap_key_data(jax.device_put(np.asarray(jax.random.key_data(key)), cpu))
     # The plan must not close over the images: only what it reads is traced.

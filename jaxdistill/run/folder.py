@@ -12,6 +12,9 @@ from jaxdistill.run import files
 from jaxdistill.run.config import Distill, Select, from_json, to_json
 from jaxdistill.run.sharding import from_first
 
+WHERE = ("data_dir", "device_gib")
+"""Where the data lie does not make another run."""
+
 __all__ = ["check_folder", "open_folder", "stored_config"]
 
 
@@ -60,8 +63,8 @@ def _problem(config: Distill | Select) -> str:
     stored = stored_config(folder)
     if stored is None:
         return f"{folder} is not a run (it has no config.json); choose another --out"
-    if from_json(stored, config.run) != config:
-        ours, theirs = _flat(to_json(config)), _flat(stored)
+    ours, theirs = _flat(to_json(config)), _flat(to_json(from_json(stored, config.run)))
+    if ours != theirs:
         names = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
         return (
             f"{folder} was begun with another configuration ({', '.join(names)} differ); "
@@ -74,4 +77,4 @@ def _flat(nested: dict) -> dict:
     plain = {}
     for name, value in nested.items():
         plain |= _flat(value) if isinstance(value, dict) else {name: value}
-    return plain
+    return {name: value for name, value in plain.items() if name not in WHERE}

@@ -29,10 +29,16 @@ class Evaluate:
     """Independent networks of each kind."""
     epochs: int | None = None
     """Shorten (or lengthen) the recipe."""
+    labels: Literal["native", "hard"] = "native"
+    """Train on the labels as stored, or on their argmax."""
+    dataset: str | None = None
+    """Where the data set of the set's card is now; by default what the card says."""
     data_dir: str | None = None
     """Where TFDS keeps its prepared data sets."""
     seed: int = 0
     """Everything random follows from it."""
+    networks_at_once: int | None = None
+    """Networks side by side on a device; by default 1 on a CPU, what should fit on an accelerator."""
     json: bool = False
     """Print every accuracy as JSON instead of a table."""
 

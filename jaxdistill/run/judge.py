@@ -10,10 +10,14 @@ from typing import Any
 import jax
 
 from jaxdistill.evaluate import Protocol, evaluate
-from jaxdistill.run.resolve import Bench, augmentation, mapper, on_cpu, select
+from jaxdistill.run.resolve import Bench, at_once, augmentation, select
+from jaxdistill.run.sharding import spread
 from jaxdistill.types import Key, Network, SyntheticSet
 
-__all__ = ["judge"]
+__all__ = ["BASELINE", "judge"]
+
+BASELINE = "random"
+"""Name of the row that every other one is compared with."""
 
 
 def judge(
@@ -26,6 +30,7 @@ def judge(
     seeds: int,
     *,
     ipc: int,
+    networks_at_once: int | None = None,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Test accuracy of each set, and of random real images, on each network.
@@ -39,6 +44,7 @@ def judge(
         protocol_name: what it is called.
         seeds: independent networks of each kind.
         ipc: size of the random baseline.
+        networks_at_once: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
         tell: told one line a row.
 
     Returns:
@@ -46,10 +52,13 @@ def judge(
     """
     key_train, key_random = jax.random.split(key)
     baselines = [select(jax.random.fold_in(key_random, i), "random", bench, ipc) for i in range(seeds)]
-    at_once = 1 if on_cpu(bench.mesh) else -(-seeds // bench.mesh.size)
+    share = -(-seeds // bench.mesh.size)
+    side_by_side = at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh)
     rows = []
+    # A set that is itself called random is not its own baseline.
+    named = {f"{name} set" if name == BASELINE else name: chosen for name, chosen in sets.items()}
     for network_name, network in networks.items():
-        for name, chosen in {**sets, "random": baselines}.items():
+        for name, chosen in {**named, BASELINE: baselines}.items():
             began = time.perf_counter()
 
             def progress(accuracies, label=f"{name} on {network_name}"):
@@ -63,8 +72,8 @@ def judge(
                 protocol,
                 augment=augmentation(protocol.augment, bench),
                 seeds=seeds,
-                seeds_per_call=at_once * bench.mesh.size,
-                map_seeds=mapper(bench.mesh, at_once, gather=True),
+                seeds_per_call=side_by_side * bench.mesh.size,
+                map_seeds=spread(bench.mesh, side_by_side, gather=True),
                 tell=progress,
             )
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}

@@ -13,10 +13,10 @@ from jax.sharding import Mesh
 
 from jaxdistill.data.feeds import sample
 from jaxdistill.run.feeding import host_batches, step_keys
-from jaxdistill.run.sharding import from_first, replicated
+from jaxdistill.run.sharding import from_first, replicate, replicated
 from jaxdistill.types import Key, Method, PyTree
 
-__all__ = ["Chunk", "NonFiniteLossError", "run"]
+__all__ = ["Chunk", "NonFiniteError", "run"]
 
 
 class Chunk(NamedTuple):
@@ -33,12 +33,12 @@ class Chunk(NamedTuple):
     """Time to trace and compile; zero but for the first chunk."""
 
 
-class NonFiniteLossError(RuntimeError):
-    """The loss became infinite or NaN."""
+class NonFiniteError(RuntimeError):
+    """The loss or the state became infinite or NaN."""
 
     def __init__(self, step: int):
         self.step = step
-        super().__init__(f"the loss is not finite at step {step}")
+        super().__init__(f"the loss or the set is not finite after step {step}")
 
 
 def run(
@@ -73,45 +73,45 @@ def run(
         on_host: batches are drawn and gathered on the host ahead of time, and a chunk is one step.
 
     Raises:
-        NonFiniteLossError: after the chunk in which the loss stopped being finite; the chunk is not yielded.
+        NonFiniteError: after the chunk in which the loss or the state stopped being finite; it is not yielded.
     """
     if start >= steps:
         return
-    every = 1 if on_host else min(every, steps - start)
+    every = 1 if on_host else min(every, steps)  # not what is left: a resumed run is to compile the same program
     batches = host_batches(method.feed, data, key, start, steps) if on_host else None
-    source = next(batches) if batches else data
+    source = replicate(next(batches), mesh) if batches else data
     began = time.perf_counter()
     advance = _compile(method, source, key, state, every, mesh, drawn=on_host)
     compile_seconds = time.perf_counter() - began
     done, count = start, 1
     while done < steps:
         began = time.perf_counter()
-        state, infos = advance(state, key, np.int32(done), np.int32(count), source)
+        state, infos, finite = advance(state, key, np.int32(done), np.int32(count), source)
+        if batches and done + count < steps:
+            source = replicate(next(batches), mesh)  # while the device works
         infos = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:n], infos)  # waits for the device
         seconds = time.perf_counter() - began
-        finite = np.isfinite(infos.loss)
-        if not finite.all():
-            raise NonFiniteLossError(done + int(finite.argmin()) + 1)
+        losses = np.append(np.isfinite(infos.loss), bool(finite))
+        if not losses.all():
+            raise NonFiniteError(done + min(int(losses.argmin()) + 1, count))
         done += count
         yield Chunk(done, state, infos, seconds, compile_seconds)
         compile_seconds = 0.0
         wanted = from_first(np.int32(count * min(chunk_seconds / max(seconds, 1e-6), 8.0)))
         count = max(1, min(every, steps - done, int(wanted)))
-        if batches and done < steps:
-            source = next(batches)
 
 
 def _compile(
     method: Method, source: Any, key: Key, state: PyTree, every: int, mesh: Mesh, *, drawn: bool
-) -> Callable[..., tuple[PyTree, PyTree]]:
-    """Compile ``advance(state, key, done, count, source) -> (state, infos [every])``."""
+) -> Callable[..., tuple[PyTree, Any, jax.Array]]:
+    """Compile ``advance(state, key, done, count, source) -> (state, infos [every], whether the state is finite)``."""
 
     def one(state: PyTree, key: Key, step: jax.Array, source: Any) -> tuple[PyTree, PyTree]:
         key_feed, key_step = step_keys(key, step)
         batch = source if drawn else sample(method.feed, key_feed, step, source)
         return method.step(key_step, state, batch)
 
-    def advance(state: PyTree, key: Key, done: jax.Array, count: jax.Array, source: Any) -> tuple[PyTree, PyTree]:
+    def advance(state: PyTree, key: Key, done: jax.Array, count: jax.Array, source: Any):
         _, info = jax.eval_shape(one, state, key, done, source)
         infos = jax.tree.map(lambda leaf: jnp.zeros((every, *leaf.shape), leaf.dtype), info)
 
@@ -120,7 +120,11 @@ def _compile(
             state, info = one(state, key, done + i, source)
             return state, jax.tree.map(lambda buffer, value: buffer.at[i].set(value), infos, info)
 
-        return jax.lax.fori_loop(0, count, body, (state, infos))
+        state, infos = jax.lax.fori_loop(0, count, body, (state, infos))
+        checked = [
+            jnp.isfinite(leaf).all() for leaf in jax.tree.leaves(state) if jnp.issubdtype(leaf.dtype, jnp.inexact)
+        ]
+        return state, infos, jnp.stack(checked).all()
 
     whole = replicated(mesh)
     compiled = jax.jit(advance, donate_argnums=0, out_shardings=whole)

@@ -17,6 +17,7 @@ from PIL import Image
 
 from jaxdistill.run import curves
 from jaxdistill.run.files import write_text
+from jaxdistill.run.judge import BASELINE
 
 __all__ = ["write"]
 
@@ -24,8 +25,6 @@ ROWS, COLUMNS, GAP = 20, 10, 2
 """How `jaxdistill.run.grid` lays out a set: classes, images of a class, and pixels after each image."""
 STAGES = 6
 """Previews shown of a run."""
-BASELINE = "random"
-"""The set that all others are compared with."""
 
 
 def write(run_dir: Path) -> Path:

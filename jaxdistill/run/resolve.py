@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,11 +18,14 @@ from jaxdistill.data.source import Source, load
 from jaxdistill.networks import make as make_network
 from jaxdistill.run import artifact
 from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
+from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.sharding import make_mesh, replicate, spread
 from jaxdistill.selection import FEATURELESS, SELECTIONS, features
 from jaxdistill.types import Augment, Key, Network, SyntheticSet, Task
 
-__all__ = ["Bench", "augmentation", "networks", "open_bench", "select", "start", "task"]
+__all__ = [
+    "Bench", "at_once", "augmentation", "networks", "only_network", "open_bench", "select", "start", "task",
+]  # fmt: skip
 
 
 class Bench(NamedTuple):
@@ -63,6 +65,8 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
     train = _split(source.train_images, source.train_labels, source, fitted)
     test = _split(source.test_images, source.test_labels, source, fitted, complete=False)
     on_host = train.images.nbytes > data.device_gib * 2**30
+    if on_host:
+        require_grain()
     return Bench(source, fitted, train if on_host else replicate(train, mesh), replicate(test, mesh), mesh, on_host)
 
 
@@ -77,15 +81,20 @@ def _split(
     return real_data(images, labels, len(source.class_names), scale, shift, complete=complete)
 
 
-@lru_cache
-def mapper(mesh: Mesh, at_once: int, gather: bool = False):
-    """`spread`, cached so that equal arguments give the same function (compilations are kept by function)."""
-    return spread(mesh, at_once, gather=gather)
-
-
 def on_cpu(mesh: Mesh) -> bool:
     """Whether entries side by side gain nothing."""
     return mesh.devices.flat[0].platform == "cpu"
+
+
+def at_once(wanted: int | None, count: int, image_shape: tuple[int, int, int], width: int, mesh: Mesh) -> int:
+    """How many classes (or networks) run side by side on a device: what was asked for, or what should fit.
+
+    On an accelerator all of them, as far as three maps of the first layer for 256 images of each take under 8 GiB.
+    """
+    if wanted is not None or on_cpu(mesh):
+        return wanted or 1
+    taken = 3 * 256 * image_shape[0] * image_shape[1] * width * 4
+    return max(1, min(count, 8 * 2**30 // taken))
 
 
 def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Network]:
@@ -93,7 +102,17 @@ def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Networ
     options = dataclasses.asdict(config)
     del options["network"]
     names = [name.strip() for name in spec.split(",") if name.strip()]
+    if not names:
+        raise ValueError("name at least one network; 'jaxdistill list' names them all")
     return {name: make_network(name, bench.image_shape, bench.num_classes, **options) for name in names}
+
+
+def only_network(config: NetworkConfig, bench: Bench) -> Network:
+    """The one network of `config`."""
+    found = list(networks(config.network, config, bench).values())
+    if len(found) > 1:
+        raise ValueError("give --network one network; several to judge the result go to --eval-network")
+    return found[0]
 
 
 def augmentation(name: str, bench: Bench) -> Augment:
@@ -103,10 +122,13 @@ def augmentation(name: str, bench: Bench) -> Augment:
 
 def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig) -> Task:
     """What a method is told."""
-    at_once = run.classes_at_once or (1 if on_cpu(bench.mesh) else bench.num_classes)
-    (built,) = networks(network.network, network, bench).values()
+    size = at_once(run.classes_at_once, bench.num_classes, bench.image_shape, network.width, bench.mesh)
     return Task(
-        built, augmentation(augment_name, bench), bench.image_shape, bench.num_classes, mapper(bench.mesh, at_once)
+        only_network(network, bench),
+        augmentation(augment_name, bench),
+        bench.image_shape,
+        bench.num_classes,
+        spread(bench.mesh, size),
     )
 
 
@@ -121,6 +143,11 @@ def select(
         )
     if strategy in FEATURELESS:
         rows = jnp.zeros((bench.train.labels.shape[0], 0))
+    elif bench.on_host:
+        raise ValueError(
+            f"{strategy} compares all training images, which stay on the host at this --device-gib; raise it, or take "
+            f"one of {', '.join(sorted(FEATURELESS))}"
+        )
     else:
         rows = features.pixels(bench.train) if embedding is None else features.embed(embedding, bench.train)
     return SELECTIONS[strategy](key, bench.train, rows, ipc)
@@ -128,7 +155,7 @@ def select(
 
 def start(key: Key, init: str, bench: Bench, ipc: int) -> SyntheticSet:
     """What a method starts from: a selection by name, or a finished set, brought into this run's preprocessed space."""
-    if not Path(init).exists():
+    if init in ("real", *SELECTIONS) or not Path(init).exists():
         return select(key, init, bench, ipc)
     stored = artifact.load_set(Path(init))
     images = stored.synthetic.images

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import lru_cache, partial
 
 import jax
 import jax.numpy as jnp
@@ -60,9 +60,19 @@ def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
 
 def from_first(tree: PyTree) -> PyTree:
     """Process 0's host arrays, in every process; collective on a pod, nothing on one host."""
-    return multihost_utils.broadcast_one_to_all(tree) if jax.process_count() > 1 else tree
+    if jax.process_count() == 1:
+        return tree
+
+    def broadcast(leaf: np.ndarray) -> np.ndarray:
+        leaf = np.asarray(leaf)
+        # As bytes: the broadcast is a sum, in which -0.0 would become 0.0.
+        found = multihost_utils.broadcast_one_to_all(np.frombuffer(leaf.tobytes(), np.uint8))
+        return np.frombuffer(np.asarray(found).tobytes(), leaf.dtype).reshape(leaf.shape)
+
+    return jax.tree.map(broadcast, tree)
 
 
+@lru_cache  # equal arguments give the same function, by which compilations are kept
 def spread(mesh: Mesh, at_once: int, *, gather: bool = False) -> Callable[..., PyTree]:
     """A mapper like `jaxdistill.types.map_one_by_one` that gives each device its share of the leading axis.
 

@@ -7,6 +7,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from jaxdistill.run.judge import BASELINE
+
 __all__ = ["tell"]
 
 
@@ -14,7 +16,7 @@ def tell(results: dict[str, Any]) -> None:
     """Print evaluation.json as a table: sets by networks, in percent, each beside random."""
     protocol, rows = results["protocol"], results["rows"]
     names = list(dict.fromkeys(row["network"] for row in rows))
-    random = {row["network"]: row["mean"] for row in rows if row["set"] == "random"}
+    random = {row["network"]: row["mean"] for row in rows if row["set"] == BASELINE}
     seeds = len(rows[0]["accuracies"])
     print(f"test accuracy in %: {protocol['name']}, {protocol['epochs']} epochs, {seeds} networks")
     table = Table()
@@ -22,6 +24,6 @@ def tell(results: dict[str, Any]) -> None:
         table.add_column(heading, justify="left" if heading == "set" else "right")
     for name in dict.fromkeys(row["set"] for row in rows):
         cells = {row["network"]: row for row in rows if row["set"] == name}
-        gains = {k: "" if name == "random" else f" ({100 * (v['mean'] - random[k]):+.1f})" for k, v in cells.items()}
+        gains = {k: "" if name == BASELINE else f" ({100 * (v['mean'] - random[k]):+.1f})" for k, v in cells.items()}
         table.add_row(name, *(f"{100 * cells[k]['mean']:.1f} ± {100 * cells[k]['std']:.1f}{gains[k]}" for k in names))
     Console().print(table)
