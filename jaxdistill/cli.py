@@ -28,6 +28,7 @@ from jaxdistill.run.config import (
     from_json,
     method_config,
 )
+from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.folder import stored_config
 from jaxdistill.run.forms import Evaluate, Export, List, Report
 from jaxdistill.run.sharding import join
@@ -74,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         return _complain(f"{error.strerror or error}{where}; free some space or choose another place", 2)
-    except commands.RunFailedError as error:
+    except RunFailedError as error:
         return _complain(error, 1)
     except jax.errors.JaxRuntimeError as error:
         advice = "; where memory ran out, lower --classes-at-once or --networks-at-once"
@@ -142,16 +143,7 @@ def _evaluate(arguments: list[str], console: Console) -> None:
     config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
     if not config.sets or config.seeds < 1:
         raise UnusableError("give at least one set or run, and at least one seed")
-    results = commands.evaluate_sets(
-        list(config.sets),
-        NetworkConfig(width=config.width, depth=config.depth),
-        EvaluationConfig(config.protocol, config.network, config.seeds, config.labels, config.epochs),
-        config.seed,
-        config.dataset,
-        config.data_dir,
-        config.networks_at_once,
-        console,
-    )
+    results = commands.evaluate_sets(config, console)
     if config.json:
         print(json.dumps(results, indent=1))
     else:
@@ -161,12 +153,12 @@ def _evaluate(arguments: list[str], console: Console) -> None:
 def _export(arguments: list[str], console: Console) -> None:
     config: Export = parse(Export, arguments, "export", "runs/first --format torch --out first.safetensors")
     export.export(artifact.load_set(config.set), config.format, config.out)
-    commands.say(console, f"wrote {config.out}")
+    say(console, f"wrote {config.out}")
 
 
 def _report(arguments: list[str], console: Console) -> None:
     config: Report = parse(Report, arguments, "report", "runs/first")
-    commands.say(console, f"wrote {report.write(config.run)}")
+    say(console, f"wrote {report.write(config.run)}")
 
 
 def _list(arguments: list[str], console: Console) -> None:

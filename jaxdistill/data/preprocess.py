@@ -62,6 +62,11 @@ class Preprocess(NamedTuple):
             return images
         return (images.reshape(len(images), -1) @ self.unwhiten + self.center).reshape(images.shape)
 
+    def equals(self, other: Preprocess) -> bool:
+        """Whether both give the same images, bit for bit."""
+        ours, theirs = self.arrays(), other.arrays()
+        return ours.keys() == theirs.keys() and all(np.array_equal(ours[name], theirs[name]) for name in ours)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """Every array by name, to be stored."""
         return {name: value for name, value in self._asdict().items() if value is not None}

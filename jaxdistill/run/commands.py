@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from functools import partial
@@ -17,23 +16,19 @@ from jaxdistill.evaluate import Protocol
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, Select
+from jaxdistill.run.drive import drive, read_out, say
 from jaxdistill.run.folder import check_folder, open_folder
+from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.judge import judge
-from jaxdistill.run.loop import Chunk, NonFiniteError, run
 from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench, augmentation, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import features
-from jaxdistill.types import Key, Method, Network, PyTree, SyntheticSet
+from jaxdistill.types import Key, Network, SyntheticSet
 
-__all__ = ["RunFailedError", "distill", "evaluate_sets", "say", "select_set"]
+__all__ = ["distill", "evaluate_sets", "select_set"]
 
 PURPOSES = ("start", "method", "loop", "evaluation")
-PREVIEWS = 6
-
-
-class RunFailedError(RuntimeError):
-    """A run that began and could not end well; the message is one sentence."""
 
 
 def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]:
@@ -66,8 +61,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         state = jax.jit(method.init)(key["method"], initial)
     state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
     spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
-    state, cost = _drive(config, method, bench, state, done, spent, key["loop"], folder, console)
-    synthetic = _read_out(method, state)
+    state, cost = drive(config, method, bench, state, done, spent, key["loop"], folder, console)
+    synthetic = read_out(method, state)
     name = METHODS[type(config.method)].__name__
     return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
 
@@ -96,35 +91,24 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     )
 
 
-def evaluate_sets(
-    paths: list[Path],
-    network: NetworkConfig,
-    evaluation: EvaluationConfig,
-    seed: int,
-    dataset: str | None,
-    data_dir: str | None,
-    networks_at_once: int | None,
-    console: Console,
-) -> dict[str, Any]:
+def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     """Judge finished sets (of one data set and size) on the data set they were made from, random beside them.
 
     Raises:
         ValueError: if a set cannot be read, or the sets do not belong together.
     """
+    evaluation = EvaluationConfig(config.protocol, config.network, config.seeds, config.labels, config.epochs)
     protocol = evaluation.resolve()
-    short = [_label(path) for path in paths]
-    labels = [str(path) if short.count(label) > 1 else label for path, label in zip(paths, short, strict=True)]
-    stored = {label: artifact.load_set(path) for label, path in zip(labels, paths, strict=True)}
-    first = next(iter(stored.values()))
+    short = [_label(path) for path in config.sets]
+    labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
+    stored = {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}
+    first = stored[labels[0]]
     for label, other in stored.items():
         if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
             raise ValueError(f"{label} is of another data set or size; evaluate sets of one data set and ipc together")
-        arrays = [transform.arrays() for transform in (first.preprocess, other.preprocess)]
-        if arrays[0].keys() != arrays[1].keys() or any(
-            not np.array_equal(v, arrays[1][k]) for k, v in arrays[0].items()
-        ):
+        if not first.preprocess.equals(other.preprocess):
             raise ValueError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
-    bench = open_bench(DataConfig(dataset or first.card["dataset"], data_dir), first.preprocess)
+    bench = open_bench(DataConfig(config.dataset or first.card["dataset"], config.data_dir), first.preprocess)
     made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
     if made_for != (bench.image_shape, bench.num_classes):
         raise ValueError(
@@ -132,18 +116,13 @@ def evaluate_sets(
             f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
         )
     _check_baseline(bench, first.card["ipc"])
-    judged = networks(evaluation.eval_network or network.network, network, bench)
+    judged = networks(config.network, NetworkConfig(width=config.width, depth=config.depth), bench)
     sets = {label: other.synthetic for label, other in stored.items()}
-    key = replicate(_keys(seed)["evaluation"], bench.mesh)
+    key = replicate(_keys(config.seed)["evaluation"], bench.mesh)
     return judge(
-        key, sets, judged, bench, protocol, evaluation.protocol, evaluation.eval_seeds,
-        ipc=first.card["ipc"], networks_at_once=networks_at_once, tell=partial(say, console),
+        key, sets, judged, bench, protocol, config.protocol, config.seeds,
+        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, tell=partial(say, console),
     )  # fmt: skip
-
-
-def say(console: Console, line: str) -> None:
-    """One plain line."""
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _label(path: Path) -> str:
@@ -173,71 +152,6 @@ def _check_baseline(bench: Bench, ipc: int) -> None:
     if ipc > count:
         name = bench.source.class_names[smallest]
         raise ValueError(f"class {name} has {count} training images, fewer than --ipc {ipc}; lower it to {count}")
-
-
-def _drive(
-    config: Distill,
-    method: Method,
-    bench: Bench,
-    state: PyTree,
-    done: int,
-    spent: dict[str, float],
-    key: Key,
-    folder: Path,
-    console: Console,
-) -> tuple[PyTree, dict[str, Any]]:
-    """Loop to the last step with all sinks, saving checkpoints.
-
-    Returns:
-        The last state, and what the run cost, `spent` by its earlier parts included.
-    """
-    saved = time.monotonic()
-    writes = jax.process_index() == 0
-    with contextlib.ExitStack() as stack:
-        listening = _sinks(config, method, bench, done, folder, console) if writes else []
-        listeners = [stack.enter_context(sink) for sink in listening]
-        for sink in listeners:
-            sink(Chunk(done, state, None, 0.0, 0.0))
-        options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": bench.on_host}
-        try:
-            for chunk in run(method, bench.train, replicate(key, bench.mesh), state, config.steps, **options):
-                state, done = chunk.state, chunk.step
-                spent = {name: value + getattr(chunk, name) for name, value in spent.items()}
-                # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
-                for sink in listeners:
-                    sink(chunk)
-                due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps
-                if writes and due:
-                    checkpoint.save(folder / "checkpoints", done, state, spent)
-                    saved = time.monotonic()
-        except NonFiniteError as error:
-            raise RunFailedError(
-                f"{error} of {folder} with {config.method}; start again with a smaller step size "
-                f"(the last good checkpoint is kept in {folder / 'checkpoints'})"
-            ) from None
-    rate = config.steps / spent["seconds"] if spent["seconds"] else 0.0
-    return state, {"steps": config.steps, **spent, "steps_per_second": rate, **machine()}
-
-
-def _read_out(method: Method, state: PyTree) -> SyntheticSet:
-    """The set, from local copies: on a pod, process 0 does this alone."""
-    return jax.tree.map(np.asarray, jax.jit(method.synthetic)(jax.tree.map(np.asarray, state)))
-
-
-def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
-    every = max(1, config.steps // PREVIEWS)
-    name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
-    listening = [
-        sinks.Metrics(folder / "metrics.jsonl", done),
-        sinks.Previews(
-            folder / "previews", partial(_read_out, method), bench.preprocess.invert, bench.num_classes, every
-        ),
-    ]
-    if not config.run.quiet:
-        listening.append(sinks.Progress(config.steps, done, name, console))
-    if config.run.tensorboard:
-        listening.append(sinks.TensorBoard(folder / "tensorboard"))
-    return listening
 
 
 def _finish(

@@ -1,0 +1,100 @@
+"""One run under way: the loop with everything that watches it."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from jaxdistill.methods import METHODS
+from jaxdistill.run import checkpoint, sinks
+from jaxdistill.run.config import Distill
+from jaxdistill.run.loop import Chunk, NonFiniteError, run
+from jaxdistill.run.machine import machine
+from jaxdistill.run.resolve import Bench
+from jaxdistill.run.sharding import replicate
+from jaxdistill.types import Key, Method, PyTree, SyntheticSet
+
+__all__ = ["RunFailedError", "drive", "read_out", "say"]
+
+PREVIEWS = 6
+
+
+class RunFailedError(RuntimeError):
+    """A run that began and could not end well; the message is one sentence."""
+
+
+def say(console: Console, line: str) -> None:
+    """One plain line."""
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def drive(
+    config: Distill,
+    method: Method,
+    bench: Bench,
+    state: PyTree,
+    done: int,
+    spent: dict[str, float],
+    key: Key,
+    folder: Path,
+    console: Console,
+) -> tuple[PyTree, dict[str, Any]]:
+    """Loop to the last step with all sinks, saving checkpoints.
+
+    Returns:
+        The last state, and what the run cost, `spent` by its earlier parts included.
+    """
+    saved = time.monotonic()
+    writes = jax.process_index() == 0
+    with contextlib.ExitStack() as stack:
+        listening = _sinks(config, method, bench, done, folder, console) if writes else []
+        listeners = [stack.enter_context(sink) for sink in listening]
+        for sink in listeners:
+            sink(Chunk(done, state, None, 0.0, 0.0))
+        options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": bench.on_host}
+        try:
+            for chunk in run(method, bench.train, replicate(key, bench.mesh), state, config.steps, **options):
+                state, done = chunk.state, chunk.step
+                spent = {name: value + getattr(chunk, name) for name, value in spent.items()}
+                # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
+                for sink in listeners:
+                    sink(chunk)
+                due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps
+                if writes and due:
+                    checkpoint.save(folder / "checkpoints", done, state, spent)
+                    saved = time.monotonic()
+        except NonFiniteError as error:
+            raise RunFailedError(
+                f"{error} of {folder} with {config.method}; start again with a smaller step size "
+                f"(the last good checkpoint is kept in {folder / 'checkpoints'})"
+            ) from None
+    rate = config.steps / spent["seconds"] if spent["seconds"] else 0.0
+    return state, {"steps": config.steps, **spent, "steps_per_second": rate, **machine()}
+
+
+def read_out(method: Method, state: PyTree) -> SyntheticSet:
+    """The set, from local copies: on a pod, process 0 does this alone."""
+    return jax.tree.map(np.asarray, jax.jit(method.synthetic)(jax.tree.map(np.asarray, state)))
+
+
+def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
+    every = max(1, config.steps // PREVIEWS)
+    name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
+    listening = [
+        sinks.Metrics(folder / "metrics.jsonl", done),
+        sinks.Previews(
+            folder / "previews", partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
+        ),
+    ]
+    if not config.run.quiet:
+        listening.append(sinks.Progress(config.steps, done, name, console))
+    if config.run.tensorboard:
+        listening.append(sinks.TensorBoard(folder / "tensorboard"))
+    return listening
