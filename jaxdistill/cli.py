@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sys
 from collections.abc import Callable, Sequence
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(error, 2)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        return _complain(f"{error.strerror or error}{where}; free some space or choose another place", 2)
+        advice = "free some space" if error.errno == errno.ENOSPC else "choose another place"
+        return _complain(f"{error.strerror or error}{where}; {advice}", 2)
     except RunFailedError as error:
         return _complain(error, 1)
     except jax.errors.JaxRuntimeError as error:
@@ -94,6 +96,8 @@ def _stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, A
     out = peek(arguments, "--out")
     plain = stored_config(Path(out)) if out is not None and "--resume" in arguments else None
     if plain is None:
+        if "--resume" in arguments and peek(arguments, "--dataset") is None:
+            raise UnusableError(f"there is no run in {out} to resume; give all arguments, or another --out")
         return None
     stored = from_json(plain, RunConfig(MISSING))
     if not matches(stored):

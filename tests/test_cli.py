@@ -166,6 +166,9 @@ def test_help_teaches_by_example(capsys):
         ({"--network": "convnet,mlp"}, "one network"),
         ({"--eval-network": ","}, "at least one network"),
         ({"--chunk": "0"}, "--chunk"),
+        ({"--image-lr": "nan"}, "image_lr"),
+        ({"--momentum": "2"}, "momentum"),
+        ({"--seed": "99999999999999999999"}, "--seed"),
         ({"--classes-at-once": "-1"}, "--classes-at-once"),
         ({"--device-gib": "-1"}, "--device-gib"),
     ],
@@ -195,6 +198,11 @@ def test_other_refusals(finished, capsys, tmp_path):
     taken = tmp_path / "taken"
     taken.mkdir()
     assert "taken" in refused(capsys, ["export", str(out), "--format", "npz", "--out", str(taken)], tmp_path)
+    nothing = ["distill", "dm", "--resume", "--out", str(tmp_path / "nothing")]
+    assert "no run" in refused(capsys, nothing, tmp_path)
+    assert "pickle" in refused(
+        capsys, ["export", str(out), "--format", "pickle", "--out", str(tmp_path / "x")], tmp_path
+    )
     assert "not a run" in refused(capsys, [*DISTILL, "--resume", "--out", str(taken)], tmp_path)
 
 

@@ -80,6 +80,21 @@ def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bits(tmp_path):
     assert len(set(reached)) > 4
 
 
+def test_an_interrupted_run_saves_what_it_has_and_keeps_others_out_of_its_folder(tmp_path):
+    out = tmp_path / "run"
+    process = start(out, "--steps", "100000", "--eval-seeds", "0")
+    while lines_of(out) < 4 and process.poll() is None:
+        time.sleep(0.01)
+    other = start(out, "--steps", "100000", "--eval-seeds", "0", "--resume")
+    assert "another command is at work" in other.communicate(timeout=120)[1]
+    assert other.returncode == 2
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 1, said
+    assert "--resume" in said
+    assert [path.name for path in (out / "checkpoints").iterdir()] == [f"{lines_of(out):08d}"]
+
+
 def test_a_torn_checkpoint_is_passed_over_and_said_so(tmp_path, capsys):
     out = tmp_path / "run"
     options = ["--steps", "12", "--checkpoint-seconds", "0", "--eval-seeds", "0", "--out", str(out)]

@@ -7,6 +7,7 @@ lets classes be separated (the same gradient at a fraction of the memory), and e
 from __future__ import annotations
 
 import dataclasses
+import math
 from functools import partial
 from typing import NamedTuple
 
@@ -145,10 +146,10 @@ def dm(config: DM, task: Task) -> Method:
     References:
         Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023.
     """
-    if config.image_lr <= 0 or config.per_class < 1:
+    if not 0 < config.image_lr < math.inf or not 0 <= config.momentum < 1 or config.per_class < 1:
         raise ValueError(
-            f"DM needs a positive image_lr and at least one real image per class, got {config.image_lr} and "
-            f"{config.per_class}"
+            f"DM needs a positive image_lr, a momentum from 0 to below 1 and at least one real image per class, not "
+            f"{config.image_lr}, {config.momentum} and {config.per_class}"
         )
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
 

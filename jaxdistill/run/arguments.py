@@ -34,7 +34,7 @@ def parse(kind: Any, arguments: list[str], command: str, example: str, defaults:
     """
     form, defaults = kind, defaults or {}
     if defaults:
-        hints = typing.get_type_hints(kind)
+        hints = typing.get_type_hints(kind, include_extras=True)
         fields = [
             (name, type(value) if hints[name] is Any else hints[name], dataclasses.field(default=value))
             for name, value in defaults.items()
@@ -68,7 +68,8 @@ def _condense(boxed: str) -> str:
             return said.replace("Unrecognized options:", "unknown option")
         if said.startswith("Error parsing"):
             return re.sub(r"^Error parsing (?=[A-Z])\w+: ", "", said)
-    return "unusable arguments"
+    said = [section.strip(" ─") for section in re.split(r"[─-]{3,}", flat) if section.strip(" ─")]
+    return said[1] if len(said) > 1 else "unusable arguments"
 
 
 def peek(arguments: list[str], flag: str) -> str | None:

@@ -17,7 +17,7 @@ from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, Select
 from jaxdistill.run.drive import drive, read_out, say
-from jaxdistill.run.folder import check_folder, open_folder
+from jaxdistill.run.folder import check_folder, hold, open_folder
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.judge import judge
 from jaxdistill.run.machine import machine
@@ -48,23 +48,24 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
     folder = open_folder(config)
-    if note:
-        say(console, note)
-    warn = partial(say, Console(stderr=True))  # also where all else is quiet
-    found = checkpoint.restore(folder / "checkpoints", shapes, warn) if jax.process_index() == 0 else None
-    done = int(from_first(np.int32(found[0] if found else 0)))
-    if done:
-        nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
-        state = from_first(found[1] if found else nothing)
-        say(console, f"resuming after step {done} of {config.steps}")
-    else:
-        state = jax.jit(method.init)(key["method"], initial)
-    state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
-    spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
-    state, cost = drive(config, method, bench, state, done, spent, key["loop"], folder, console)
-    synthetic = read_out(method, state)
-    name = METHODS[type(config.method)].__name__
-    return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
+    with hold(folder):
+        if note:
+            say(console, note)
+        warn = partial(say, Console(stderr=True))  # also where all else is quiet
+        found = checkpoint.restore(folder / "checkpoints", shapes, warn) if jax.process_index() == 0 else None
+        done = int(from_first(np.int32(found[0] if found else 0)))
+        if done:
+            nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+            state = from_first(found[1] if found else nothing)
+            say(console, f"resuming after step {done} of {config.steps}")
+        else:
+            state = jax.jit(method.init)(key["method"], initial)
+        state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
+        spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
+        state, cost = drive(config, method, bench, state, done, spent, key["loop"], folder, console)
+        synthetic = read_out(method, state)
+        name = METHODS[type(config.method)].__name__
+        return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
 
 
 def select_set(config: Select, console: Console) -> dict[str, Any]:
@@ -86,9 +87,10 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, embedding))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     folder = open_folder(config)
-    return _finish(
-        config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
-    )
+    with hold(folder):
+        return _finish(
+            config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
+        )
 
 
 def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:

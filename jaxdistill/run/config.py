@@ -114,7 +114,7 @@ class RunConfig:
                             ("networks-at-once", self.networks_at_once)):  # fmt: skip
             if value is not None and value < 1:
                 raise ValueError(f"--{flag} is at least 1, not {value}")
-        if self.checkpoint_seconds < 0:
+        if not self.checkpoint_seconds >= 0:
             raise ValueError(f"--checkpoint-seconds is a time, not {self.checkpoint_seconds}")
 
 
@@ -139,7 +139,7 @@ class Distill:
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
-        _check_counts(self.ipc)
+        _check(self.ipc, self.seed)
         if self.steps < 0:
             raise ValueError(f"--steps is a number of updates, not {self.steps}")
 
@@ -163,12 +163,14 @@ class Select:
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
-        _check_counts(self.ipc)
+        _check(self.ipc, self.seed)
 
 
-def _check_counts(ipc: int) -> None:
+def _check(ipc: int, seed: int) -> None:
     if ipc < 1:
         raise ValueError(f"--ipc is a number of images per class, at least 1, not {ipc}")
+    if not 0 <= seed < 2**32:
+        raise ValueError(f"--seed is a number from 0 to 2**32 - 1, not {seed}")
 
 
 METHOD_NAMES: dict[str, type] = {builder.__name__: config for config, builder in METHODS.items()}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import signal
+import threading
 import time
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -59,6 +62,7 @@ def drive(
         for sink in listeners:
             sink(Chunk(done, state, None, 0.0, 0.0))
         options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": bench.on_host}
+        stop = stack.enter_context(_interrupt())
         try:
             for chunk in run(method, bench.train, replicate(key, bench.mesh), state, config.steps, **options):
                 state, done = chunk.state, chunk.step
@@ -66,17 +70,39 @@ def drive(
                 # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
                 for sink in listeners:
                     sink(chunk)
-                due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps
+                due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps or stop
                 if writes and due:
                     checkpoint.save(folder / "checkpoints", done, state, spent)
                     saved = time.monotonic()
+                if stop:
+                    raise KeyboardInterrupt
         except NonFiniteError as error:
             raise RunFailedError(
                 f"{error} of {folder} with {config.method}; start again with a smaller step size "
-                f"(the last good checkpoint is kept in {folder / 'checkpoints'})"
+                "(the last good checkpoint, if there is one, is kept)"
             ) from None
     rate = config.steps / spent["seconds"] if spent["seconds"] else 0.0
     return state, {"steps": config.steps, **spent, "steps_per_second": rate, **machine()}
+
+
+@contextlib.contextmanager
+def _interrupt() -> Iterator[list[int]]:
+    """A list that a first Ctrl-C fills, so that the run can save what it has; a second one interrupts at once."""
+    asked: list[int] = []
+
+    def note(number: int, frame: object) -> None:
+        if asked:
+            raise KeyboardInterrupt
+        asked.append(number)
+
+    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread alone
+        yield asked
+        return
+    before = signal.signal(signal.SIGINT, note)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def read_out(method: Method, state: PyTree) -> SyntheticSet:

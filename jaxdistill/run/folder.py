@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
@@ -15,7 +21,7 @@ from jaxdistill.run.sharding import from_first
 WHERE = ("data_dir", "device_gib")
 """Where the data lie does not make another run."""
 
-__all__ = ["check_folder", "open_folder", "stored_config"]
+__all__ = ["check_folder", "hold", "open_folder", "stored_config"]
 
 
 def check_folder(config: Distill | Select) -> None:
@@ -30,13 +36,45 @@ def check_folder(config: Distill | Select) -> None:
 
 
 def open_folder(config: Distill | Select) -> Path:
-    """Create the folder with its config.json in one rename, unless it is there."""
+    """Create the folder with its config.json in one rename, unless it is there.
+
+    Raises:
+        ValueError: if another command got there first.
+    """
     folder = config.run.out
-    if jax.process_index() == 0 and not folder.exists():
+    if jax.process_index():
+        return folder
+    if not folder.exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with files.write_folder(folder) as temporary:
+        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+        try:
             files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
+            temporary.chmod(0o755)
+            os.rename(temporary, folder)
+        except OSError as error:
+            shutil.rmtree(temporary, ignore_errors=True)
+            if folder.exists():
+                raise ValueError(f"{folder} was made by another command just now; choose another --out") from None
+            raise error
     return folder
+
+
+@contextlib.contextmanager
+def hold(folder: Path) -> Iterator[None]:
+    """Keep other commands out of a run's folder; released whenever and however this process ends.
+
+    Raises:
+        ValueError: if another command is at work in it.
+    """
+    if jax.process_index():
+        yield
+        return
+    with (folder / "config.json").open() as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise ValueError(f"another command is at work in {folder}; wait for it, or choose another --out") from None
+        yield
 
 
 def stored_config(folder: Path) -> dict | None:
