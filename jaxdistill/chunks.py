@@ -22,21 +22,24 @@ CHUNK = 8
 """Images at a time on a CPU: 4 to 8 were fastest for a ConvNet of width 128 on 32x32 images."""
 
 
-def each_image(
-    network: Network, f: Callable[[Float[Array, "n h w c"]], PyTree], images: Float[Array, "n h w c"]
-) -> PyTree:
-    """``f(images)``, whose leaves have a leading axis of images, for an `f` that runs `network` on them.
+def each_image(f: Callable[..., PyTree], *examples: Array, together: bool = False) -> PyTree:
+    """``f(*examples)``, whose leaves have a leading axis of images, as all of `examples` have.
 
-    Not for differentiation: use it for what is constant (real images, test images).
+    Not for differentiation: use it for what is constant (real images, test images), or inside of which the gradient is.
+
+    Args:
+        f: treats each image on its own, unless `together`.
+        examples: arrays ``[n ...]``.
+        together: one call for all of them, because batch normalisation couples them.
     """
-    if network.couples_batch or images.shape[0] <= CHUNK:
-        return f(images)
+    if together or examples[0].shape[0] <= CHUNK:
+        return f(*examples)
 
-    def chunked(images: Float[Array, "n h w c"]) -> PyTree:
-        one = lambda image: jax.tree.map(lambda leaf: leaf[0], f(image[None]))  # noqa: E731
-        return jax.lax.map(one, images, batch_size=CHUNK)
+    def chunked(*examples: Array) -> PyTree:
+        one = lambda example: jax.tree.map(lambda leaf: leaf[0], f(*(leaf[None] for leaf in example)))  # noqa: E731
+        return jax.lax.map(one, examples, batch_size=CHUNK)
 
-    return jax.lax.platform_dependent(images, cpu=chunked, default=f)
+    return jax.lax.platform_dependent(*examples, cpu=chunked, default=f)
 
 
 def training_gradient(
@@ -46,21 +49,24 @@ def training_gradient(
     labels: Float[Array, "n classes"],
     kind: LabelKind,
     weights: Float[Array, " n"] | None = None,
+    *,
+    train: bool = True,
 ) -> tuple[PyTree, PyTree]:
     """Gradient of the mean training loss with respect to the parameters, and the updated statistics.
 
     A weighted sample contributes in proportion to its weight; the sum is divided by the number of samples, so that
-    weights of mean 1 leave the step size what it was.
+    weights of mean 1 leave the step size what it was. Without `train` batch normalisation uses its running averages.
+    Not for differentiation: `jaxdistill.inner.unroll` takes the plain gradient.
     """
     n = images.shape[0]
     weights = jnp.ones(n, images.dtype) if weights is None else weights
 
     def total(params: PyTree, images, labels, weights) -> tuple[Float[Array, ""], PyTree]:
-        logits, statistics = network.apply(Variables(params, variables.statistics), images, train=True)
+        logits, statistics = network.apply(Variables(params, variables.statistics), images, train=train)
         return jnp.sum(weights * sample_losses(logits, labels, kind)) / n, statistics
 
     gradient = jax.grad(total, has_aux=True)
-    if network.couples_batch or n <= CHUNK:
+    if (train and network.couples_batch) or n <= CHUNK:
         return gradient(variables.params, images, labels, weights)
 
     def whole(params: PyTree, *examples: Array) -> PyTree:

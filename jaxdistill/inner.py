@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.augment.mix import cutmix as mix
 from jaxdistill.chunks import training_gradient
-from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
+from jaxdistill.losses.classification import sample_losses
+from jaxdistill.types import Augment, Key, LabelKind, Network, PyTree, SyntheticSet, Variables
 
-__all__ = ["epoch", "sgd_update"]
+__all__ = ["epoch", "sgd_update", "unroll"]
 
 Moments = PyTree
 
@@ -36,6 +39,7 @@ def epoch(
     rate: Float[Array, ""],
     batch: int,
     augment: Augment,
+    cutmix: float = 0.0,
     momentum: float = 0.0,
     decay: float = 0.0,
 ) -> tuple[Variables, Moments]:
@@ -43,30 +47,76 @@ def epoch(
 
     Args:
         key: consumed; shuffles, then augments each batch with a draw for each image.
+        network: what is trained.
+        variables: where it stands.
         velocity: momentum buffers, a tree like ``variables.params``.
+        synthetic: the set, of whole images.
         rate: step size.
         batch: batch size; the whole set where it is smaller.
+        augment: of the images.
+        cutmix: probability of mixing a batch after that (`jaxdistill.augment.mix`).
+        momentum: of SGD.
+        decay: coupled weight decay.
     """
-    key_shuffle, key_augment = jax.random.split(key)
+    key_shuffle, key_batches = jax.random.split(key)
     total = synthetic.images.shape[0]
     batch = min(batch, total)
     order = jax.random.permutation(key_shuffle, total)
     full = total // batch
+    labels, kind = synthetic.labels, synthetic.label_kind
+    if kind == "logit":  # which cannot be mixed
+        labels, kind = jax.nn.softmax(labels), "probability"
 
     def update(carry: tuple[Variables, Moments], chosen: tuple[Key, Int[Array, " b"]]):
         variables, velocity = carry
         key, indices = chosen
-
-        images = augment(key, synthetic.images[indices], siamese=False)
+        key_augment, key_mix = jax.random.split(key)
+        images = augment(key_augment, synthetic.images[indices], siamese=False)
+        images, mixed = mix(key_mix, images, labels[indices], cutmix)
         weights = None if synthetic.weights is None else synthetic.weights[indices]
-        gradients, statistics = training_gradient(
-            network, variables, images, synthetic.labels[indices], synthetic.label_kind, weights
-        )
+        gradients, statistics = training_gradient(network, variables, images, mixed, kind, weights)
         params, velocity = sgd_update(gradients, variables.params, velocity, rate=rate, momentum=momentum, decay=decay)
         return (Variables(params, statistics), velocity), None
 
-    keys = jax.random.split(key_augment, full + 1)
+    keys = jax.random.split(key_batches, full + 1)
     carry, _ = jax.lax.scan(update, (variables, velocity), (keys[:full], order[: full * batch].reshape(full, batch)))
     if total % batch:
         carry, _ = update(carry, (keys[full], order[full * batch :]))
     return carry
+
+
+def unroll(
+    network: Network,
+    variables: Variables,
+    images: Float[Array, "steps b h w c"],
+    labels: Float[Array, "steps b classes"],
+    kind: LabelKind,
+    rates: Float[Array, "epochs steps"],
+) -> Variables:
+    """Plain gradient steps on given batches in order, each with a step size of its own; made to be differentiated.
+
+    The body of the scan is rematerialised: differentiation keeps the parameters at each step, and the graph of one.
+
+    Args:
+        network: what is trained, in training mode.
+        variables: where it starts.
+        images: a batch for each step of an epoch; augmentation is the caller's.
+        labels: what `kind` says.
+        kind: the label kind.
+        rates: step sizes.
+    """
+
+    def loss(params: PyTree, statistics: PyTree, images: Array, labels: Array) -> tuple[Float[Array, ""], PyTree]:
+        logits, statistics = network.apply(Variables(params, statistics), images, train=True)
+        return jnp.mean(sample_losses(logits, labels, kind)), statistics
+
+    def update(variables: Variables, step: tuple[Array, Array, Array]) -> tuple[Variables, None]:
+        images, labels, rate = step
+        gradients, statistics = jax.grad(loss, has_aux=True)(variables.params, variables.statistics, images, labels)
+        params = jax.tree.map(lambda p, g: p - rate * g, variables.params, gradients)
+        return Variables(params, statistics), None
+
+    def once(variables: Variables, rates: Float[Array, " steps"]) -> tuple[Variables, None]:
+        return jax.lax.scan(jax.checkpoint(update), variables, (images, labels, rates))
+
+    return jax.lax.scan(once, variables, rates)[0]

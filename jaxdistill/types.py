@@ -40,7 +40,7 @@ class SyntheticSet:
     weights: Float[Array, " n"] | None = None
     """Weight of each image in the loss, for core-sets that weigh their samples; None is 1 for each."""
     learning_rate: Float[Array, "*steps"] | None = None
-    """Step size(s) learned together with the images."""
+    """Learned together with the images: one step size, or ``[epochs, steps]`` of them for training in stored order."""
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
 
@@ -124,6 +124,8 @@ class Method(NamedTuple):
     step: Callable[[Key, PyTree, PyTree], tuple[PyTree, Any]]
     synthetic: Callable[[PyTree], SyntheticSet]
     feed: Feed
+    formation: int = 1
+    """`init` also takes a set of ``formation**2`` whole images for each one it will store, and makes them its tiles."""
 
 
 def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:
@@ -145,3 +147,6 @@ class Task(NamedTuple):
     map_classes: Callable[..., PyTree] = map_one_by_one
     """How a method goes over the class axis, with the signature of `map_one_by_one`. How many classes run at once, and
     on which devices, is decided by whoever builds the task (`jaxdistill.run.sharding`)."""
+    pixel_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
+    """What the pixels 0 and 1 are in preprocessed space, by channel, for methods that keep images in [0, 1]; None where
+    that is not a matter of channels (whitening)."""

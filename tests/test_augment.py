@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxdistill.augment import DSA, Classic, chain, default_strategy, make, operations
+from jaxdistill.augment import DSA, Classic, chain, for_dataset, make, operations
 from jaxdistill.augment.classic import resize_nearest
 
 GOLDEN = dict(np.load(Path(__file__).parent / "reference" / "augment.npz"))
@@ -187,8 +187,11 @@ def test_names():
     assert make("crop_flip") is make("crop_flip")
     assert make("crop_flip") == DSA("crop_flip")
     assert make("classic:crop_noise") == Classic("crop_noise")
-    assert "flip" not in default_strategy("mnist") + default_strategy("svhn_cropped") + default_strategy("digits")
-    assert default_strategy("cifar10") == DSA().strategy
+    assert "flip" not in "".join(for_dataset("default", name) for name in ("mnist", "svhn_cropped", "digits"))
+    assert for_dataset("default", "cifar10") == DSA().strategy
+    assert for_dataset("all:default-cutout", "cifar10") == "all:color_crop_flip_scale_rotate"
+    assert for_dataset("classic:crop_scale", "mnist") == "classic:crop_scale"
+    assert for_dataset("none", "mnist") == "none"
     images = random_images(2, 4, 4, 1)
     for name in ("none", "", "all:none", "classic:none"):
         assert make(name)(KEYS[0], images, siamese=False) is images

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.augment.formation import encode_images
 from jaxdistill.data.feeds import sample
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
@@ -31,11 +32,16 @@ CASES = [(config, network) for config in METHODS for network in NETWORKS]
 
 def make_task(network, map_classes=map_one_by_one):
     built = make_network(network, SHAPE, 4, width=8, depth=2)
-    return Task(built, make_augment("color_crop_cutout_scale_rotate"), SHAPE, 4, map_classes)
+    augment = make_augment("color_crop_cutout_scale_rotate")
+    return Task(built, augment, SHAPE, 4, map_classes, pixel_range=((-4.0,), (4.0,)))
 
 
 def make_method(config, network, **options):
     return METHODS[config](config.preset("digits", IPC).config, make_task(network, **options))
+
+
+def start_of(method, data):
+    return SELECTIONS["random"](jax.random.key(1), data, jnp.zeros((48, 1)), IPC * method.formation**2)
 
 
 def one_step(method, data, state, index, key=None):
@@ -53,7 +59,7 @@ def case(request, toy):
     config, network = request.param
     method = make_method(config, network)
     data = jax.tree.map(jnp.asarray, toy[0])
-    initial = SELECTIONS["random"](jax.random.key(1), data, jnp.zeros((48, 1)), IPC)
+    initial = start_of(method, data)
     state = method.init(jax.random.key(2), initial)
     chex.clear_trace_counter()
 
@@ -86,8 +92,12 @@ def test_a_step_changes_the_set_and_the_set_reads_out_whole(case):
     method, _, initial, states, _, _ = case
     first, last = method.synthetic(states[0]), method.synthetic(states[-1])
     assert isinstance(first, SyntheticSet)
-    np.testing.assert_array_equal(first.images, initial.images)
-    assert last.labels.shape == initial.labels.shape
+    assert first.images.shape == (4 * IPC, *SHAPE)
+    whole = encode_images(initial.images, method.formation)
+    np.testing.assert_allclose(first.images, whole, atol=1e-6)
+    again = method.synthetic(method.init(jax.random.key(2), first))
+    chex.assert_trees_all_close(again, first, atol=1e-6)
+    chex.assert_trees_all_equal_shapes_and_dtypes(first, last)
     assert np.isfinite(last.images).all()
     assert np.abs(last.images - first.images).max() > 0
 
@@ -174,7 +184,7 @@ for config, network in contract.CASES:
     mesh = contract.make_mesh()
     method = contract.make_method(config, network, map_classes=spread(mesh, 1))
     data = contract.replicate(make_toy()[0], mesh)
-    initial = contract.SELECTIONS["random"](jax.random.key(1), data, np.zeros((48, 1)), contract.IPC)
+    initial = contract.start_of(method, data)
     state = contract.replicate(jax.tree.map(np.asarray, method.init(jax.random.key(2), initial)), mesh)
     key = contract.replicate(jax.random.key(7), mesh)
     *_, last = contract.run(method, data, key, state, 3, mesh=mesh)

@@ -79,8 +79,9 @@ def test_training_under_a_protocol_is_the_papers_sgd(synthetic):
 
 
 def test_the_papers_drop_epochs():
-    assert PROTOCOLS["dsa1000"].drop_epoch == 502  # 0..501 at the full step size
-    assert PROTOCOLS["dc300"].drop_epoch == 152
+    assert PROTOCOLS["dsa1000"].drop_epochs == (502,)  # 0..501 at the full step size
+    assert PROTOCOLS["dc300"].drop_epochs == (152,)
+    assert PROTOCOLS["idc1000"].drop_epochs == (666, 833)
     assert float(PROTOCOLS["dc300"].rate(0.01, 151)) == pytest.approx(0.01)
     assert float(PROTOCOLS["dc300"].rate(0.01, 152)) == pytest.approx(0.001)
 
@@ -139,7 +140,7 @@ def test_each_image_is_the_function_on_all():
     images = jnp.asarray(np.random.default_rng(0).normal(size=(21, 2, 2, 1)), jnp.float32)
     f = lambda images: {"sum": images.sum((1, 2)), "copy": images}  # noqa: E731
     for count in (3, 8, 21):
-        found = jax.jit(lambda images: each_image(NETWORK, f, images))(images[:count])
+        found = jax.jit(lambda images: each_image(f, images))(images[:count])
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), found, f(images[:count]))
 
 

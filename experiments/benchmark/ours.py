@@ -11,8 +11,8 @@ from jaxdistill.chunks import training_gradient
 from jaxdistill.inner import sgd_update
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.networks import make as make_network
-from jaxdistill.run.resolve import mapper, on_cpu
-from jaxdistill.run.sharding import make_mesh
+from jaxdistill.run.resolve import on_cpu
+from jaxdistill.run.sharding import make_mesh, spread
 from jaxdistill.types import Batch, SyntheticSet, Task, Variables
 
 __all__ = ["CASES"]
@@ -59,7 +59,7 @@ def dm_step(ipc: int, per_class: int):
     rng = np.random.default_rng(0)
     mesh = make_mesh()
     at_once = 1 if on_cpu(mesh) else 10
-    task = Task(make_network("convnet", SHAPE, 10), make_augment("none"), SHAPE, 10, mapper(mesh, at_once))
+    task = Task(make_network("convnet", SHAPE, 10), make_augment("none"), SHAPE, 10, spread(mesh, at_once))
     method = dm(DM(per_class=per_class), task)
     real = jnp.asarray(rng.normal(size=(10, per_class, *SHAPE)), jnp.float32)
     batch = Batch(real, jnp.zeros((10, per_class), jnp.int32))

@@ -9,16 +9,25 @@ from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA
 from jaxdistill.types import Augment
 
-__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "chain", "default_strategy", "make"]
+__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "chain", "for_dataset", "make"]
 
 _NO_FLIP = "color_crop_cutout_scale_rotate"
 STRATEGIES: dict[str, str] = {"digits": _NO_FLIP, "mnist": _NO_FLIP, "svhn": _NO_FLIP, "svhn_cropped": _NO_FLIP}
 """DSA strategies of the data sets that need their own: a mirrored digit is not a digit."""
 
 
-def default_strategy(dataset: str) -> str:
-    """The published DSA strategy for a data set; that with flip for all but digits."""
-    return STRATEGIES.get(dataset, DSA.strategy)
+def for_dataset(name: str, dataset: str) -> str:
+    """The name of an augmentation with ``default`` replaced by the data set's published DSA strategy.
+
+    ``-operation`` after it takes an operation out: ``"all:default-cutout"``. The strategy is that with flip for all but
+    digits.
+    """
+    base, *removed = name.split("-")
+    kind, colon, strategy = base.rpartition(":")
+    if strategy == "default":
+        strategy = STRATEGIES.get(dataset, DSA.strategy)
+    left = [operation for operation in strategy.split("_") if operation not in removed]
+    return kind + colon + "_".join(left)
 
 
 @functools.cache

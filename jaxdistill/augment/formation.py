@@ -1,4 +1,4 @@
-"""Multi-formation: several small images stored in one (IDC, Kim et al., ICML 2022, section 4)."""
+"""Multi-formation: several small images stored in one (IDC, Kim et al., ICML 2022, arXiv:2205.14959, section 4)."""
 
 from __future__ import annotations
 
@@ -6,36 +6,68 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["decode", "decode_images"]
+__all__ = ["decode", "decode_images", "encode_images"]
 
 
-def decode_images(images: Float[Array, "n h w c"], factor: int) -> Float[Array, "m h w c"]:
+def decode_images(
+    images: Float[Array, "n h w c"], factor: int, fill: Float[ArrayLike, "#c"] | float = 0.0
+) -> Float[Array, "m h w c"]:
     """Cut each image into ``factor x factor`` patches and upsample each to full size (bilinear, half-pixel centres).
 
     Class-major order is kept: the ``factor**2`` tiles of an image follow one another, row by row. Sides that `factor`
-    does not divide are padded with zeros below and to the right first.
+    does not divide are padded below and to the right with `fill` first; the original's is mid-grey.
     """
     if factor == 1:
         return images
     n, h, w, c = images.shape
-    images = jnp.pad(images, ((0, 0), (0, -h % factor), (0, -w % factor), (0, 0)))
+    padded = jnp.pad(images - fill, ((0, 0), (0, -h % factor), (0, -w % factor), (0, 0)))
+    images = (padded + fill).astype(images.dtype)
     ph, pw = images.shape[1] // factor, images.shape[2] // factor
     patches = images.reshape(n, factor, ph, factor, pw, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, ph, pw, c)
     return jax.image.resize(patches, (patches.shape[0], h, w, c), "bilinear")
 
 
-def decode(synthetic: SyntheticSet) -> SyntheticSet:
+def encode_images(images: Float[Array, "m h w c"], factor: int) -> Float[Array, "n h w c"]:
+    """Shrink each ``factor**2`` images in a row to the nearest pixels, and store them as the tiles of one.
+
+    The way to a start from real images (IDC's ``mix``). Where `factor` does not divide a side, the first tiles of it
+    are a pixel longer.
+    """
+    if factor == 1:
+        return images
+    _, h, w, _ = images.shape
+    tiles = images.reshape(-1, factor, factor, *images.shape[1:])
+    rows = []
+    for i, height in enumerate(_shares(h, factor)):
+        patches = [
+            tiles[:, i, j][:, _nearest(h, height)][:, :, _nearest(w, width)]
+            for j, width in enumerate(_shares(w, factor))
+        ]
+        rows.append(jnp.concatenate(patches, axis=2))
+    return jnp.concatenate(rows, axis=1)
+
+
+def _shares(length: int, parts: int) -> list[int]:
+    return [length // parts + (part < length % parts) for part in range(parts)]
+
+
+def _nearest(length: int, shorter: int) -> Int[np.ndarray, " _shorter"]:
+    return np.arange(shorter) * length // shorter
+
+
+def decode(synthetic: SyntheticSet, fill: Float[ArrayLike, "#c"] | float = 0.0) -> SyntheticSet:
     """The set that a network trains on: tiles cut out and upsampled, labels repeated. The same set for formation 1."""
     tiles = synthetic.formation**2
     if tiles == 1:
         return synthetic
     return dataclasses.replace(
         synthetic,
-        images=decode_images(synthetic.images, synthetic.formation),
+        images=decode_images(synthetic.images, synthetic.formation, fill),
         labels=jnp.repeat(synthetic.labels, tiles, axis=0),
         weights=None if synthetic.weights is None else jnp.repeat(synthetic.weights, tiles),
         formation=1,

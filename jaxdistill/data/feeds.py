@@ -42,6 +42,12 @@ class RealData:
         images = self.images[indices].astype("float32") * self.scale + self.shift
         return Batch(images, self.labels[indices])  # pyright: ignore[reportArgumentType]
 
+    @property
+    def pixel_range(self) -> tuple[Float[AnyArray, " c"], Float[AnyArray, " c"]]:
+        """Black and white in preprocessed space, for images that were not whitened."""
+        largest = 255.0 if np.issubdtype(self.images.dtype, np.integer) else 1.0
+        return self.shift, self.shift + largest * self.scale
+
 
 def real_data(
     images: Shaped[np.ndarray, "n h w c"],

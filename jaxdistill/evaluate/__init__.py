@@ -1,8 +1,10 @@
 """One evaluation for every set: protocols as data, accuracies of every seed kept."""
 
 from jaxdistill.evaluate.protocol import PROTOCOLS as PROTOCOLS
+from jaxdistill.evaluate.protocol import InOrder as InOrder
 from jaxdistill.evaluate.protocol import Protocol as Protocol
+from jaxdistill.evaluate.protocol import Recipe as Recipe
 from jaxdistill.evaluate.train import Evaluation as Evaluation
 from jaxdistill.evaluate.train import evaluate as evaluate
 
-__all__ = ["PROTOCOLS", "Evaluation", "Protocol", "evaluate"]
+__all__ = ["PROTOCOLS", "Evaluation", "InOrder", "Protocol", "Recipe", "evaluate"]

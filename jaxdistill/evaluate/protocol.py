@@ -1,21 +1,25 @@
-"""How a set is judged: the papers' evaluation recipes as data."""
+"""How a set is judged: the papers' evaluation recipes as data, each with the training that it stands for."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import Literal, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-__all__ = ["PROTOCOLS", "Protocol"]
+from jaxdistill.inner import epoch, unroll
+from jaxdistill.sets import by_step
+from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
+
+__all__ = ["PROTOCOLS", "InOrder", "Protocol", "Recipe"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Protocol:
     """Train fresh networks on the set alone with SGD, then test the final weights once on the whole test set.
 
-    The epoch counter runs from 0 to `epochs` inclusive, as in the original code, so ``epochs + 1`` epochs are run.
     Last-iterate accuracy only: nothing is chosen by the test set.
     """
 
@@ -23,6 +27,8 @@ class Protocol:
     """E of the papers."""
     augment: str = "default"
     """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
+    cutmix: float = 0.0
+    """Probability of mixing a batch."""
     batch: int = 256
     """Batch size; the whole set where it is smaller. The last, smaller batch is kept."""
     learning_rate: float = 0.01
@@ -30,11 +36,16 @@ class Protocol:
     learned_rate: bool = False
     """Use the (first) step size that was learned with the set, if there is one."""
     momentum: float = 0.9
-    """Heavy-ball momentum; its buffer is emptied at each drop of the step size."""
+    """Heavy-ball momentum."""
     weight_decay: float = 5e-4
     """Coupled L2 penalty on every parameter."""
     drop: float = 0.1
-    """Factor of the step size after epoch ``epochs // 2 + 1``."""
+    """Factor of the step size at each drop."""
+    drops: tuple[float, ...] = (0.5,)
+    """When it drops, as fractions of `epochs`."""
+    restart: bool = True
+    """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
+    ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
 
@@ -46,24 +57,88 @@ class Protocol:
             )
 
     @property
-    def drop_epoch(self) -> int:
-        """First epoch trained at the lower step size."""
-        return self.epochs // 2 + 2
+    def drop_epochs(self) -> tuple[int, ...]:
+        """The first epoch trained at each lower step size."""
+        return tuple(int(fraction * self.epochs) + 2 * self.restart for fraction in self.drops)
 
     def rate(self, base: Float[Array, ""], epoch: Int[Array, ""]) -> Float[Array, ""]:
         """Step size of an epoch."""
-        return base * jnp.where(epoch >= self.drop_epoch, self.drop, 1.0)
+        return base * self.drop ** sum((epoch >= first) * 1.0 for first in self.drop_epochs)
+
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network, augment: Augment) -> Variables:
+        """Train a fresh network; pure, one scan over epochs."""
+        base = jnp.float32(self.learning_rate)
+        if self.learned_rate and synthetic.learning_rate is not None:
+            base = synthetic.learning_rate.reshape(-1)[0]
+        key_init, key_epochs = jax.random.split(key)
+        variables = network.init(key_init)
+        velocity = jax.tree.map(jnp.zeros_like, variables.params)
+
+        def body(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
+            variables, velocity = carry
+            if self.restart:
+                dropped = jnp.isin(i, jnp.asarray(self.drop_epochs, int))
+                velocity = jax.tree.map(lambda v: jnp.where(dropped, 0.0, v), velocity)
+            carry = epoch(
+                jax.random.fold_in(key_epochs, i), network, variables, velocity, synthetic, rate=self.rate(base, i),
+                batch=self.batch, augment=augment, cutmix=self.cutmix, momentum=self.momentum, decay=self.weight_decay,
+            )  # fmt: skip
+            return carry, None
+
+        return jax.lax.scan(body, (variables, velocity), jnp.arange(self.epochs + self.restart))[0][0]
 
 
-PROTOCOLS: dict[str, Protocol] = {
+@dataclasses.dataclass(frozen=True)
+class InOrder:
+    """Apply a set's images in stored order, each batch with the step size learned for it (DD, Wang et al. 2018).
+
+    Plain gradient steps, no momentum, no augmentation. A set without such step sizes takes one image of each class a
+    step, at `learning_rate`, `epochs` times over.
+    """
+
+    epochs: int = 3
+    """Passes over a set that carries no step sizes; others say themselves."""
+    learning_rate: float = 0.02
+    """Step size of a set that carries none."""
+    augment: Literal["none"] = "none"
+    """There is none."""
+    labels: Literal["native", "hard"] = "native"
+    """Train on the labels as stored, or on their argmax."""
+
+    def __post_init__(self) -> None:
+        if self.epochs < 0 or self.learning_rate <= 0:
+            raise ValueError(f"give epochs >= 0 and a positive learning rate, not {self.epochs}, {self.learning_rate}")
+
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network, augment: Augment) -> Variables:
+        """Train a fresh network; pure."""
+        del augment
+        rates = synthetic.learning_rate
+        if rates is None or rates.ndim != 2:
+            steps = synthetic.labels.shape[0] // synthetic.labels.shape[1]
+            rates = jnp.full((self.epochs, steps), self.learning_rate)
+        images, labels = by_step(synthetic, rates.shape[1])
+        return unroll(network, network.init(key), images, labels, synthetic.label_kind, rates)
+
+
+Recipe: TypeAlias = Protocol | InOrder
+"""What a set is judged by: ``epochs``, ``augment`` and ``labels``, and ``fit(key, synthetic, network, augment)``."""
+
+_IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)
+
+PROTOCOLS: dict[str, Recipe] = {
     "dc300": Protocol(300, augment="none"),
     "dc1000-mnist": Protocol(1000, augment="classic:crop_scale_rotate"),
     "dc1000-bn": Protocol(1000, augment="classic:crop_noise"),
     "dsa1000": Protocol(1000),
+    "idc1000": _IDC,
+    "idc1000-plain": dataclasses.replace(_IDC, cutmix=0.0),
+    "idc1000-cutout": dataclasses.replace(_IDC, augment="all:default", cutmix=0.0),
     "datadam1800": Protocol(1800, batch=64),
+    "dd": InOrder(),
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
 }
-"""The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; DataDAM's code;
-MTT, TESLA and FTD; DATM. The last two train a set at the step size that was learned with it; random images, which have
-none, at `learning_rate`. Recipes that need more (CutMix, cosine schedules, kernels) come with their methods."""
+"""The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
+without it, and with cutout instead; DataDAM's code; DD; MTT, TESLA and FTD; DATM. The last two train a set at the step
+size that was learned with it; random images, which have none, at `learning_rate`. Recipes that need more (cosine
+schedules, kernels) come with their methods."""

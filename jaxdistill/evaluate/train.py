@@ -15,8 +15,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.augment.formation import decode
 from jaxdistill.chunks import each_image
 from jaxdistill.data.feeds import RealData
-from jaxdistill.evaluate.protocol import Protocol
-from jaxdistill.inner import epoch
+from jaxdistill.evaluate.protocol import Recipe
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
 __all__ = ["Evaluation", "correct", "evaluate", "train"]
@@ -41,39 +40,12 @@ class Evaluation(NamedTuple):
         return float(self.accuracies.std())
 
 
-def train(key: Key, synthetic: SyntheticSet, network: Network, augment: Augment, protocol: Protocol) -> Variables:
-    """Train one fresh network on a set under a protocol; pure, one scan over epochs."""
-    synthetic = decode(synthetic)
+def train(key: Key, synthetic: SyntheticSet, network: Network, augment: Augment, protocol: Recipe) -> Variables:
+    """Train one fresh network on a set of whole images under a protocol; pure."""
     if protocol.labels == "hard":
         labels = jax.nn.one_hot(jnp.argmax(synthetic.labels, -1), synthetic.labels.shape[-1])
         synthetic = dataclasses.replace(synthetic, labels=labels, label_kind="class")
-    base = jnp.float32(protocol.learning_rate)
-    if protocol.learned_rate and synthetic.learning_rate is not None:
-        base = synthetic.learning_rate.reshape(-1)[0]
-    key_init, key_epochs = jax.random.split(key)
-    variables = network.init(key_init)
-    velocity = jax.tree.map(jnp.zeros_like, variables.params)
-
-    def body(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
-        variables, velocity = carry
-        # The original builds a new optimiser when the step size drops, and so starts with empty buffers.
-        velocity = jax.tree.map(lambda v: jnp.where(i == protocol.drop_epoch, 0.0, v), velocity)
-        carry = epoch(
-            jax.random.fold_in(key_epochs, i),
-            network,
-            variables,
-            velocity,
-            synthetic,
-            rate=protocol.rate(base, i),
-            batch=protocol.batch,
-            augment=augment,
-            momentum=protocol.momentum,
-            decay=protocol.weight_decay,
-        )
-        return carry, None
-
-    (variables, _), _ = jax.lax.scan(body, (variables, velocity), jnp.arange(protocol.epochs + 1))
-    return variables
+    return protocol.fit(key, synthetic, network, augment)
 
 
 def correct(network: Network, variables: Variables, data: RealData) -> Int[Array, ""]:
@@ -85,7 +57,7 @@ def correct(network: Network, variables: Variables, data: RealData) -> Int[Array
     def of_batch(start: Int[Array, ""]) -> Int[Array, ""]:
         indices = start + jnp.arange(size)
         batch = data.read(jnp.minimum(indices, total - 1))
-        logits = each_image(network, lambda images: network.apply(variables, images)[0], batch.images)
+        logits = each_image(lambda images: network.apply(variables, images)[0], batch.images)
         return jnp.sum((jnp.argmax(logits, -1) == batch.labels) & (indices < total))
 
     return jnp.sum(jax.lax.map(of_batch, jnp.arange(batches) * size))
@@ -99,11 +71,13 @@ def _correct_counts(
     data: RealData,
     network: Network,
     augment: Augment,
-    protocol: Protocol,
+    protocol: Recipe,
     map_seeds: Callable[..., PyTree],
 ) -> Int[Array, " seeds"]:
     def one(entry: tuple[Int[Array, ""], SyntheticSet], key: Key, data: RealData) -> Int[Array, ""]:
         seed, synthetic = entry
+        black, white = data.pixel_range
+        synthetic = decode(synthetic, (black + white) / 2)
         variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol)
         return correct(network, variables, data)
 
@@ -115,7 +89,7 @@ def evaluate(
     sets: SyntheticSet | Sequence[SyntheticSet],
     network: Network,
     data: RealData,
-    protocol: Protocol,
+    protocol: Recipe,
     *,
     augment: Augment,
     seeds: int = 5,

@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from functools import partial
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxdistill.chunks import each_image
 from jaxdistill.data.feeds import ClassBalanced
-from jaxdistill.losses.embeddings import mean_embedding_distance
+from jaxdistill.matching import match_means
 from jaxdistill.methods.preset import Preset, Published
-from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task, Variables
+from jaxdistill.sets import by_class, class_set
+from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 
-__all__ = ["DM", "DMInfo", "DMState", "distance_and_gradient", "dm"]
+__all__ = ["DM", "DMInfo", "DMState", "dm"]
 
 _LARGE_IPC = 100
 _PAPER = {
@@ -53,13 +52,15 @@ class DM:
     """Momentum of the pixels' SGD."""
     per_class: int = 256
     """Real images per class and step."""
+    PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
 
     @classmethod
-    def preset(cls, dataset: str, ipc: int) -> Preset:
+    def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The paper's settings: they depend on the cell only through CIFAR-10's larger step from 100 images on.
 
         Digits is ours: 1,442 images of 8x8 need fewer steps.
         """
+        del name
         large = dataset == "cifar10" and ipc >= _LARGE_IPC
         return Preset(
             config=cls(image_lr=10.0 if large else 1.0),
@@ -84,48 +85,6 @@ class DMInfo(NamedTuple):
     loss: Float[Array, ""]
     """Summed over classes, as optimised (the original prints it divided by their number)."""
     grad_norm: Float[Array, ""]
-
-
-def distance_and_gradient(
-    key: Key,
-    task: Task,
-    variables: Variables,
-    synthetic: Float[Array, "classes ipc h w c"],
-    real: Float[Array, "classes b h w c"],
-) -> tuple[Float[Array, " classes"], Float[Array, "classes ipc h w c"]]:
-    """Distance of mean embeddings per class, and the gradient of their sum with respect to the synthetic images.
-
-    Each class is augmented with one draw for its real and its synthetic images. Classes are taken apart unless batch
-    normalisation couples them; then all share one pass for the real and one for the synthetic images.
-
-    Args:
-        key: consumed; split into a key for each class.
-    """
-    keys = jax.random.split(key, task.num_classes)
-
-    def embed(images: Float[Array, "n h w c"], variables: Variables) -> Float[Array, "n d"]:
-        return task.network.features(variables, images, train=True).embedding
-
-    def of_class(synthetic, key, real, variables):
-        real, synthetic = (task.augment(key, images, siamese=True) for images in (real, synthetic))
-        embedded = each_image(task.network, partial(embed, variables=variables), real)
-        return mean_embedding_distance(embedded, embed(synthetic, variables))
-
-    if not task.network.couples_batch:
-        one = jax.value_and_grad(of_class)
-        return task.map_classes(lambda entry, shared: one(*entry, shared), (synthetic, keys, real), variables)
-
-    def augmented(images):
-        return task.map_classes(lambda entry: task.augment(*entry, siamese=True), (keys, images))
-
-    def of_all(synthetic):
-        both = (augmented(images).reshape(-1, *task.image_shape) for images in (real, synthetic))
-        embedded = (embed(images, variables) for images in both)
-        distances = mean_embedding_distance(*(e.reshape(task.num_classes, -1, e.shape[-1]) for e in embedded))
-        return jnp.sum(distances), distances
-
-    gradient, distances = jax.grad(of_all, has_aux=True)(synthetic)
-    return distances, gradient
 
 
 def dm(config: DM, task: Task) -> Method:
@@ -153,27 +112,26 @@ def dm(config: DM, task: Task) -> Method:
         )
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
 
+    def embedding(features: Features) -> tuple[Float[Array, "n d"]]:
+        return (features.embedding,)
+
     def init(key: Key, initial: SyntheticSet) -> DMState:
         del key
-        if initial.formation != 1 or initial.label_kind != "class":
-            raise ValueError(
-                "DM learns whole images of hard classes; start it from a set with formation 1 and class labels"
-            )
-        images = initial.images.reshape(task.num_classes, -1, *task.image_shape)
+        images = by_class(initial, task.num_classes)
         return DMState(images, optimiser.init(images))
 
     def step(key: Key, state: DMState, batch: Batch) -> tuple[DMState, DMInfo]:
         key_network, key_classes = jax.random.split(key)
         variables = task.network.init(key_network)
-        distances, gradient = distance_and_gradient(key_classes, task, variables, state.images, batch.images)
+        distances, gradient = match_means(
+            key_classes, task, variables, state.images, batch.images, embedding, weights=(1.0,)
+        )
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
         info = DMInfo(jnp.sum(distances), optax.global_norm(gradient))
         return DMState(images, opt_state), info  # pyright: ignore[reportArgumentType]
 
     def synthetic(state: DMState) -> SyntheticSet:
-        ipc = state.images.shape[1]
-        labels = jnp.repeat(jnp.eye(task.num_classes), ipc, axis=0)
-        return SyntheticSet(state.images.reshape(-1, *task.image_shape), labels)
+        return class_set(state.images)
 
     return Method(init, step, synthetic, ClassBalanced(config.per_class))

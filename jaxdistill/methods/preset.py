@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 __all__ = ["Preset", "Published"]
@@ -16,7 +18,11 @@ class Published(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """A method's settings for one cell, from its configuration's ``preset(dataset, ipc)``."""
+    """A method's settings for one cell, from its configuration's ``preset(dataset, ipc, name)``.
+
+    ``name`` is one of the configuration's ``PRESETS``, its first by default: readings of one paper that differ (the
+    table's and the released code's, say).
+    """
 
     config: Any
     steps: int
@@ -30,3 +36,5 @@ class Preset(NamedTuple):
     """Augmentation while distilling: ``"default"`` is the data set's DSA strategy, ``"none"`` is none."""
     published: Published | None = None
     """None where no number exists or none could be verified."""
+    network: Mapping[str, Any] = MappingProxyType({})
+    """Options of the paper's network that are not those of the plain ConvNet (`jaxdistill.networks.make`)."""

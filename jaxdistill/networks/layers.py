@@ -18,14 +18,25 @@ from jaxtyping import Array, Float
 from jaxdistill.networks.convolution import convolution
 from jaxdistill.types import Features
 
-__all__ = ["ACTIVATIONS", "NORMS", "POOLINGS", "Classifier", "Conv", "Dense", "Norm", "first_padding", "flatten"]
+__all__ = [
+    "ACTIVATIONS",
+    "MOMENTUM",
+    "NORMS",
+    "POOLINGS",
+    "Classifier",
+    "Conv",
+    "Dense",
+    "Norm",
+    "first_padding",
+    "flatten",
+]
 
 NORMS = ("instance", "batch", "layer", "group", "none")
 """Kinds of normalisation, see `Norm`."""
 
 _EPSILON = 1e-5
 _GROUPS = 4
-_MOMENTUM = 0.1
+MOMENTUM = 0.1
 
 
 def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
@@ -110,7 +121,7 @@ class Norm(nn.Module):
             count = math.prod(x.shape[:-1])
             unbiased = moments[1] * (count / max(count - 1, 1))
             for average, new in ((mean, moments[0]), (variance, unbiased)):
-                mixed = (1 - _MOMENTUM) * average.value + _MOMENTUM * jax.lax.stop_gradient(new).reshape(-1)
+                mixed = (1 - MOMENTUM) * average.value + MOMENTUM * jax.lax.stop_gradient(new).reshape(-1)
                 average.value = mixed.astype(average.value.dtype)
         return moments
 

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from jaxdistill.evaluate import Protocol
+from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, Select
@@ -138,7 +138,7 @@ def _keys(seed: int) -> dict[str, Key]:
     return dict(zip(PURPOSES, jax.random.split(jax.random.key(seed), len(PURPOSES)), strict=True))
 
 
-def _prepare(config: Distill | Select) -> tuple[Bench, dict[str, Network], Protocol, dict[str, Key]]:
+def _prepare(config: Distill | Select) -> tuple[Bench, dict[str, Network], Recipe, dict[str, Key]]:
     protocol = config.evaluation.resolve()
     bench = open_bench(config.data)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
@@ -164,7 +164,7 @@ def _finish(
     cost: dict[str, Any],
     bench: Bench,
     judged: dict[str, Network],
-    protocol: Protocol,
+    protocol: Recipe,
     key: Key,
     console: Console,
 ) -> dict[str, Any]:

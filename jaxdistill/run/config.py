@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from jaxdistill.evaluate.protocol import PROTOCOLS, Protocol
+from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
 from jaxdistill.methods import METHODS
 
 __all__ = [
@@ -76,7 +76,7 @@ class EvaluationConfig:
     eval_epochs: int | None = None
     """Shorten (or lengthen) the recipe; the report says so."""
 
-    def resolve(self) -> Protocol:
+    def resolve(self) -> Recipe:
         """The recipe itself."""
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")

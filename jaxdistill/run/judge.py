@@ -9,7 +9,7 @@ from typing import Any
 
 import jax
 
-from jaxdistill.evaluate import Protocol, evaluate
+from jaxdistill.evaluate import Recipe, evaluate
 from jaxdistill.run.resolve import Bench, at_once, augmentation, select
 from jaxdistill.run.sharding import spread
 from jaxdistill.types import Key, Network, SyntheticSet
@@ -25,7 +25,7 @@ def judge(
     sets: Mapping[str, SyntheticSet],
     networks: Mapping[str, Network],
     bench: Bench,
-    protocol: Protocol,
+    protocol: Recipe,
     protocol_name: str,
     seeds: int,
     *,

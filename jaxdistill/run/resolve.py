@@ -49,6 +49,14 @@ class Bench(NamedTuple):
         """Number of classes."""
         return len(self.source.class_names)
 
+    @property
+    def pixel_range(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Black and white in preprocessed space, by channel; None for whitened images."""
+        if self.preprocess.whiten is not None:
+            return None
+        black, white = (np.asarray(end, np.float64).tolist() for end in self.test.pixel_range)
+        return tuple(black), tuple(white)
+
 
 def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
     """Read the data, fit (or take over) the preprocessing, and place both splits.
@@ -117,7 +125,7 @@ def only_network(config: NetworkConfig, bench: Bench) -> Network:
 
 def augmentation(name: str, bench: Bench) -> Augment:
     """An augmentation by name; ``default`` is the data set's DSA strategy."""
-    return augment.make(augment.default_strategy(bench.source.name) if name == "default" else name)
+    return augment.make(augment.for_dataset(name, bench.source.name))
 
 
 def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig) -> Task:
@@ -129,6 +137,7 @@ def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig
         bench.image_shape,
         bench.num_classes,
         spread(bench.mesh, size),
+        bench.pixel_range,
     )
 
 

@@ -62,7 +62,7 @@ def _embed(network: Network, variables: Variables, data: RealData) -> Float[Arra
 
     def rows(start):
         images = data.read(jnp.minimum(start + jnp.arange(size), total - 1)).images
-        return each_image(network, lambda images: network.features(variables, images).embedding, images)
+        return each_image(lambda images: network.features(variables, images).embedding, images)
 
     embedded = jax.lax.map(rows, jnp.arange(-(-total // size)) * size)
     return embedded.reshape(-1, embedded.shape[-1])[:total]

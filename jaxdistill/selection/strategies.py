@@ -8,11 +8,12 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.kmeans import centroid_images
+from jaxdistill.sets import class_set
 from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["Select", "Strategy", "average", "centroids", "noise", "picked"]
@@ -30,14 +31,14 @@ def picked(select: Select) -> Strategy:
 
     def strategy(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
         indices = select(key, features, jnp.asarray(data.labels), ipc, len(data.counts))
-        return _class_major(data.read(indices).images)
+        return class_set(data.read(indices).images)
 
     return strategy
 
 
 def centroids(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
     """Mean images of k-means clusters; see `jaxdistill.selection.kmeans.centroid_images`."""
-    return _class_major(centroid_images(key, data, features, ipc))
+    return class_set(centroid_images(key, data, features, ipc))
 
 
 def average(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
@@ -47,17 +48,11 @@ def average(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
     blocks = zip(np.asarray(data.offsets), np.asarray(data.counts), strict=True)
     members = (np.arange(offset, offset + count) for offset, count in blocks)
     means = [np.asarray(data.read(jnp.asarray(indices)).images).mean(axis=0, dtype=np.float64) for indices in members]
-    return _class_major(np.stack(means).astype(np.float32)[:, None].repeat(ipc, axis=1))
+    return class_set(jnp.asarray(np.stack(means), jnp.float32)[:, None].repeat(ipc, axis=1))
 
 
 def noise(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
     """Standard normal pixels; of the data only shapes are used."""
     del features
     check_ipc(ipc)
-    return _class_major(jax.random.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))
-
-
-def _class_major(images: Shaped[Array | np.ndarray, "classes ipc h w c"]) -> SyntheticSet:
-    classes, ipc = images.shape[:2]
-    labels = jnp.repeat(jax.nn.one_hot(jnp.arange(classes), classes), ipc, axis=0)
-    return SyntheticSet(jnp.asarray(images).reshape(-1, *images.shape[2:]), labels)
+    return class_set(jax.random.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))

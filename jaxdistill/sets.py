@@ -1,0 +1,49 @@
+"""Synthetic sets seen class by class, and step by step."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdistill.types import SyntheticSet
+
+__all__ = ["by_class", "by_step", "class_set"]
+
+
+def by_class(initial: SyntheticSet, num_classes: int) -> Float[Array, "classes ipc h w c"]:
+    """The images of a set of hard classes, class by class, for methods that learn nothing but images.
+
+    Raises:
+        ValueError: if the set has other labels, or stores several tiles in an image.
+    """
+    if initial.formation != 1 or initial.label_kind != "class":
+        raise ValueError(
+            "this method learns whole images of hard classes; start it from a set with formation 1 and class labels"
+        )
+    return initial.images.reshape(num_classes, -1, *initial.images.shape[1:])
+
+
+def class_set(images: Float[Array, "classes ipc h w c"], formation: int = 1) -> SyntheticSet:
+    """The set of hard classes that has these images."""
+    classes, ipc = images.shape[:2]
+    labels = jnp.repeat(jnp.eye(classes), ipc, axis=0)
+    return SyntheticSet(images.reshape(-1, *images.shape[2:]), labels, formation=formation)
+
+
+def by_step(
+    synthetic: SyntheticSet, steps: int
+) -> tuple[Float[Array, "steps b h w c"], Float[Array, "steps b classes"]]:
+    """Images and labels of the batches of training in stored order: each takes its share of every class in turn.
+
+    Raises:
+        ValueError: if `steps` does not divide the number of images per class.
+    """
+    n, classes = synthetic.labels.shape
+    if n % (classes * steps):
+        raise ValueError(f"{n // classes} images per class cannot be shared out over {steps} steps; use a divisor")
+
+    def arranged(x: Float[Array, "n ..."]) -> Float[Array, "steps b ..."]:
+        x = x.reshape(classes, steps, -1, *x.shape[1:]).swapaxes(0, 1)
+        return x.reshape(steps, -1, *x.shape[3:])
+
+    return arranged(synthetic.images), arranged(synthetic.labels)
