@@ -112,11 +112,14 @@ def _distill(arguments: list[str], console: Console) -> None:
     listed = True
     if defaults is None:
         ipc = peek(rest, "--ipc") or ""
-        preset = method.preset(peek(rest, "--dataset") or "", int(ipc) if ipc.isdecimal() else 1)
+        reading = peek(rest, "--preset") or method.PRESETS[0]
+        if reading not in method.PRESETS:
+            raise UnusableError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
+        preset = method.preset(peek(rest, "--dataset") or "", int(ipc) if ipc.isdecimal() else 1, reading)
         defaults = {
             "method": preset.config, "data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING,
-            "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment,
-            "network": NetworkConfig(), "evaluation": EvaluationConfig(protocol=preset.protocol),
+            "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment, "preset": reading,
+            "network": NetworkConfig(**preset.network), "evaluation": EvaluationConfig(protocol=preset.protocol),
         }  # fmt: skip
         listed = preset.listed
     example = "--dataset digits --ipc 10 --out runs/first"
@@ -156,7 +159,7 @@ def _evaluate(arguments: list[str], console: Console) -> None:
 
 def _export(arguments: list[str], console: Console) -> None:
     config: Export = parse(Export, arguments, "export", "runs/first --format torch --out first.safetensors")
-    export.export(artifact.load_set(config.set), config.format, config.out)
+    export.export(artifact.load_set(config.set), config.format, config.out, decoded=config.decoded)
     say(console, f"wrote {config.out}")
 
 

@@ -191,3 +191,17 @@ def test_without_tfds_it_says_how_to_install_it(tmp_path, monkeypatch):
     with pytest.raises(ArtifactError, match=r"pip install 'jaxdistill\[tfds\]'"):
         export(stored, "tfds", tmp_path / "out")
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize(("form", "decoded"), [("npz", True), ("npz", False), ("folder", False)])
+def test_tiles_are_cut_out_where_a_format_cannot_tell_of_them(form, decoded, tmp_path):
+    stored = make(tmp_path / "set", formation=2)
+    export(stored, form, tmp_path / "out", decoded=decoded)
+    if form == "npz":
+        arrays = np.load(tmp_path / "out")
+        count, formation = len(arrays["images"]), int(arrays["formation"])
+    else:
+        count, formation = len(list((tmp_path / "out").rglob("*.png"))), 1
+    whole = decoded or form == "folder"
+    assert count == len(stored.synthetic.images) * (4 if whole else 1)
+    assert formation == (1 if whole else 2)

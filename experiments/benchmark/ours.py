@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,18 +11,19 @@ import numpy as np
 from jaxdistill.augment import make as make_augment
 from jaxdistill.chunks import training_gradient
 from jaxdistill.inner import sgd_update
-from jaxdistill.methods.dm import DM, dm
+from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
+from jaxdistill.run.config import METHOD_NAMES
 from jaxdistill.run.resolve import on_cpu
 from jaxdistill.run.sharding import make_mesh, spread
-from jaxdistill.types import Batch, SyntheticSet, Task, Variables
+from jaxdistill.sets import class_set
+from jaxdistill.types import Batch, Task, Variables
 
 __all__ = ["CASES"]
 
-SHAPE = (32, 32, 3)
-
-
+CLASSES, SHAPE = 10, (32, 32, 3)
 STEPS = 3
+ALL = "color_crop_cutout_flip_scale_rotate"
 
 
 def steps_of(update, state):
@@ -38,9 +41,9 @@ def steps_of(update, state):
 def train_step(batch: int):
     """One SGD step (momentum, weight decay) of the network on a batch."""
     rng = np.random.default_rng(0)
-    network = make_network("convnet", SHAPE, 10)
+    network = make_network("convnet", SHAPE, CLASSES)
     images = jnp.asarray(rng.normal(size=(batch, *SHAPE)), jnp.float32)
-    labels = jax.nn.one_hot(rng.integers(0, 10, batch), 10)
+    labels = jax.nn.one_hot(rng.integers(0, CLASSES, batch), CLASSES)
 
     def update(_, carry):
         variables, velocity = carry
@@ -54,18 +57,61 @@ def train_step(batch: int):
     return steps_of(update, (variables, jax.tree.map(jnp.zeros_like, variables.params)))
 
 
-def dm_step(ipc: int, per_class: int):
-    """One step of the method itself, without augmentation (the peer has none)."""
+def balanced(rng, per_class: int) -> Batch:
+    return examples(rng, CLASSES, per_class)
+
+
+def examples(rng, *lead: int) -> Batch:
+    images = jnp.asarray(rng.normal(size=(*lead, *SHAPE)), jnp.float32)
+    return Batch(images, jnp.asarray(rng.integers(0, CLASSES, lead), jnp.int32))
+
+
+def method_step(name: str, ipc: int, batch_of, fields: dict, augment: str = "none", network: dict | None = None):
+    """Steps of a method itself, on a batch that stays the same, as the peer has it."""
     rng = np.random.default_rng(0)
     mesh = make_mesh()
-    at_once = 1 if on_cpu(mesh) else 10
-    task = Task(make_network("convnet", SHAPE, 10), make_augment("none"), SHAPE, 10, spread(mesh, at_once))
-    method = dm(DM(per_class=per_class), task)
-    real = jnp.asarray(rng.normal(size=(10, per_class, *SHAPE)), jnp.float32)
-    batch = Batch(real, jnp.zeros((10, per_class), jnp.int32))
-    images = jnp.asarray(rng.normal(size=(10 * ipc, *SHAPE)), jnp.float32)
-    state = method.init(jax.random.key(0), SyntheticSet(images, jnp.repeat(jnp.eye(10), ipc, 0)))
+    options = {"name": "convnet", **(network or {})}
+    mapper = spread(mesh, 1 if on_cpu(mesh) else CLASSES)
+    pixels = ((-2.0,) * 3, (2.0,) * 3)
+    task = Task(
+        make_network(image_shape=SHAPE, num_classes=CLASSES, **options),
+        make_augment(augment),
+        SHAPE,
+        CLASSES,
+        mapper,
+        pixels,
+    )
+    config = METHOD_NAMES[name](**fields)
+    method = METHODS[type(config)](config, task)
+    initial = class_set(jnp.asarray(rng.normal(size=(CLASSES, ipc * method.formation**2, *SHAPE)), jnp.float32))
+    state = jax.jit(method.init)(jax.random.key(0), initial)
+    batch = batch_of(rng)
     return steps_of(lambda i, state: method.step(jax.random.key(i), state, batch)[0], state)
 
 
-CASES = {"train": train_step, "dm": dm_step}
+def matching_step(name: str, augment: str, ipc: int, per_class: int, network: dict | None = None):
+    fields = {"per_class": per_class}
+    return method_step(name, ipc, partial(balanced, per_class=per_class), fields, augment, network)
+
+
+def idc_step(ipc: int, per_class: int, real_images: int):
+    fields = {"per_class": per_class, "real_images": real_images, "image_lr": 5e-4, "formation": 2, "cutmix": 0.0}
+    fields |= {"train_augment": "all:color_crop", "distance": "mse"}
+    batch = lambda rng: (balanced(rng, per_class), examples(rng, real_images))  # noqa: E731
+    return method_step("idc", ipc, batch, fields, f"all:{ALL}")
+
+
+def dd_step(ipc: int, epochs: int, batch: int):
+    network = {"name": "alexcifarnet", "initial": "xavier"}
+    return method_step("dd", ipc, lambda rng: examples(rng, batch), {"epochs": epochs, "batch": batch}, network=network)
+
+
+CASES = {
+    "train": train_step,
+    "dm": partial(matching_step, "dm", "none"),
+    "dc": partial(matching_step, "dc", "none"),
+    "dsa": partial(matching_step, "dsa", ALL),
+    "idc": idc_step,
+    "datadam": partial(matching_step, "datadam", "none", network={"norm": "batch"}),
+    "dd": dd_step,
+}

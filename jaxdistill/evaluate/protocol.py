@@ -65,6 +65,22 @@ class Protocol:
         """Step size of an epoch."""
         return base * self.drop ** sum((epoch >= first) * 1.0 for first in self.drop_epochs)
 
+    @property
+    def summary(self) -> str:
+        """The recipe in words."""
+        said = [
+            f"{self.epochs + self.restart} epochs of SGD with step size "
+            f"{'learned with the set where there is one, else ' if self.learned_rate else ''}{self.learning_rate}",
+            f"times {self.drop} from epoch {' and '.join(map(str, self.drop_epochs))} on" if self.drops else "",
+            f"momentum {self.momentum}",
+            f"weight decay {self.weight_decay}",
+            f"batches of up to {self.batch}",
+            "no augmentation" if self.augment == "none" else f"augmentation {self.augment}",
+            f"CutMix with probability {self.cutmix}" if self.cutmix else "",
+            "the most likely class of each label" if self.labels == "hard" else "",
+        ]
+        return ", ".join(part for part in said if part)
+
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network, augment: Augment) -> Variables:
         """Train a fresh network; pure, one scan over epochs."""
         base = jnp.float32(self.learning_rate)
@@ -109,6 +125,14 @@ class InOrder:
         if self.epochs < 0 or self.learning_rate <= 0:
             raise ValueError(f"give epochs >= 0 and a positive learning rate, not {self.epochs}, {self.learning_rate}")
 
+    @property
+    def summary(self) -> str:
+        """The recipe in words."""
+        return (
+            "plain gradient steps on the set's batches in stored order, each with the step size learned for it; sets "
+            f"without any: {self.epochs} epochs of one image of each class at a time, step size {self.learning_rate}"
+        )
+
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network, augment: Augment) -> Variables:
         """Train a fresh network; pure."""
         del augment
@@ -121,7 +145,7 @@ class InOrder:
 
 
 Recipe: TypeAlias = Protocol | InOrder
-"""What a set is judged by: ``epochs``, ``augment`` and ``labels``, and ``fit(key, synthetic, network, augment)``."""
+"""What a set is judged by: ``epochs augment labels summary``, and ``fit(key, synthetic, network, augment)``."""
 
 _IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)
 

@@ -159,8 +159,7 @@ def dc(config: DC, task: Task) -> Method:
 
     def train(key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"]) -> Variables:
         def once(carry: tuple[Variables, PyTree], key: Key) -> tuple[tuple[Variables, PyTree], None]:
-            rate = jnp.asarray(config.network_lr, images.dtype)
-            options = {"rate": rate, "batch": config.batch, "augment": task.augment}
+            options = {"rate": jnp.float32(config.network_lr), "batch": config.batch, "augment": task.augment}
             return epoch(key, task.network, *carry, class_set(images), **options), None
 
         velocity = jax.tree.map(jnp.zeros_like, variables.params)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 from functools import partial
@@ -43,7 +44,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     check_folder(config)
     bench, judged, protocol, key = _prepare(config)
     method = METHODS[type(config.method)](config.method, task(config.network, config.augment, bench, config.run))
-    initial = start(key["start"], config.init, bench, config.ipc)
+    initial = start(key["start"], config.init, bench, config.ipc, method.formation)
     shapes = jax.eval_shape(method.init, key["method"], initial)
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
@@ -118,13 +119,23 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
             f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
         )
     _check_baseline(bench, first.card["ipc"])
-    judged = networks(config.network, NetworkConfig(width=config.width, depth=config.depth), bench)
+    made_with = _made_with(first.card)
+    given = {name: value for name in ("width", "depth") if (value := getattr(config, name)) is not None}
+    judged = networks(config.network or made_with.network, dataclasses.replace(made_with, **given), bench)
     sets = {label: other.synthetic for label, other in stored.items()}
     key = replicate(_keys(config.seed)["evaluation"], bench.mesh)
     return judge(
         key, sets, judged, bench, protocol, config.protocol, config.seeds,
         ipc=first.card["ipc"], networks_at_once=config.networks_at_once, tell=partial(say, console),
     )  # fmt: skip
+
+
+def _made_with(card: dict[str, Any]) -> NetworkConfig:
+    """The network that a set was made with, as far as its card says."""
+    try:
+        return NetworkConfig(**card.get("network", {}))
+    except TypeError:
+        raise ValueError("the set's card names network options that this version does not know; update it") from None
 
 
 def _label(path: Path) -> str:
@@ -176,6 +187,7 @@ def _finish(
         "class_names": list(bench.source.class_names),
         "ipc": config.ipc,
         "seed": config.seed,
+        "network": dataclasses.asdict(config.network),
         "cost": cost,
     }
     results: dict[str, Any] = {}

@@ -59,6 +59,10 @@ class NetworkConfig:
     """relu, sigmoid, leakyrelu or swish."""
     pooling: str = "avg"
     """avg, max or none."""
+    initial: str = "torch"
+    """Distribution of the initial weights: torch (PyTorch's default) or xavier (normal, biases zero)."""
+    network_seed: int | None = None
+    """Start every network, also those that judge the set, from the same weights: those of this seed."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +139,8 @@ class Distill:
     """What the set starts from: real, noise, any selection, or a finished set or run."""
     augment: str = "default"
     """Augmentation while distilling: by default the data set's DSA strategy; none is none."""
+    preset: str | None = None
+    """Which reading of the paper gives the defaults."""
     network: NetworkConfig = NetworkConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

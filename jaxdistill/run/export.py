@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save
 
+from jaxdistill.augment.formation import decode
 from jaxdistill.data.source import silence
 from jaxdistill.run import files
 from jaxdistill.run.artifact import PREFIX, ArtifactError, Stored
@@ -21,7 +22,7 @@ __all__ = ["FORMATS", "export"]
 WHITENING = {PREFIX + name for name in ("center", "whiten", "unwhiten")}
 
 
-def export(stored: Stored, form: str, out: Path) -> None:
+def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> None:
     """Write a set in another format; what is there already is never overwritten.
 
     Args:
@@ -34,6 +35,8 @@ def export(stored: Stored, form: str, out: Path) -> None:
             ``tensorflow_datasets.builder_from_directory``, split ``train``, ``soft_label`` being the labels as stored.
             Neither of the last two holds what exceeds 8 bits of [0, 1].
         out: the file or folder.
+        decoded: cut out the tiles of a set that has some, and enlarge them, first; a folder and tfds, which could not
+            say that there are any, always are.
 
     Raises:
         ArtifactError: if `out` exists, its folder does not, there is no such format, or TFDS is missing.
@@ -45,6 +48,9 @@ def export(stored: Stored, form: str, out: Path) -> None:
         raise ArtifactError(f"{out} exists; choose another --out")
     if not out.parent.is_dir():
         raise ArtifactError(f"there is no folder {out.parent}; make it first")
+    if decoded or form in ("folder", "tfds"):
+        grey = (0.5 - stored.preprocess.mean) / stored.preprocess.std
+        stored = stored._replace(synthetic=decode(stored.synthetic, grey))
     FORMATS[form](stored, out)
 
 

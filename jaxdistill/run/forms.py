@@ -17,12 +17,13 @@ class Evaluate:
 
     sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Runs, or their set/ folders, of one data set and size."""
-    network: str = "convnet"
-    """Networks, separated by commas: several give a transfer matrix."""
-    width: int = 128
-    """Channels of each block."""
+    network: str | None = None
+    """Networks, separated by commas: several give a transfer matrix. By default the one that the (first) set was made
+    with, whose options the others take too."""
+    width: int | None = None
+    """Channels of each block; by default as the set was made."""
     depth: int | None = None
-    """Number of blocks; by default what reduces the image to 4x4."""
+    """Number of blocks; by default as the set was made."""
     protocol: str = "dsa1000"
     """Whose evaluation recipe."""
     seeds: int = 5
@@ -53,6 +54,8 @@ class Export:
     """Where it goes; never overwritten."""
     format: Literal["npz", "torch", "folder", "tfds"] = "npz"
     """npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
+    decoded: bool = False
+    """Cut out the tiles of a set that has some (IDC), and enlarge them; folder and tfds always do."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -79,5 +79,5 @@ def judge(
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             rows.append(row)
-    described = {"name": protocol_name, **dataclasses.asdict(protocol)}
+    described = {"name": protocol_name, **dataclasses.asdict(protocol), "summary": protocol.summary}
     return {"protocol": described, "test_images": int(bench.test.labels.shape[0]), "rows": rows}

@@ -162,10 +162,11 @@ def select(
     return SELECTIONS[strategy](key, bench.train, rows, ipc)
 
 
-def start(key: Key, init: str, bench: Bench, ipc: int) -> SyntheticSet:
-    """What a method starts from: a selection by name, or a finished set, brought into this run's preprocessed space."""
+def start(key: Key, init: str, bench: Bench, ipc: int, formation: int) -> SyntheticSet:
+    """What a method starts from: a selection by name (of as many images as there are to be tiles), or a finished set,
+    brought into this run's preprocessed space."""
     if init in ("real", *SELECTIONS) or not Path(init).exists():
-        return select(key, init, bench, ipc)
+        return select(key, init, bench, ipc * formation**2)
     stored = artifact.load_set(Path(init))
     images = stored.synthetic.images
     expected = (bench.num_classes * ipc, *bench.image_shape)
