@@ -11,11 +11,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.test_util import check_grads
 
 from jaxdistill.networks import (
     MLP,
     NETWORKS,
     VGG11,
+    AlexCifarNet,
     AlexNet,
     ConvNet,
     LeNet,
@@ -24,6 +26,7 @@ from jaxdistill.networks import (
     make,
     network,
 )
+from jaxdistill.networks.alexcifarnet import local_response, overlapping_max
 from jaxdistill.types import Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference/networks.npz")  # made by experiments/golden/networks.py
@@ -45,6 +48,8 @@ CASES = {
     "lenet padded": ((28, 28, 1), LeNet()),
     "alexnet": ((8, 8, 3), AlexNet(4)),
     "alexnet padded": ((28, 28, 1), AlexNet(4)),
+    "alexcifarnet": ((12, 8, 3), AlexCifarNet(8)),
+    "alexcifarnet padded": ((28, 28, 1), AlexCifarNet(4)),
     "vgg11 instance padded": ((28, 28, 1), VGG11(2)),
     "vgg11 batch": ((32, 32, 3), VGG11(2, "batch")),
     "resnet18 instance": ((32, 32, 3), ResNet18(2)),
@@ -118,6 +123,7 @@ def test_values_and_gradients_equal_pytorch(name):
         ("resnet18", (32, 32, 3), 10, 11_173_962),
         ("resnet18ap", (32, 32, 3), 10, 11_173_962),
         ("lenet", (28, 28, 1), 10, 61_706),
+        ("alexcifarnet", (32, 32, 3), 10, 1_756_426),
     ],
 )
 def test_parameter_counts(name, shape, classes, count):
@@ -138,6 +144,56 @@ def test_initial_distribution_is_pytorchs():
         assert 0.9 * bound < jnp.abs(value).max() <= bound
         assert jnp.std(value) == pytest.approx(bound / math.sqrt(3), rel=slack)
         assert abs(float(value.mean())) < slack * bound
+
+
+def test_xavier_is_glorots_normal_distribution():
+    net = make("convnet", (32, 32, 3), 100, norm="batch", initial="xavier")
+    variables = jax.jit(net.init)(jax.random.key(0))
+    fans = {
+        "body/Conv_0": (27, 1152),
+        "body/Conv_1": (1152, 1152),
+        "body/Conv_2": (1152, 1152),
+        "classifier": (2048, 100),
+    }
+    seen = []
+    for path, value in paths(variables.params).items():
+        layer, kind = path.rsplit("/", 1)
+        if kind != "kernel":
+            np.testing.assert_array_equal(value, 1.0 if kind == "scale" else 0.0)
+            continue
+        std, slack = math.sqrt(2 / sum(fans[layer])), 5 / math.sqrt(value.size)
+        assert jnp.std(value) == pytest.approx(std, rel=slack)
+        assert abs(float(value.mean())) < slack * std
+        assert jnp.mean(value**4) == pytest.approx(3 * std**4, rel=5 * slack)  # a normal distribution, not truncated
+        seen.append(value.ravel()[:100] / std)
+    assert len(seen) == 4
+    assert abs(np.corrcoef(seen) - np.eye(4)).max() < 0.5  # each kernel has a key of its own
+
+
+def test_a_network_with_a_seed_always_starts_from_the_weights_of_that_seed():
+    of_seed, free = make("mlp", (4, 4, 1), 3, network_seed=7), make("mlp", (4, 4, 1), 3)
+    init = jax.jit(of_seed.init)
+    first, second = init(jax.random.key(0)), init(jax.random.key(1))
+    jax.tree.map(np.testing.assert_array_equal, first, second)
+    jax.tree.map(np.testing.assert_array_equal, first, jax.jit(free.init)(jax.random.key(7)))
+    assert of_seed is make("mlp", (4, 4, 1), 3, network_seed=7)
+    assert of_seed is not make("mlp", (4, 4, 1), 3, network_seed=8)
+
+
+@pytest.mark.parametrize("size", [7, 8])
+def test_overlapping_maxima_and_local_response_equal_their_definitions(size):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(2, size, 5, 6))
+    rows, columns = range(0, size, 2), range(0, 5, 2)
+    window = lambda i, j: x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2].max((1, 2))  # noqa: E731
+    expected = np.stack([np.stack([window(i, j) for j in columns], 1) for i in rows], 1)
+    squares = np.stack([(x[..., max(c - 2, 0) : c + 2] ** 2).sum(-1) / 4 for c in range(6)], -1)
+    with jax.enable_x64():
+        np.testing.assert_array_equal(overlapping_max(jnp.asarray(x)), expected)
+        np.testing.assert_allclose(local_response(jnp.asarray(x)), x / (1 + 0.001 / 9 * squares) ** 0.75, rtol=1e-12)
+        # Hundreds, or the normalisation would be too weak for its curvature to be seen.
+        both = lambda x: overlapping_max(local_response(300 * x)) ** 2 / 1e4  # noqa: E731
+        check_grads(jax.jit(both), (jnp.asarray(x[:1, :, :3]),), order=2, modes=("rev",), eps=1e-6, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", [*NETWORKS, "convnet-bn", "vgg11-bn", "resnet18-bn", "resnet18ap-bn"])
@@ -202,6 +258,8 @@ def test_default_depth():
         ("convnet", (32, 32, 3), {"norm": "spectral"}, "instance, batch"),
         ("convnet", (32, 32, 3), {"activation": "gelu"}, "relu, sigmoid"),
         ("convnet", (32, 32, 3), {"pooling": "sum"}, "avg, max"),
+        ("convnet", (32, 32, 3), {"initial": "kaiming"}, "torch, xavier"),
+        ("convnet", (32, 32, 3), {"network_seed": -1}, "from 0 to"),
         ("convnet", (32, 32, 3), {"depth": 0}, "at least 1"),
         ("convnet", (8, 8, 1), {"depth": 4}, "larger images"),
         ("convnet", (8, 8, 1), {"norm": "group", "width": 6}, "divisible by 4"),

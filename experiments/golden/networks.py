@@ -44,7 +44,17 @@ def normalisation(kind: str, channels: int, size: tuple[int, int]) -> nn.Module:
 
 
 ACTIVATIONS = {"relu": nn.ReLU, "sigmoid": nn.Sigmoid, "leakyrelu": lambda: nn.LeakyReLU(0.01), "swish": nn.SiLU}
-POOLINGS = {"avg": lambda: nn.AvgPool2d(2), "max": lambda: nn.MaxPool2d(2), "none": nn.Identity}
+POOLINGS = {
+    "avg": lambda: nn.AvgPool2d(2),
+    "max": lambda: nn.MaxPool2d(2),
+    "none": nn.Identity,
+    "overlap, respond": lambda: nn.Sequential(nn.MaxPool2d(3, 2, 1), response()),
+    "respond, overlap": lambda: nn.Sequential(response(), nn.MaxPool2d(3, 2, 1)),
+}
+
+
+def response() -> nn.Module:
+    return nn.LocalResponseNorm(4, alpha=0.001 / 9, beta=0.75, k=1)
 
 
 class Stack(nn.Module):
@@ -133,6 +143,11 @@ def alexnet(shape, w):
     return Stack(shape, sizes)
 
 
+def alexcifarnet(shape, w):
+    first = 4 if shape == (28, 28, 1) else 2
+    return Stack(shape, [(w, 5, first, "overlap, respond"), (w, 5, 2, "respond, overlap")], hidden=(6 * w, 3 * w))
+
+
 def vgg11(shape, width, norm):
     sizes, first = [], 3 if shape == (28, 28, 1) else 1
     for multiple, pool in ((1, 1), (2, 1), (4, 0), (4, 1), (8, 0), (8, 1), (8, 0), (8, 1)):
@@ -155,6 +170,8 @@ CASES = {
     "lenet padded": ((28, 28, 1), lenet),
     "alexnet": ((8, 8, 3), lambda s: alexnet(s, 4)),
     "alexnet padded": ((28, 28, 1), lambda s: alexnet(s, 4)),
+    "alexcifarnet": ((12, 8, 3), lambda s: alexcifarnet(s, 8)),
+    "alexcifarnet padded": ((28, 28, 1), lambda s: alexcifarnet(s, 4)),
     "vgg11 instance padded": ((28, 28, 1), lambda s: vgg11(s, 2, "instance")),
     "vgg11 batch": ((32, 32, 3), lambda s: vgg11(s, 2, "batch")),
     "resnet18 instance": ((32, 32, 3), lambda s: ResNet18(s, 2, "instance")),

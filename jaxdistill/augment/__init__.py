@@ -7,9 +7,10 @@ import functools
 from jaxdistill.augment.chain import Chain, chain
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA
+from jaxdistill.augment.reflect import Reflect
 from jaxdistill.types import Augment
 
-__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "chain", "for_dataset", "make"]
+__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Reflect", "chain", "for_dataset", "make"]
 
 _NO_FLIP = "color_crop_cutout_scale_rotate"
 STRATEGIES: dict[str, str] = {"digits": _NO_FLIP, "mnist": _NO_FLIP, "svhn": _NO_FLIP, "svhn_cropped": _NO_FLIP}
@@ -36,7 +37,8 @@ def make(name: str) -> Augment:
 
     Args:
         name: ``"none"``; a `DSA` strategy such as ``"color_crop_flip"``, one operation per call; ``"all:"`` and a DSA
-            strategy for all of them in each call (`chain`); or ``"classic:"`` and a `Classic` strategy.
+            strategy for all of them in each call (`chain`); ``"classic:"`` and a `Classic` strategy; or
+            ``"reflect:"`` and a `Reflect` one.
 
     Raises:
         ValueError: if the name is none of these.
@@ -46,7 +48,9 @@ def make(name: str) -> Augment:
         True
     """
     kind, _, strategy = name.rpartition(":")
-    makers = {"": DSA, "all": chain, "classic": Classic}
+    makers = {"": DSA, "all": chain, "classic": Classic, "reflect": Reflect}
     if kind not in makers:
-        raise ValueError(f"unknown augmentation {name!r}: prefix its operations with 'all:', 'classic:' or nothing")
+        raise ValueError(
+            f"unknown augmentation {name!r}: prefix its operations with 'all:', 'classic:', 'reflect:' or nothing"
+        )
     return makers[kind](strategy)

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["decode", "decode_images", "encode_images"]
+__all__ = ["decode", "decode_images", "encode_images", "tile_shape"]
 
 
 def decode_images(
@@ -25,35 +25,43 @@ def decode_images(
     if factor == 1:
         return images
     n, h, w, c = images.shape
-    padded = jnp.pad(images - fill, ((0, 0), (0, -h % factor), (0, -w % factor), (0, 0)))
-    images = (padded + fill).astype(images.dtype)
-    ph, pw = images.shape[1] // factor, images.shape[2] // factor
-    patches = images.reshape(n, factor, ph, factor, pw, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, ph, pw, c)
+    ph, pw = tile_shape(h, w, factor)
+    padded = jnp.broadcast_to(jnp.asarray(fill, images.dtype), (n, ph * factor, pw * factor, c))
+    padded = jax.lax.dynamic_update_slice(padded, images, (0, 0, 0, 0))
+    patches = padded.reshape(n, factor, ph, factor, pw, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, ph, pw, c)
     return jax.image.resize(patches, (patches.shape[0], h, w, c), "bilinear")
 
 
 def encode_images(images: Float[Array, "m h w c"], factor: int) -> Float[Array, "n h w c"]:
     """Shrink each ``factor**2`` images in a row to the nearest pixels, and store them as the tiles of one.
 
-    The way to a start from real images (IDC's ``mix``). Where `factor` does not divide a side, the first tiles of it
-    are a pixel longer.
+    The way to a start from real images (IDC's ``mix``). Where `factor` does not divide a side, the last tile of it is
+    shorter. Deviation: where two or more pixels are missing, the original makes the first tiles longer instead, and
+    these reach into what `decode_images` cuts out as the next.
     """
     if factor == 1:
         return images
     _, h, w, _ = images.shape
+    ph, pw = tile_shape(h, w, factor)
     tiles = images.reshape(-1, factor, factor, *images.shape[1:])
     rows = []
-    for i, height in enumerate(_shares(h, factor)):
-        patches = [
-            tiles[:, i, j][:, _nearest(h, height)][:, :, _nearest(w, width)]
-            for j, width in enumerate(_shares(w, factor))
-        ]
+    for i in range(factor):
+        chosen = tiles[:, i][:, :, _nearest(h, min(ph, h - i * ph))]
+        patches = [chosen[:, j][:, :, _nearest(w, min(pw, w - j * pw))] for j in range(factor)]
         rows.append(jnp.concatenate(patches, axis=2))
     return jnp.concatenate(rows, axis=1)
 
 
-def _shares(length: int, parts: int) -> list[int]:
-    return [length // parts + (part < length % parts) for part in range(parts)]
+def tile_shape(height: int, width: int, factor: int) -> tuple[int, int]:
+    """Height and width of a tile as stored; the last ones of a side that `factor` does not divide are shorter.
+
+    Raises:
+        ValueError: if nothing would be left for the last tile.
+    """
+    ph, pw = -(-height // factor), -(-width // factor)
+    if (factor - 1) * ph >= height or (factor - 1) * pw >= width:
+        raise ValueError(f"images of {height}x{width} pixels are too small for {factor}x{factor} tiles; use fewer")
+    return ph, pw
 
 
 def _nearest(length: int, shorter: int) -> Int[np.ndarray, " _shorter"]:

@@ -2,12 +2,15 @@
 
 from collections.abc import Callable
 
+from jaxdistill.methods.datadam import DataDAM, datadam
 from jaxdistill.methods.dc import DC, dc
+from jaxdistill.methods.dd import DD, dd
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.methods.dsa import DSA, dsa
+from jaxdistill.methods.idc import IDC, idc
 from jaxdistill.types import Method
 
 __all__ = ["METHODS"]
 
-METHODS: dict[type, Callable[..., Method]] = {DC: dc, DSA: dsa, DM: dm}
+METHODS: dict[type, Callable[..., Method]] = {DD: dd, DC: dc, DSA: dsa, DM: dm, IDC: idc, DataDAM: datadam}
 """Configuration class -> builder ``(config, task) -> Method``; the only place where a method is named."""

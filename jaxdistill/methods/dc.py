@@ -7,7 +7,6 @@ batch, not drawn anew; each class's gradient is taken on its own, which is the s
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar, Literal, NamedTuple
 
 import jax
@@ -20,6 +19,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients, refresh
+from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
@@ -60,8 +60,8 @@ DISTANCES = {
 def loops(ipc: int) -> tuple[int, int]:
     """Matches for each network, and epochs of training between two of them.
 
-    The code states them for 1, 10, 20, 30, 40 and 50 images per class, its author for 100; in between the epochs are
-    interpolated. Above 100 those of 50 are taken.
+    The code states them for 1, 10, 20, 30, 40 and 50 images per class, its author for 100. Between 10 and 100 epochs are
+    interpolated; 2 to 9 take those of 10, and more than 100 take matches and epochs of 50, as the author advises.
     """
     if ipc > max(_EPOCHS):
         return _MOST, _EPOCHS[_MOST]
@@ -104,7 +104,7 @@ class DC:
         return Preset(
             config=cls(matches=matches, epochs=epochs),
             steps=networks * matches,
-            init="noise",
+            init="real" if ipc > _MOST else "noise",
             protocol="dc1000-mnist" if dataset == "mnist" else "dc300",
             listed=(dataset, ipc) in _PAPER,
             augment="none",
@@ -148,13 +148,13 @@ def dc(config: DC, task: Task) -> Method:
     References:
         Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, ICLR 2021.
     """
-    if not 0 < config.image_lr < math.inf or not 0 <= config.momentum < 1 or not 0 < config.network_lr < math.inf:
-        raise ValueError(
-            f"gradient matching needs positive step sizes and a momentum from 0 to below 1, not image_lr "
-            f"{config.image_lr}, network_lr {config.network_lr} and momentum {config.momentum}"
-        )
-    if min(config.per_class, config.matches, config.epochs, config.batch) < 1:
-        raise ValueError("gradient matching needs at least one real image per class, match, epoch and image in a batch")
+    check(
+        config,
+        positive=("image_lr", "network_lr"),
+        momenta=("momentum",),
+        counts=("per_class", "matches", "epochs", "batch"),
+        choices={"distance": DISTANCES, "averages": ("faithful", "sensible")},
+    )
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
 
     def train(key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"]) -> Variables:

@@ -7,7 +7,6 @@ lets classes be separated (the same gradient at a fraction of the memory), and e
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar, NamedTuple
 
 import jax
@@ -17,6 +16,7 @@ from jaxtyping import Array, Float
 
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.matching import match_means
+from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
@@ -105,11 +105,7 @@ def dm(config: DM, task: Task) -> Method:
     References:
         Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023.
     """
-    if not 0 < config.image_lr < math.inf or not 0 <= config.momentum < 1 or config.per_class < 1:
-        raise ValueError(
-            f"DM needs a positive image_lr, a momentum from 0 to below 1 and at least one real image per class, not "
-            f"{config.image_lr}, {config.momentum} and {config.per_class}"
-        )
+    check(config, positive=("image_lr",), momenta=("momentum",), counts=("per_class",))
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
 
     def embedding(features: Features) -> tuple[Float[Array, "n d"]]:

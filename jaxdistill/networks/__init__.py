@@ -11,9 +11,10 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
-from jaxdistill.networks.layers import ACTIVATIONS, NORMS, POOLINGS, Classifier
+from jaxdistill.networks.layers import ACTIVATIONS, INITIALS, NORMS, POOLINGS, Classifier
 from jaxdistill.networks.lenet import LeNet
 from jaxdistill.networks.mlp import MLP
 from jaxdistill.networks.resnet import ResNet18
@@ -24,6 +25,7 @@ __all__ = [
     "MLP",
     "NETWORKS",
     "VGG11",
+    "AlexCifarNet",
     "AlexNet",
     "ConvNet",
     "LeNet",
@@ -50,6 +52,7 @@ NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
     "mlp": lambda o: MLP(o.width),
     "lenet": lambda o: LeNet(),
     "alexnet": lambda o: AlexNet(),
+    "alexcifarnet": lambda o: AlexCifarNet(),
     "vgg11": lambda o: VGG11(norm=o.norm),
     "resnet18": lambda o: ResNet18(norm=o.norm),
     "resnet18ap": lambda o: ResNet18(norm=o.norm, average_pool=True),
@@ -68,6 +71,8 @@ def make(
     norm: str = "instance",
     activation: str = "relu",
     pooling: str = "avg",
+    initial: str = "torch",
+    network_seed: int | None = None,
 ) -> Network:
     """A network by name. The same arguments give the same functions, so nothing compiles twice.
 
@@ -80,6 +85,8 @@ def make(
         norm: Normalisation of ``convnet``, ``vgg11`` and ``resnet18``; see `jaxdistill.networks.layers.Norm`.
         activation: Of ``convnet``: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
         pooling: Of ``convnet``: ``avg``, ``max`` or ``none``.
+        initial: Distribution of the initial weights; see `jaxdistill.networks.layers.INITIALS`.
+        network_seed: Start from the weights of this seed, whatever key ``init`` is given; by default from the key's.
 
     Raises:
         ValueError: If a name is unknown, or the images are too small.
@@ -99,20 +106,37 @@ def make(
         ("norm", norm, NORMS),
         ("activation", activation, ACTIVATIONS),
         ("pooling", pooling, POOLINGS),
+        ("initial distribution", initial, INITIALS),
     ):
         if value not in known:
             raise ValueError(f"Unknown {kind} {value!r}; use one of {', '.join(known)}.")
     depth = default_depth(min(image_shape[:2])) if depth is None else depth
     if min(width, depth, num_classes) < 1:
         raise ValueError(f"Use width, depth and classes of at least 1, not {width}, {depth} and {num_classes}.")
+    if network_seed is not None and not 0 <= network_seed < 2**32:
+        raise ValueError(f"Use a network_seed from 0 to 2**32 - 1, not {network_seed}.")
     body = NETWORKS[base](Options(width, depth, "batch" if base != name else norm, activation, pooling))
     if base != name and not hasattr(body, "norm"):
         raise ValueError(f"{base} has no normalisation, so there is no {name}; use {base}.")
-    return network(body, image_shape, num_classes)
+    return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
 
 
-def network(body: nn.Module, image_shape: tuple[int, int, int], num_classes: int) -> Network:
+def network(
+    body: nn.Module,
+    image_shape: tuple[int, int, int],
+    num_classes: int,
+    *,
+    initial: str = "torch",
+    seed: int | None = None,
+) -> Network:
     """The `Network` of any flax module that maps ``(images, train)`` to `jaxdistill.types.Features`.
+
+    Args:
+        body: The module.
+        image_shape: ``(h, w, c)``.
+        num_classes: Outputs of the classifier that is put on it.
+        initial: A key of `jaxdistill.networks.layers.INITIALS`.
+        seed: Of initial weights that never change; None draws them from the key that ``init`` is given.
 
     Raises:
         ValueError: If the images are too small for the module.
@@ -121,8 +145,9 @@ def network(body: nn.Module, image_shape: tuple[int, int, int], num_classes: int
     example = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)
 
     def init(key: Key) -> Variables:
+        key = key if seed is None else jax.random.key(seed)
         tree = module.lazy_init(key, example, False)
-        return Variables(tree["params"], tree.get("batch_stats", {}))
+        return Variables(INITIALS[initial](key, tree["params"]), tree.get("batch_stats", {}))
 
     def run(method, variables: Variables, images, train: bool) -> tuple[Any, Any]:
         tree = {"params": variables.params, "batch_stats": variables.statistics}

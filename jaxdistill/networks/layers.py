@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -16,10 +17,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdistill.networks.convolution import convolution
-from jaxdistill.types import Features
+from jaxdistill.types import Features, Key, PyTree
 
 __all__ = [
     "ACTIVATIONS",
+    "INITIALS",
     "MOMENTUM",
     "NORMS",
     "POOLINGS",
@@ -43,6 +45,26 @@ def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
     """PyTorch's default for the weight *and* the bias of a layer: uniform within 1/sqrt(fan_in) of zero."""
     bound = 1 / math.sqrt(fan_in)
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+
+
+def _xavier(key: Key, params: PyTree) -> PyTree:
+    normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
+    leaves, structure = jax.tree.flatten_with_path(params)
+
+    def redrawn(path: tuple[Any, ...], leaf: Array, key: Key) -> Array:
+        kind = path[-1].key
+        if kind == "kernel":
+            return normal(key, leaf.shape, leaf.dtype)
+        return jnp.zeros_like(leaf) if kind == "bias" else leaf
+
+    keys = jax.random.split(key, len(leaves))
+    return jax.tree.unflatten(structure, [redrawn(*leaf, key) for leaf, key in zip(leaves, keys, strict=True)])
+
+
+INITIALS: dict[str, Callable[[Key, PyTree], PyTree]] = {"torch": lambda key, params: params, "xavier": _xavier}
+"""What becomes of freshly drawn parameters, by the name of the initial distribution: ``torch`` leaves them as they are,
+PyTorch's default; ``xavier`` has normal kernels of variance 2 / (fan_in + fan_out) and biases of zero (Glorot & Bengio,
+AISTATS 2010)."""
 
 
 class Dense(nn.Module):

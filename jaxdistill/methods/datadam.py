@@ -1,0 +1,166 @@
+"""Attention matching, DataDAM (Sajedi, Khaki et al., ICCV 2023).
+
+The paper's table and the released code are two methods: they differ in the power, the weights, the normalisation of the
+network and the number of steps. Both are presets. Differs from the code: gradients are taken class by class where the
+network lets classes be separated, every draw comes from an explicit key, and no checkpoint is chosen by test accuracy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxdistill.data.feeds import ClassBalanced
+from jaxdistill.losses.attention import attention
+from jaxdistill.matching import match_means
+from jaxdistill.methods.check import check
+from jaxdistill.methods.preset import Preset
+from jaxdistill.sets import by_class, class_set
+from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
+
+__all__ = ["DataDAM", "DataDAMInfo", "DataDAMState", "datadam"]
+
+_LARGE_IPC = 50
+_HIGH_RESOLUTION = ("imagenette", "imagewoof", "imagesquawk")
+_STATED = {
+    **dict.fromkeys(("cifar10", "cifar100", "tiny_imagenet"), (1, 10, 50)),
+    "imagenet_resized/64x64": (1, 2, 10, 50),
+    **dict.fromkeys(_HIGH_RESOLUTION, (1, 10)),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class DataDAM:
+    """Match the mean attention and the mean embedding of real and synthetic images under random networks."""
+
+    image_lr: float = 1.0
+    """Step size on pixels."""
+    momentum: float = 0.5
+    """Momentum of the pixels' SGD."""
+    per_class: int = 64
+    """Real images per class and step."""
+    power: int = 1
+    """Exponent of activations in the attention; the paper's table has 4."""
+    scale: float = 100.0
+    """Factor of the whole loss; the paper has none."""
+    attention: float = 1.0
+    """Weight of the attention terms; with 0 what is left is DM at the step size ``image_lr * scale * balance``."""
+    balance: float = 0.01
+    """Weight of the embedding term, the paper's lambda."""
+    include_last: bool = False
+    """Match the attention of the last block as well."""
+    PRESETS: ClassVar[tuple[str, ...]] = ("code", "paper")
+
+    @classmethod
+    def preset(cls, dataset: str, ipc: int, name: str = "code") -> Preset:
+        """The released code's settings, or those of the paper's table: ``"code"`` or ``"paper"``.
+
+        The table has power 4, no scale, instance normalisation, fewer steps. Both are evaluated by the code's recipe:
+        the table's own, which halves the step size every 15 epochs, is in no code, and all its epochs would train only
+        as far as 30 at the first step size. No published number could be verified. Digits is ours, with fewer steps.
+        """
+        image_lr = 10.0 if ipc > _LARGE_IPC else 1.0
+        if name == "paper":
+            balance = 0.02 if dataset in _HIGH_RESOLUTION else 0.01
+            config, steps, network = cls(image_lr, power=4, scale=1.0, balance=balance), 8_000, {}
+        else:
+            config, steps, network = cls(image_lr), 20_000, {"norm": "batch"}
+        return Preset(
+            config=config,
+            steps=1_000 if dataset == "digits" else steps,
+            init="real",
+            protocol="datadam1800",
+            listed=ipc in _STATED.get(dataset, ()),
+            network=network,
+        )
+
+
+class DataDAMState(NamedTuple):
+    """What the next step needs."""
+
+    images: Float[Array, "classes ipc h w c"]
+    opt_state: optax.OptState
+
+
+class DataDAMInfo(NamedTuple):
+    """What a human wants to see."""
+
+    loss: Float[Array, ""]
+    """Summed over classes, as optimised (the original prints it divided by their number)."""
+    attention: Float[Array, ""]
+    """The part of the loss that is attention."""
+    embedding: Float[Array, ""]
+    """The rest of it."""
+    grad_norm: Float[Array, ""]
+
+
+def datadam(config: DataDAM, task: Task) -> Method:
+    """Build DataDAM: DM with a further term for the attention of every convolutional block but the last.
+
+    Args:
+        config: step sizes, batch size and weights; `DataDAM.preset` has the code's and the paper's.
+        task: network, augmentation and shapes; a network with batch normalisation (the code's) couples the classes (one
+            pass for all of them), any other is taken class by class.
+
+    Example:
+        >>> from jaxdistill.networks import make
+        >>> from jaxdistill.augment import make as augmentation
+        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> datadam(DataDAM(per_class=4), task).feed
+        ClassBalanced(per_class=4)
+
+    References:
+        Sajedi, Khaki, Amjadian, Liu, Lawryshyn & Plataniotis, DataDAM: Efficient Dataset Distillation with Attention
+        Matching, ICCV 2023.
+    """
+    check(
+        config,
+        positive=("image_lr", "scale"),
+        momenta=("momentum",),
+        counts=("per_class", "power"),
+        not_negative=("attention", "balance"),
+    )
+    if config.attention == config.balance == 0:
+        raise ValueError("attention and balance of DataDAM are both 0, so that nothing is matched; raise one of them")
+    blocks = _count_maps(task) - (not config.include_last) if config.attention else 0
+    if config.attention and blocks < 1:
+        raise ValueError("this network has no map to match; take one with more convolutional blocks, or use DM")
+    optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
+    weights = (*[config.scale * config.attention] * blocks, config.scale * config.balance)
+
+    def describe(features: Features) -> tuple[Float[Array, "n _d"], ...]:
+        return (*(attention(block, config.power) for block in features.maps[:blocks]), features.embedding)
+
+    def init(key: Key, initial: SyntheticSet) -> DataDAMState:
+        del key
+        images = by_class(initial, task.num_classes)
+        return DataDAMState(images, optimiser.init(images))
+
+    def step(key: Key, state: DataDAMState, batch: Batch) -> tuple[DataDAMState, DataDAMInfo]:
+        key_network, key_classes = jax.random.split(key)
+        variables = task.network.init(key_network)
+        distances, gradient = match_means(key_classes, task, variables, state.images, batch.images, describe, weights)
+        updates, opt_state = optimiser.update(gradient, state.opt_state)
+        images = optax.apply_updates(state.images, updates)
+        terms = jnp.sum(distances, axis=0) * jnp.asarray(weights, distances.dtype)
+        info = DataDAMInfo(jnp.sum(terms), jnp.sum(terms[:-1]), terms[-1], optax.global_norm(gradient))
+        return DataDAMState(images, opt_state), info  # pyright: ignore[reportArgumentType]
+
+    def synthetic(state: DataDAMState) -> SyntheticSet:
+        return class_set(state.images)
+
+    return Method(init, step, synthetic, ClassBalanced(config.per_class))
+
+
+def _count_maps(task: Task) -> int:
+    """Convolutional blocks of the task's network."""
+
+    def features(key: Key) -> Features:
+        return task.network.features(task.network.init(key), jnp.zeros((1, *task.image_shape)))
+
+    return len(jax.eval_shape(features, jax.random.key(0)).maps)
