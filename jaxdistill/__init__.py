@@ -1,6 +1,7 @@
 """Dataset distillation in JAX: methods as pure functions, and one protocol that judges every set."""
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.augment.formation import decode as decode
 from jaxdistill.data.feeds import RealData as RealData
 from jaxdistill.data.feeds import real_data as real_data
 from jaxdistill.data.feeds import sample as sample
@@ -12,8 +13,18 @@ from jaxdistill.evaluate import Evaluation as Evaluation
 from jaxdistill.evaluate import Protocol as Protocol
 from jaxdistill.evaluate import evaluate as evaluate
 from jaxdistill.methods import METHODS as METHODS
+from jaxdistill.methods.datadam import DataDAM as DataDAM
+from jaxdistill.methods.datadam import datadam as datadam
+from jaxdistill.methods.dc import DC as DC
+from jaxdistill.methods.dc import dc as dc
+from jaxdistill.methods.dd import DD as DD
+from jaxdistill.methods.dd import dd as dd
 from jaxdistill.methods.dm import DM as DM
 from jaxdistill.methods.dm import dm as dm
+from jaxdistill.methods.dsa import DSA as DSA
+from jaxdistill.methods.dsa import dsa as dsa
+from jaxdistill.methods.idc import IDC as IDC
+from jaxdistill.methods.idc import idc as idc
 from jaxdistill.networks import make as make_network
 from jaxdistill.selection import SELECTIONS as SELECTIONS
 from jaxdistill.selection.features import pixels as pixels
@@ -24,7 +35,8 @@ from jaxdistill.types import SyntheticSet as SyntheticSet
 from jaxdistill.types import Task as Task
 
 __all__ = [
-    "DM", "METHODS", "PROTOCOLS", "SELECTIONS", "Batch", "Evaluation", "Method", "Network", "Preprocess", "Protocol",
-    "RealData", "SyntheticSet", "Task", "dm", "evaluate", "fit_preprocess", "load_data", "make_augment",
-    "make_network", "pixels", "real_data", "sample",
+    "DC", "DD", "DM", "DSA", "IDC", "METHODS", "PROTOCOLS", "SELECTIONS", "Batch", "DataDAM", "Evaluation",
+    "Method", "Network", "Preprocess", "Protocol", "RealData", "SyntheticSet", "Task", "datadam", "dc", "dd",
+    "decode", "dm", "dsa", "evaluate", "fit_preprocess", "idc", "load_data", "make_augment", "make_network",
+    "pixels", "real_data", "sample",
 ]  # fmt: skip

@@ -110,13 +110,15 @@ def unroll(
         logits, statistics = network.apply(Variables(params, statistics), images, train=True)
         return jnp.mean(sample_losses(logits, labels, kind)), statistics
 
-    def update(variables: Variables, step: tuple[Array, Array, Array]) -> tuple[Variables, None]:
-        images, labels, rate = step
-        gradients, statistics = jax.grad(loss, has_aux=True)(variables.params, variables.statistics, images, labels)
-        params = jax.tree.map(lambda p, g: p - rate * g, variables.params, gradients)
+    @jax.checkpoint
+    def update(variables: Variables, step: tuple[Int[Array, ""], Float[Array, ""]]) -> tuple[Variables, None]:
+        number, rate = step
+        gradients, statistics = jax.grad(loss, has_aux=True)(
+            variables.params, variables.statistics, images[number], labels[number]
+        )
+        params = jax.tree.map(lambda p, g: p - (rate * g).astype(p.dtype), variables.params, gradients)
         return Variables(params, statistics), None
 
-    def once(variables: Variables, rates: Float[Array, " steps"]) -> tuple[Variables, None]:
-        return jax.lax.scan(jax.checkpoint(update), variables, (images, labels, rates))
-
-    return jax.lax.scan(once, variables, rates)[0]
+    # One scan with an index: one of epochs over one of steps would keep another copy of an epoch's parameters.
+    numbers = jnp.arange(rates.size) % rates.shape[1]
+    return jax.lax.scan(update, variables, (numbers, rates.reshape(-1)))[0]

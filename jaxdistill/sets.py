@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Float
 
 from jaxdistill.types import SyntheticSet
@@ -23,11 +24,11 @@ def by_class(initial: SyntheticSet, num_classes: int) -> Float[Array, "classes i
     return initial.images.reshape(num_classes, -1, *initial.images.shape[1:])
 
 
-def class_set(images: Float[Array, "classes ipc h w c"], formation: int = 1) -> SyntheticSet:
+def class_set(images: Float[Array | np.ndarray, "classes ipc h w c"], formation: int = 1) -> SyntheticSet:
     """The set of hard classes that has these images."""
     classes, ipc = images.shape[:2]
     labels = jnp.repeat(jnp.eye(classes), ipc, axis=0)
-    return SyntheticSet(images.reshape(-1, *images.shape[2:]), labels, formation=formation)
+    return SyntheticSet(jnp.asarray(images).reshape(-1, *images.shape[2:]), labels, formation=formation)
 
 
 def by_step(

@@ -1,6 +1,7 @@
 """IDC's sweep against PyTorch, the code's order of updates, NumPy and finite differences, all in float64."""
 
 import dataclasses
+import sys
 from functools import cache
 from pathlib import Path
 
@@ -10,10 +11,10 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment import make as make_augment
-from jaxdistill.augment.formation import decode_images, encode_images
+from jaxdistill.augment.formation import decode_images, encode_images, some_tiles
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
-from jaxdistill.methods.idc import DISTANCES, IDC, idc, tiles
+from jaxdistill.methods.idc import DISTANCES, IDC, idc
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import Batch, SyntheticSet, Task, Variables
 
@@ -73,7 +74,7 @@ def batch_of(seed=0, classes=8):
 
 
 def view_of(formation, most=128):
-    return lambda key, images: preprocessed(tiles(key, images, formation, most))
+    return lambda key, images: preprocessed(some_tiles(key, images, formation, most, 0.5))
 
 
 def on_kernels(name):
@@ -190,7 +191,7 @@ def test_the_network_is_trained_as_configured(monkeypatch):
         told.update(options, labels=real.labels.shape)
         return variables, velocity
 
-    monkeypatch.setattr("jaxdistill.methods.idc.epoch", epoch)
+    monkeypatch.setattr(sys.modules[IDC.__module__], "epoch", epoch)
     config = dataclasses.replace(SMALL, train_augment="crop", cutmix=0.3, weight_decay=0.1, network_momentum=0.7)
     method = idc(config, small()[0])
     state = jax.eval_shape(method.init, jax.random.key(0), set_of(PIXELS))
@@ -238,17 +239,17 @@ def test_other_starts_are_refused():
     method = idc(dataclasses.replace(SMALL, formation=2), task_of())
     few = np.zeros((CLASSES, 6, *SHAPE))  # not a multiple of 4
     for wrong in (set_of(few), set_of(few, formation=3), set_of(few, formation=2, label_kind="logit")):
-        with pytest.raises(ValueError, match="hard classes that has formation 2, or 4 whole images"):
+        with pytest.raises(ValueError, match="start IDC with formation 2 from a set of hard classes"):
             method.init(jax.random.key(0), wrong)
 
 
 def test_most_of_the_tiles_are_drawn_without_repeats():
     images = jnp.asarray(GOLDEN["pixels"][0])
     whole = decode_images(images, 2, 0.5)
-    np.testing.assert_array_equal(tiles(jax.random.key(0), images, 2, 8), whole)
+    np.testing.assert_array_equal(some_tiles(jax.random.key(0), images, 2, 8), whole)
     seen = set()
     for i in range(20):
-        drawn = np.asarray(tiles(jax.random.key(i), images, 2, 3))
+        drawn = np.asarray(some_tiles(jax.random.key(i), images, 2, 3))
         indices = [int(np.abs(np.asarray(whole) - tile).sum((1, 2, 3)).argmin()) for tile in drawn]
         np.testing.assert_array_equal(drawn, whole[np.array(indices)])
         assert len(set(indices)) == 3
@@ -259,8 +260,10 @@ def test_most_of_the_tiles_are_drawn_without_repeats():
 @pytest.mark.parametrize(
     ("sentence", "settings"),
     [
-        ("positive step sizes, momenta from 0", {"image_lr": (0.0, np.inf), "network_lr": (-1.0,), "momentum": (1.0,)}),
-        ("a probability of CutMix", {"network_momentum": (1.5,), "weight_decay": (-1e-4,), "cutmix": (-0.1, 1.2)}),
+        ("a positive number", {"image_lr": (0.0, np.inf), "network_lr": (-1.0,)}),
+        ("from 0 to below 1", {"momentum": (1.0,), "network_momentum": (1.5,)}),
+        ("of at least 0", {"weight_decay": (-1e-4,)}),
+        ("from 0 to 1", {"cutmix": (-0.1, 1.2)}),
         ("at least 1", dict.fromkeys(("per_class", "matches", "real_images", "batch", "formation", "most"), (0,))),
         ("too small for 9x9 tiles", {"formation": (9,)}),
         ("unknown augmentation", {"train_augment": ("melt",)}),

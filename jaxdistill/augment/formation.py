@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from jaxdistill.types import SyntheticSet
+from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["decode", "decode_images", "encode_images", "tile_shape"]
+__all__ = ["decode", "decode_images", "encode_images", "some_tiles", "tile_shape"]
 
 
 def decode_images(
@@ -30,6 +30,22 @@ def decode_images(
     padded = jax.lax.dynamic_update_slice(padded, images, (0, 0, 0, 0))
     patches = padded.reshape(n, factor, ph, factor, pw, c).transpose(0, 1, 3, 2, 4, 5).reshape(-1, ph, pw, c)
     return jax.image.resize(patches, (patches.shape[0], h, w, c), "bilinear")
+
+
+def some_tiles(
+    key: Key, images: Float[Array, "n h w c"], factor: int, most: int, fill: Float[ArrayLike, "#c"] | float = 0.0
+) -> Float[Array, "m h w c"]:
+    """The tiles of `decode_images`, a random `most` of them where there are more.
+
+    Args:
+        key: consumed.
+        images: stored ones.
+        factor: tiles along a side.
+        most: how many are enough.
+        fill: where `factor` does not divide a side.
+    """
+    whole = decode_images(images, factor, fill)
+    return whole if whole.shape[0] <= most else jax.random.choice(key, whole, (most,), replace=False)
 
 
 def encode_images(images: Float[Array, "m h w c"], factor: int) -> Float[Array, "n h w c"]:

@@ -60,8 +60,8 @@ DISTANCES = {
 def loops(ipc: int) -> tuple[int, int]:
     """Matches for each network, and epochs of training between two of them.
 
-    The code states them for 1, 10, 20, 30, 40 and 50 images per class, its author for 100. Between 10 and 100 epochs are
-    interpolated; 2 to 9 take those of 10, and more than 100 take matches and epochs of 50, as the author advises.
+    The code states them for 1, 10, 20, 30, 40 and 50 images per class, its author for 100. Epochs are interpolated from
+    10 to 100; 2 to 9 take those of 10, and more than 100 take matches and epochs of 50, as the author advises.
     """
     if ipc > max(_EPOCHS):
         return _MOST, _EPOCHS[_MOST]

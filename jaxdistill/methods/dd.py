@@ -200,8 +200,7 @@ def dd(config: DD, task: Task) -> Method:
         elif config.learn_labels:
             logits = jnp.log(jnp.where(initial.labels > 0, _CERTAINTY, (1 - _CERTAINTY) / (task.num_classes - 1)))
         images = by_class(initial, task.num_classes)
-        shape = (config.epochs, _steps(images.shape[1], config.per_step))
-        learned = Learned(images, _raw(_rates(initial, shape, config.network_lr)), logits)
+        learned = Learned(images, _raw_rates(config, initial, images.shape[1]), logits)
         return DDState(learned, optimiser.init(learned))  # pyright: ignore[reportArgumentType]
 
     def step(key: Key, state: DDState, batch: Batch) -> tuple[DDState, DDInfo]:
@@ -228,25 +227,20 @@ def dd(config: DD, task: Task) -> Method:
     return Method(init, step, synthetic, Uniform(config.batch))
 
 
-def _steps(ipc: int, per_step: int) -> int:
-    if ipc % per_step:
-        raise ValueError(f"{ipc} images per class cannot be shared out, {per_step} a step; let per_step divide them")
-    return ipc // per_step
-
-
-def _rates(initial: SyntheticSet, shape: tuple[int, int], otherwise: float) -> Float[Array, "epochs steps"]:
-    """The step sizes to begin with: the set's own, or one for all."""
+def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epochs steps"]:
+    """What has the first step sizes as its softplus: those of the set, or the same one for each step."""
+    if ipc % config.per_step:
+        raise ValueError(
+            f"{ipc} images per class cannot be shared out, {config.per_step} a step; let per_step divide them"
+        )
+    shape = (config.epochs, ipc // config.per_step)
     given = initial.learning_rate
     if given is None:
-        return jnp.full(shape, otherwise)
-    if jnp.shape(given) not in ((), shape):
+        given = jnp.asarray(config.network_lr, initial.images.dtype)
+    if given.shape not in ((), shape):
         raise ValueError(
             f"the set to start from has step sizes for {' x '.join(map(str, given.shape))} epochs and steps, not "
             f"{shape[0]} x {shape[1]}; choose epochs and per_step to fit"
         )
-    return jnp.broadcast_to(jnp.maximum(given, _LEAST), shape)
-
-
-def _raw(rates: Float[Array, "epochs steps"]) -> Float[Array, "epochs steps"]:
-    """What has `rates` as its softplus."""
+    rates = jnp.broadcast_to(jnp.maximum(given, _LEAST), shape)
     return rates + jnp.log(-jnp.expm1(-rates))

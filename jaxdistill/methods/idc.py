@@ -1,4 +1,4 @@
-"""Gradient matching of stored tiles, IDC (Kim et al., ICML 2022, arXiv:2205.14959), eq. 3 and 6, Algorithm 1.
+"""Gradient matching of stored tiles, IDC (Kim et al., ICML 2022, arXiv:2205.14959); IDC-I without tiles.
 
 Differs from the code: the classes of a sweep are done at once (see `idc`); batch normalisation matches with running
 averages, not with the statistics of one class; real images are drawn anew for each sweep, not epoch by epoch; starts
@@ -10,7 +10,6 @@ match are left out, and with them ImageNet's cells, whose ResNetAP-10 and data a
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import ClassVar, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -20,20 +19,22 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import make as augmentation
-from jaxdistill.augment.formation import decode_images, encode_images, tile_shape
+from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
 from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
+from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
-__all__ = ["IDC", "IDCInfo", "IDCState", "idc", "tiles"]
+__all__ = ["IDC", "IDCInfo", "IDCState", "idc"]
 
 Metric: TypeAlias = Literal["mse", "l1", "l1_mean", "cos"]
 
-_TABLE = "authors' repository; deviations from a later paper's table"
+_TABLE = "authors' repository"
+_LATER = "authors' repository; deviation from a later paper's table"
 _PAPER = {  # data set -> images per class -> IDC, IDC-I
     "mnist": {1: (94.2, 88.9), 10: (98.4, 98.0), 50: (99.1, 98.8)},
     "fashion_mnist": {1: (81.0, 70.7), 10: (86.0, 85.3), 50: (86.2, 89.1)},
@@ -123,7 +124,7 @@ class IDC:
             protocol=protocol,
             listed=means is not None,
             augment="all:color_crop" if plain else "all:color_crop_cutout",
-            published=means and Published(means[formation == 1], std, _TABLE),
+            published=means and Published(means[formation == 1], std, _LATER if std else _TABLE),
         )
 
 
@@ -146,19 +147,6 @@ class IDCInfo(NamedTuple):
     loss: Float[Array, ""]
     """Summed over classes (the code prints it divided by their number)."""
     grad_norm: Float[Array, ""]
-
-
-def tiles(key: Key, images: Float[Array, "ipc h w c"], formation: int, most: int) -> Float[Array, "n h w c"]:
-    """The tiles that a class's images hold, in pixels and at full size; a random `most` of them where there are more.
-
-    Args:
-        key: consumed.
-        images: pixels, black 0 and white 1.
-        formation: tiles along a side; where it does not divide the side, mid-grey is added.
-        most: how many are enough.
-    """
-    whole = decode_images(images, formation, 0.5)
-    return whole if whole.shape[0] <= most else jax.random.choice(key, whole, (most,), replace=False)
 
 
 def idc(config: IDC, task: Task) -> Method:
@@ -191,7 +179,7 @@ def idc(config: IDC, task: Task) -> Method:
         return DISTANCES[config.distance](gradients.kernels(real), gradients.kernels(synthetic))
 
     def view(key: Key, images: Float[Array, "ipc h w c"]) -> Float[Array, "n h w c"]:
-        return black + (white - black) * tiles(key, images, config.formation, config.most)
+        return black + (white - black) * some_tiles(key, images, config.formation, config.most, fill=0.5)
 
     def begin(key: Key, *_: PyTree) -> tuple[Variables, PyTree]:
         variables = task.network.init(key)
@@ -231,15 +219,15 @@ def idc(config: IDC, task: Task) -> Method:
 def _check(config: IDC, task: Task) -> None:
     if task.pixel_range is None:
         raise ValueError("IDC works on pixels, which whitened images do not have; leave out whitening")
-    rates, momenta = (config.image_lr, config.network_lr), (config.momentum, config.network_momentum)
-    usual = all(0 < rate < math.inf for rate in rates) and all(0 <= momentum < 1 for momentum in momenta)
-    if not (usual and 0 <= config.weight_decay < math.inf and 0 <= config.cutmix <= 1):
-        raise ValueError(
-            "IDC needs positive step sizes, momenta from 0 to below 1, a weight_decay of at least 0 and a probability "
-            f"of CutMix, not {config}"
-        )
-    if min(config.per_class, config.matches, config.real_images, config.batch, config.formation, config.most) < 1:
-        raise ValueError(f"IDC needs counts, a formation and loops of at least 1, not {config}")
+    check(
+        config,
+        positive=("image_lr", "network_lr"),
+        momenta=("momentum", "network_momentum"),
+        not_negative=("weight_decay",),
+        shares=("cutmix",),
+        counts=("per_class", "matches", "real_images", "batch", "formation", "most"),
+        choices={"distance": DISTANCES},
+    )
     tile_shape(*task.image_shape[:2], config.formation)
     if not jax.eval_shape(lambda key: gradients.kernels(task.network.init(key).params), jax.random.key(0)):
         raise ValueError("IDC matches gradients of convolution kernels, of which this network has none; take another")
@@ -254,7 +242,7 @@ def _stored(initial: SyntheticSet, num_classes: int, formation: int) -> Float[Ar
         or initial.images.shape[0] % (num_classes * tiles)
     ):
         raise ValueError(
-            f"start IDC from a set of hard classes that has formation {formation}, or {formation**2} whole images of a "
-            "class for each one to be stored"
+            f"start IDC with formation {formation} from a set of hard classes of that formation, or from whole images, "
+            f"{formation**2} of a class for each one to be stored"
         )
     return encode_images(initial.images, formation) if tiles > 1 else initial.images

@@ -169,7 +169,8 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int) -> Synthe
         return select(key, init, bench, ipc * formation**2)
     stored = artifact.load_set(Path(init))
     images = stored.synthetic.images
-    expected = (bench.num_classes * ipc, *bench.image_shape)
+    tiles = formation**2 if stored.synthetic.formation == 1 else 1
+    expected = (bench.num_classes * ipc * tiles, *bench.image_shape)
     if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
         raise ValueError(
             f"the set in {init} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
