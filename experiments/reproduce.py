@@ -23,19 +23,25 @@ from jaxdistill.run.config import METHOD_NAMES
 RESULTS = Path(__file__).parent / "results.jsonl"
 
 
-def row_of(run: Path, command: str, published) -> dict:
-    """The row of a finished run."""
+def row_of(run: Path, command: str) -> dict:
+    """The row of a finished run, beside what was published for that reading of the paper."""
     config, evaluation, card = (
         json.loads((run / name).read_text()) for name in ("config.json", "evaluation.json", "set/card.json")
     )
     rows = {row["set"]: row for row in evaluation["rows"]}
     ours, random = rows[config["method"]["name"]], rows["random"]
+    name, network = config["method"]["name"], config["network"]
+    published = METHOD_NAMES[name].preset(config["data"]["dataset"], config["ipc"], config["preset"]).published
+    reading = "" if config["preset"] == METHOD_NAMES[name].PRESETS[0] else f" ({config['preset']})"
+    shape = [f"W{network['width']}"] if ours["network"].startswith(("convnet", "mlp")) else []
+    shape += [f"{network['norm']} norm"] if network["norm"] != "instance" else []
+    epochs = "" if "drops" not in evaluation["protocol"] else f", {evaluation['protocol']['epochs']} epochs"
     row = {
-        "method": config["method"]["name"],
+        "method": name + reading,
         "dataset": config["data"]["dataset"],
         "ipc": config["ipc"],
-        "network": f"{ours['network']} W{config['network']['width']}",
-        "protocol": f"{evaluation['protocol']['name']}, {evaluation['protocol']['epochs']} epochs",
+        "network": " ".join([ours["network"], *shape]),
+        "protocol": evaluation["protocol"]["name"] + epochs,
         "published": None if published is None else published._asdict(),
         "mean": 100 * ours["mean"],
         "std": 100 * ours["std"],
@@ -62,7 +68,8 @@ def table() -> str:
     for line in RESULTS.read_text().splitlines():
         row = json.loads(line)
         known = row["published"]
-        published = f"{known['mean']} ± {known['std']} ({known['source']})" if known else "none verified"
+        spread = f" ± {known['std']}" if known and known["std"] is not None else ""
+        published = f"{known['mean']}{spread} ({known['source']})" if known else "none verified"
         gap = f"{row['gap']:+.1f}" if known else "-"
         lines.append(
             f"| {row['method']} | {row['dataset']} | {row['ipc']} | {row['network']} | {row['protocol']} | {published} "
@@ -92,7 +99,7 @@ def main() -> None:
     where = ["--out", str(out), "--resume", *(["--data-dir", given.data_dir] if given.data_dir else [])]
     if status := jaxdistill(["distill", given.method, *flags, *where]):
         raise SystemExit(status)
-    row = row_of(out, command, METHOD_NAMES[given.method].preset(given.dataset, given.ipc).published)
+    row = row_of(out, command)
     with RESULTS.open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(json.dumps(row, indent=1))

@@ -22,17 +22,16 @@ CHUNK = 8
 """Images at a time on a CPU: 4 to 8 were fastest for a ConvNet of width 128 on 32x32 images."""
 
 
-def each_image(f: Callable[..., PyTree], *examples: Array, together: bool = False) -> PyTree:
+def each_image(f: Callable[..., PyTree], *examples: Array) -> PyTree:
     """``f(*examples)``, whose leaves have a leading axis of images, as all of `examples` have.
 
     Not for differentiation: use it for what is constant (real images, test images), or inside of which the gradient is.
 
     Args:
-        f: treats each image on its own, unless `together`.
+        f: treats each image on its own; batch normalisation in training does not.
         examples: arrays ``[n ...]``.
-        together: one call for all of them, because batch normalisation couples them.
     """
-    if together or examples[0].shape[0] <= CHUNK:
+    if examples[0].shape[0] <= CHUNK:
         return f(*examples)
 
     def chunked(*examples: Array) -> PyTree:

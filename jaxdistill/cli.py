@@ -177,6 +177,7 @@ def _list(arguments: list[str], console: Console) -> None:
         "datasets": list(LISTED),
         "networks": list(NETWORKS),
         "protocols": list(PROTOCOLS),
+        "presets": [f"{name}:{reading}" for name, config in METHOD_NAMES.items() for reading in config.PRESETS],
     }
     if config.json:
         print(json.dumps(known, indent=1))

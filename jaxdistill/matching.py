@@ -58,7 +58,7 @@ def match_means(
         return jnp.stack([mean_embedding_distance(*pair) for pair in zip(real, synthetic, strict=True)], axis=-1)
 
     def weighed(distances: Float[Array, "*classes terms"]) -> tuple[Float[Array, ""], Float[Array, "*classes terms"]]:
-        return jnp.sum(distances @ jnp.asarray(weights, distances.dtype)), distances
+        return jnp.sum(distances * jnp.asarray(weights, distances.dtype)), distances
 
     def of_class(synthetic, key, real, variables):
         real, synthetic = (task.augment(key, images, siamese=True) for images in (real, synthetic))

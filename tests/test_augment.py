@@ -192,6 +192,9 @@ def test_names():
     assert for_dataset("all:default-cutout", "cifar10") == "all:color_crop_flip_scale_rotate"
     assert for_dataset("classic:crop_scale", "mnist") == "classic:crop_scale"
     assert for_dataset("none", "mnist") == "none"
+    assert for_dataset("default-flip", "mnist") == for_dataset("default", "mnist")
+    with pytest.raises(ValueError, match="unknown augmentation 'cutot'"):
+        for_dataset("all:default-cutot", "mnist")
     images = random_images(2, 4, 4, 1)
     for name in ("none", "", "all:none", "classic:none"):
         assert make(name)(KEYS[0], images, siamese=False) is images

@@ -26,13 +26,21 @@ STEPS = 3
 ALL = "color_crop_cutout_flip_scale_rotate"
 
 
-def steps_of(update, state):
-    """A call of a few steps in one loop on the device, as runs make it."""
-    compiled = jax.jit(lambda state: jax.lax.fori_loop(0, STEPS, update, state), donate_argnums=0)
-    held = [state]
+def steps_of(update, state, batch):
+    """A call of a few steps ``update(number, state, batch)`` in one loop on the device, as runs make it."""
+
+    @partial(jax.jit, donate_argnums=0)
+    def compiled(carry, batch):
+        def body(_, carry):
+            number, state = carry
+            return number + 1, update(number, state, batch)
+
+        return jax.lax.fori_loop(0, STEPS, body, carry)
+
+    held = [(jnp.zeros((), int), state)]
 
     def call() -> None:
-        held[0] = jax.block_until_ready(compiled(held[0]))
+        held[0] = jax.block_until_ready(compiled(held[0], batch))
 
     call.steps = STEPS
     return call
@@ -45,8 +53,9 @@ def train_step(batch: int):
     images = jnp.asarray(rng.normal(size=(batch, *SHAPE)), jnp.float32)
     labels = jax.nn.one_hot(rng.integers(0, CLASSES, batch), CLASSES)
 
-    def update(_, carry):
+    def update(_, carry, batch):
         variables, velocity = carry
+        images, labels = batch
         gradients, statistics = training_gradient(network, variables, images, labels, "class")
         params, velocity = sgd_update(
             gradients, variables.params, velocity, rate=jnp.float32(0.01), momentum=0.9, decay=5e-4
@@ -54,7 +63,7 @@ def train_step(batch: int):
         return Variables(params, statistics), velocity
 
     variables = network.init(jax.random.key(0))
-    return steps_of(update, (variables, jax.tree.map(jnp.zeros_like, variables.params)))
+    return steps_of(update, (variables, jax.tree.map(jnp.zeros_like, variables.params)), (images, labels))
 
 
 def balanced(rng, per_class: int) -> Batch:
@@ -85,8 +94,7 @@ def method_step(name: str, ipc: int, batch_of, fields: dict, augment: str = "non
     method = METHODS[type(config)](config, task)
     initial = class_set(jnp.asarray(rng.normal(size=(CLASSES, ipc * method.formation**2, *SHAPE)), jnp.float32))
     state = jax.jit(method.init)(jax.random.key(0), initial)
-    batch = batch_of(rng)
-    return steps_of(lambda i, state: method.step(jax.random.key(i), state, batch)[0], state)
+    return steps_of(lambda i, state, batch: method.step(jax.random.key(i), state, batch)[0], state, batch_of(rng))
 
 
 def matching_step(name: str, augment: str, ipc: int, per_class: int, network: dict | None = None):
@@ -95,10 +103,11 @@ def matching_step(name: str, augment: str, ipc: int, per_class: int, network: di
 
 
 def idc_step(ipc: int, per_class: int, real_images: int):
+    """A sweep with the settings of SVHN, but for CutMix, which neither side has."""
     fields = {"per_class": per_class, "real_images": real_images, "image_lr": 5e-4, "formation": 2, "cutmix": 0.0}
     fields |= {"train_augment": "all:color_crop", "distance": "mse"}
     batch = lambda rng: (balanced(rng, per_class), examples(rng, real_images))  # noqa: E731
-    return method_step("idc", ipc, batch, fields, f"all:{ALL}")
+    return method_step("idc", ipc, batch, fields, "all:color_crop_cutout")
 
 
 def dd_step(ipc: int, epochs: int, batch: int):

@@ -102,7 +102,7 @@ def dc_step(ipc: int, per_class: int, device: str, augment: bool = False):
             target = gradients(net, sides[0], c)
             loss = loss + output_cosine(target, gradients(net, sides[1], c, create_graph=True))
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward(inputs=[synthetic])
         optimiser.step()
         return loss.item()
 
@@ -130,7 +130,7 @@ def idc_step(ipc: int, per_class: int, real_images: int, device: str):
             target, own = gradients(net, both[:per_class].detach(), c), gradients(net, both[per_class:], c, True)
             loss = sum(((a - b) ** 2).sum() for a, b in zip(target, own, strict=True) if a.dim() == 4)
             optimiser.zero_grad()
-            loss.backward()
+            loss.backward(inputs=[synthetic])
             optimiser.step()
             total += loss.item()
         for x, y in zip(training.split(64), labels.split(64), strict=True):
@@ -201,7 +201,7 @@ def dd_step(ipc: int, epochs: int, batch: int, device: str):
                 params = {name: p - rates[i] * g for (name, p), g in zip(params.items(), slopes, strict=True)}
         loss = functional.cross_entropy(torch.func.functional_call(net, params, (real,)), labels)
         optimiser.zero_grad()
-        loss.backward()
+        loss.backward(inputs=[synthetic, raw])
         optimiser.step()
         return loss.item()
 

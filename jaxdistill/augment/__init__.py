@@ -6,7 +6,7 @@ import functools
 
 from jaxdistill.augment.chain import Chain, chain
 from jaxdistill.augment.classic import Classic
-from jaxdistill.augment.dsa import DSA
+from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
 from jaxdistill.augment.reflect import Reflect
 from jaxdistill.types import Augment
 
@@ -20,10 +20,14 @@ STRATEGIES: dict[str, str] = {"digits": _NO_FLIP, "mnist": _NO_FLIP, "svhn": _NO
 def for_dataset(name: str, dataset: str) -> str:
     """The name of an augmentation with ``default`` replaced by the data set's published DSA strategy.
 
-    ``-operation`` after it takes an operation out: ``"all:default-cutout"``. The strategy is that with flip for all but
-    digits.
+    ``-operation`` after it takes an operation out, if it is there: ``"all:default-cutout"``. The strategy is that with
+    flip for all but digits.
+
+    Raises:
+        ValueError: if what is to be taken out is no operation.
     """
     base, *removed = name.split("-")
+    parse("_".join(removed), tuple(OPERATIONS))
     kind, colon, strategy = base.rpartition(":")
     if strategy == "default":
         strategy = STRATEGIES.get(dataset, DSA.strategy)

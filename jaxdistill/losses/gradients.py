@@ -47,12 +47,12 @@ def squared(real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
 
 def absolute(real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
     """Absolute differences, summed (IDC's ``l1``)."""
-    return _sum(lambda a, b: jnp.sum(jnp.abs(a - b)), real, synthetic)
+    return _sum(lambda a, b: jnp.sum(_magnitude(a - b)), real, synthetic)
 
 
 def absolute_mean(real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
     """Absolute differences, averaged for each output and summed over outputs (IDC's ``l1_mean``)."""
-    return _sum(lambda a, b: jnp.sum(jnp.mean(jnp.abs(a - b), axis=tuple(range(a.ndim - 1)))), real, synthetic)
+    return _sum(lambda a, b: jnp.sum(jnp.mean(_magnitude(a - b), axis=tuple(range(a.ndim - 1)))), real, synthetic)
 
 
 def _sum(distance, real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
@@ -63,6 +63,11 @@ def _one_minus_cosine(a: Float[Array, "*rest o"], b: Float[Array, "*rest o"]) ->
     axes = tuple(range(a.ndim - 1))
     norms = [_norm(jnp.sum(side**2, axis=axes)) for side in (a, b)]
     return jnp.sum(1 - jnp.sum(a * b, axis=axes) / (norms[0] * norms[1] + _EPSILON))
+
+
+def _magnitude(difference: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    # The slope of jnp.abs at 0 is 1; PyTorch's, and this one's, is 0.
+    return difference * jnp.sign(difference)
 
 
 def _norm(squares: Float[Array, " o"]) -> Float[Array, " o"]:

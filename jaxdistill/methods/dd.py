@@ -1,13 +1,14 @@
 """Dataset distillation, DD (Wang, Zhu, Torralba & Efros, 2018, arXiv:1811.10959), algorithm 1.
 
-Differs from the paper's code: very long gradients are shortened (`clip`), since a single one would stall Adam for a
-thousand steps; labels can be learned too (Sucholutsky & Schonlau, IJCNN 2021, arXiv:1910.02551).
+Differs from the paper's code: real batches are drawn anew each time, not epoch by epoch; CIFAR-10 is normalised as in
+the rest of this package (deviations .2023 .1994 .2010, there .247 .243 .261); very long gradients are shortened
+(`clip`), since a single one would stall Adam for a thousand steps; labels can be learned too (Sucholutsky & Schonlau,
+IJCNN 2021, arXiv:1910.02551).
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, ClassVar, NamedTuple
 
 import jax
@@ -19,6 +20,7 @@ from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.inner import unroll
 from jaxdistill.losses.classification import sample_losses
+from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import by_class, by_step, class_set
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
@@ -180,14 +182,12 @@ def dd(config: DD, task: Task) -> Method:
     References:
         Wang, Zhu, Torralba & Efros, Dataset Distillation, arXiv:1811.10959.
     """
-    sizes = (config.image_lr, config.decay, config.network_lr, 1.0 if config.clip is None else config.clip)
-    if not all(0 < size < math.inf for size in sizes):
-        raise ValueError(
-            f"DD needs a positive image_lr, decay, network_lr and clip, not {config.image_lr}, {config.decay}, "
-            f"{config.network_lr} and {config.clip}"
-        )
-    if min(config.decay_steps, config.epochs, config.per_step, config.batch, config.networks) < 1:
-        raise ValueError("DD needs decay_steps, epochs, per_step, batch and networks of at least 1")
+    limits = () if config.clip is None else ("clip",)
+    check(
+        config,
+        positive=("image_lr", "decay", "network_lr", *limits),
+        counts=("decay_steps", "epochs", "per_step", "batch", "networks"),
+    )
     rate = optax.exponential_decay(config.image_lr, config.decay_steps, config.decay, staircase=True)
     shorten = optax.identity() if config.clip is None else optax.clip_by_global_norm(config.clip)
     optimiser = optax.chain(shorten, optax.adam(rate, b1=0.5))

@@ -84,7 +84,8 @@ class IDC:
     batch: int = 64
     """Batch size of that training."""
     train_augment: str = "all:color_crop"
-    """Augmentation of that training: in the code that of matching, without cutout where there is CutMix."""
+    """Augmentation of that training, its operations named: in the code that of matching, without cutout where there is
+    CutMix."""
     cutmix: float = 0.5
     """Probability of CutMix in that training."""
     distance: Metric = "mse"

@@ -37,4 +37,4 @@ class Preset(NamedTuple):
     published: Published | None = None
     """None where no number exists or none could be verified."""
     network: Mapping[str, Any] = MappingProxyType({})
-    """Options of the paper's network that are not those of the plain ConvNet (`jaxdistill.networks.make`)."""
+    """The paper's network where it is not the plain ConvNet: fields of `jaxdistill.run.config.NetworkConfig`."""

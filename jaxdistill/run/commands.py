@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+import typing
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -100,12 +101,12 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     Raises:
         ValueError: if a set cannot be read, or the sets do not belong together.
     """
-    evaluation = EvaluationConfig(config.protocol, config.network, config.seeds, config.labels, config.epochs)
-    protocol = evaluation.resolve()
     short = [_label(path) for path in config.sets]
     labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
     stored = {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}
     first = stored[labels[0]]
+    recipe = config.protocol or _first_judged_by(stored)
+    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve()
     for label, other in stored.items():
         if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
             raise ValueError(f"{label} is of another data set or size; evaluate sets of one data set and ipc together")
@@ -119,23 +120,42 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
             f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
         )
     _check_baseline(bench, first.card["ipc"])
-    made_with = _made_with(first.card)
-    given = {name: value for name in ("width", "depth") if (value := getattr(config, name)) is not None}
-    judged = networks(config.network or made_with.network, dataclasses.replace(made_with, **given), bench)
+    judged = _judged(config, _made_with(first.card), bench)
     sets = {label: other.synthetic for label, other in stored.items()}
     key = replicate(_keys(config.seed)["evaluation"], bench.mesh)
     return judge(
-        key, sets, judged, bench, protocol, config.protocol, config.seeds,
+        key, sets, judged, bench, protocol, recipe, config.seeds,
         ipc=first.card["ipc"], networks_at_once=config.networks_at_once, tell=partial(say, console),
     )  # fmt: skip
 
 
+def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:
+    """The name of the recipe that the cards say; DSA's if they say none."""
+    said = [(other.card.get("evaluation") or {}).get("protocol") for other in stored.values()]
+    names = sorted({name for protocol in said if isinstance(protocol, dict) and (name := protocol.get("name"))})
+    if len(names) > 1:
+        raise ValueError(f"these sets were judged by {', '.join(names)}; choose one with --protocol")
+    return names[0] if names else EvaluationConfig.protocol
+
+
+def _judged(config: Evaluate, made_with: NetworkConfig, bench: Bench) -> dict[str, Network]:
+    """Networks by name: what is not given is as the set was made for the network it was made with, else as usual."""
+    fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
+    given = {name: value for name in fields if (value := getattr(config, name)) is not None}
+    judged = {}
+    for name in (config.network or made_with.network).split(","):
+        base = made_with if name.strip() == made_with.network else NetworkConfig()
+        judged |= networks(name, dataclasses.replace(base, **given), bench)
+    return judged
+
+
 def _made_with(card: dict[str, Any]) -> NetworkConfig:
     """The network that a set was made with, as far as its card says."""
-    try:
-        return NetworkConfig(**card.get("network", {}))
-    except TypeError:
-        raise ValueError("the set's card names network options that this version does not know; update it") from None
+    said = card.get("network", {})
+    kinds = typing.get_type_hints(NetworkConfig)
+    if not isinstance(said, dict) or any(not isinstance(said[name], kinds.get(name, ())) for name in said):
+        raise ValueError("the set's card names a network that this version does not know; copy the set again")
+    return NetworkConfig(**said)
 
 
 def _label(path: Path) -> str:

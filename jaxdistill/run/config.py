@@ -140,7 +140,7 @@ class Distill:
     augment: str = "default"
     """Augmentation while distilling: by default the data set's DSA strategy; none is none."""
     preset: str | None = None
-    """Which reading of the paper gives the defaults."""
+    """Which reading of the paper gives the defaults; 'jaxdistill list' names them."""
     network: NetworkConfig = NetworkConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

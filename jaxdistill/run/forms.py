@@ -19,13 +19,23 @@ class Evaluate:
     """Runs, or their set/ folders, of one data set and size."""
     network: str | None = None
     """Networks, separated by commas: several give a transfer matrix. By default the one that the (first) set was made
-    with, whose options the others take too."""
+    with. What follows is as that was made for this one, and as usual for others, unless it is given."""
     width: int | None = None
-    """Channels of each block; by default as the set was made."""
+    """Channels of each block."""
     depth: int | None = None
-    """Number of blocks; by default as the set was made."""
-    protocol: str = "dsa1000"
-    """Whose evaluation recipe."""
+    """Number of blocks."""
+    norm: str | None = None
+    """instance, batch, layer, group or none."""
+    activation: str | None = None
+    """relu, sigmoid, leakyrelu or swish."""
+    pooling: str | None = None
+    """avg, max or none."""
+    initial: str | None = None
+    """Distribution of the initial weights: torch or xavier."""
+    network_seed: int | None = None
+    """Start every network from the weights of this seed."""
+    protocol: str | None = None
+    """Whose evaluation recipe; by default the one that the sets were first judged by."""
     seeds: int = 5
     """Independent networks of each kind."""
     epochs: int | None = None

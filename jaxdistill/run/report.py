@@ -73,6 +73,7 @@ def _context(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
         "curves": drawn,
         "results": _results(rows),
         "protocol": evaluation.get("protocol", {}),
+        "formation": card.get("formation", 1),
         "test_images": evaluation.get("test_images"),
         "seeds": max((len(row["accuracies"]) for row in rows), default=0),
         "costs": list(_costs(card.get("cost") or {}, sum(row.get("seconds") or 0.0 for row in rows))),

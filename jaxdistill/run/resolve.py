@@ -166,6 +166,12 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int) -> Synthe
     """What a method starts from: a selection by name (of as many images as there are to be tiles), or a finished set,
     brought into this run's preprocessed space."""
     if init in ("real", *SELECTIONS) or not Path(init).exists():
+        smallest = int(np.asarray(bench.train.counts).min())
+        if formation > 1 and ipc * formation**2 > smallest:
+            raise ValueError(
+                f"each of {ipc} images per class is begun with {formation**2}, but the smallest class has {smallest}; "
+                f"lower --ipc to {smallest // formation**2}, or take --formation 1"
+            )
         return select(key, init, bench, ipc * formation**2)
     stored = artifact.load_set(Path(init))
     images = stored.synthetic.images
