@@ -48,8 +48,7 @@ def resident() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
-def timed(step, seconds: float, at_least: int = 3) -> list[float]:
-    step()
+def timed(step, seconds: float, at_least: int = 2) -> list[float]:
     step()
     times: list[float] = []
     deadline = time.perf_counter() + seconds
