@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from types import SimpleNamespace
 
+import jax
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
 from jaxdistill.cli import main
+from jaxdistill.run import commands
 from jaxdistill.run.config import Distill, RunConfig, Select, from_json, to_json
+from jaxdistill.run.forms import Evaluate
 
 SMALL = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-seeds", "2", "--eval-epochs", "2", "--quiet"]
 DISTILL = ["distill", "dm", *SMALL, "--steps", "3"]
@@ -103,6 +107,10 @@ def test_evaluate_export_report_and_list(finished, capsys, tmp_path):
     ]  # fmt: skip
     stored = json.loads((out / "evaluation.json").read_text())["rows"]
     assert rows[2]["accuracies"] == stored[0]["accuracies"], "the same set, networks and seed give the same figures"
+    assert main(["evaluate", str(out), "--seeds", "2", "--epochs", "2", "--json"]) == 0
+    again = json.loads(capsys.readouterr().out)
+    assert again["protocol"]["name"] == "dsa1000"
+    assert again["rows"][0]["accuracies"] == stored[0]["accuracies"], "network and recipe are those of the run"
     assert main(["export", str(out), "--format", "npz", "--out", str(tmp_path / "set.npz")]) == 0
     assert (tmp_path / "set.npz").exists()
     (out / "report.html").unlink()
@@ -171,6 +179,7 @@ def test_help_teaches_by_example(capsys):
         ({"--seed": "99999999999999999999"}, "--seed"),
         ({"--classes-at-once": "-1"}, "--classes-at-once"),
         ({"--device-gib": "-1"}, "--device-gib"),
+        ({"--preset": "code"}, "unknown preset 'code' of dm; choose one of paper"),
     ],
     ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else "",
 )
@@ -260,3 +269,32 @@ def test_data_kept_on_the_host_give_the_same_set_and_a_resumed_run_keeps_its_cos
     clustered = ["select", "herding", *SMALL, "--device-gib", "0", "--out", str(tmp_path / "core")]
     capsys.readouterr()
     assert "stay on the host" in refused(capsys, clustered, tmp_path)
+
+
+def test_evaluation_takes_what_the_cards_say():
+    card = {"network": {"network": "convnet", "norm": "none", "width": 8}}
+    bench = SimpleNamespace(image_shape=(8, 8, 1), num_classes=3)
+    judged = commands._judged(Evaluate((), network="convnet,convnet-bn", depth=2), commands._made_with(card), bench)
+    assert list(judged) == ["convnet", "convnet-bn"]
+    params = judged["convnet"].init(jax.random.key(0)).params["body"]
+    assert [name for name in params if name.startswith("Norm")] == []
+    assert params["Conv_1"]["kernel"].shape == (3, 3, 8, 8)
+    other = judged["convnet-bn"].init(jax.random.key(0)).params["body"]
+    assert [name for name in other if name.startswith("Norm")] != [], "others are as usual"
+    for strange in ({"network": 5}, {"network": {"width": "x"}}, {"network": {"unheard": 1}}):
+        with pytest.raises(ValueError, match="copy the set again"):
+            commands._made_with(strange)
+
+
+def test_sets_judged_by_different_recipes_need_a_choice():
+    stored = [SimpleNamespace(card={"evaluation": {"protocol": {"name": name}}}) for name in ("dd", "dc300")]
+    assert commands._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})}) == "dd"
+    assert commands._first_judged_by({"a": SimpleNamespace(card={})}) == "dsa1000"
+    with pytest.raises(ValueError, match="dc300, dd; choose one with --protocol"):
+        commands._first_judged_by({"a": stored[0], "b": stored[1]})
+
+
+def test_a_start_from_tiles_needs_as_many_images(capsys, tmp_path):
+    words = ["--dataset", "digits", "--ipc", "50", "--steps", "1", "--width", "8", "--out", str(tmp_path / "run")]
+    said = refused(capsys, ["distill", "idc", *words], tmp_path)
+    assert "lower --ipc to 35, or take --formation 1" in said
