@@ -288,7 +288,8 @@ def test_evaluation_takes_what_the_cards_say():
 
 def test_sets_judged_by_different_recipes_need_a_choice():
     stored = [SimpleNamespace(card={"evaluation": {"protocol": {"name": name}}}) for name in ("dd", "dc300")]
-    assert commands._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})}) == "dd"
+    said = commands._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})})
+    assert said == stored[0].card["evaluation"]["protocol"]["name"]
     assert commands._first_judged_by({"a": SimpleNamespace(card={})}) == "dsa1000"
     with pytest.raises(ValueError, match="dc300, dd; choose one with --protocol"):
         commands._first_judged_by({"a": stored[0], "b": stored[1]})

@@ -103,7 +103,7 @@ class IDC:
 
         Digits is ours: 500 sweeps, on 25 networks, take some five minutes on two CPU cores at one image per class.
         """
-        formation = 2 if name == "idc" else 1
+        formation = 1 if name == "idc-i" else 2
         distance, image_lr, real_images = _SETTINGS.get(dataset, _SETTINGS["cifar10"])
         plain = dataset == "mnist" and formation > 1
         protocol = "idc1000-plain" if plain else "idc1000"
