@@ -112,7 +112,8 @@ def _distill(arguments: list[str], console: Console) -> None:
     listed = True
     if defaults is None:
         ipc = peek(rest, "--ipc") or ""
-        reading = peek(rest, "--preset") or method.PRESETS[0]
+        asked = peek(rest, "--preset")
+        reading = method.PRESETS[0] if asked is None else asked
         if reading not in method.PRESETS:
             raise UnusableError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
         preset = method.preset(peek(rest, "--dataset") or "", int(ipc) if ipc.isdecimal() else 1, reading)
@@ -177,7 +178,7 @@ def _list(arguments: list[str], console: Console) -> None:
         "datasets": list(LISTED),
         "networks": list(NETWORKS),
         "protocols": list(PROTOCOLS),
-        "presets": [f"{name}:{reading}" for name, config in METHOD_NAMES.items() for reading in config.PRESETS],
+        "presets": [f"{name}={'|'.join(c.PRESETS)}" for name, c in METHOD_NAMES.items() if len(c.PRESETS) > 1],
     }
     if config.json:
         print(json.dumps(known, indent=1))

@@ -287,9 +287,9 @@ def test_evaluation_takes_what_the_cards_say():
 
 
 def test_sets_judged_by_different_recipes_need_a_choice():
-    stored = [SimpleNamespace(card={"evaluation": {"protocol": {"name": name}}}) for name in ("dd", "dc300")]
+    stored = [SimpleNamespace(card={"protocol": name}) for name in ("dd", "dc300")]
     said = commands._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})})
-    assert said == stored[0].card["evaluation"]["protocol"]["name"]
+    assert said == stored[0].card["protocol"]
     assert commands._first_judged_by({"a": SimpleNamespace(card={})}) == "dsa1000"
     with pytest.raises(ValueError, match="dc300, dd; choose one with --protocol"):
         commands._first_judged_by({"a": stored[0], "b": stored[1]})
@@ -298,4 +298,4 @@ def test_sets_judged_by_different_recipes_need_a_choice():
 def test_a_start_from_tiles_needs_as_many_images(capsys, tmp_path):
     words = ["--dataset", "digits", "--ipc", "50", "--steps", "1", "--width", "8", "--out", str(tmp_path / "run")]
     said = refused(capsys, ["distill", "idc", *words], tmp_path)
-    assert "lower --ipc to 35, or take --formation 1" in said
+    assert "an --ipc of at most 35 or a smaller --formation" in said

@@ -276,7 +276,7 @@ def test_bad_settings_are_refused_with_a_sentence(sentence, settings):
 
 
 def test_networks_without_kernels_and_whitened_images_are_refused():
-    with pytest.raises(ValueError, match="leave out whitening"):
+    with pytest.raises(ValueError, match="give the task its pixel_range"):
         idc(SMALL, task_of()._replace(pixel_range=None))
     with pytest.raises(ValueError, match="convolution kernels"):
         idc(SMALL, task_of()._replace(network=make_network("mlp", SHAPE, CLASSES)))

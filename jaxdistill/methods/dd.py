@@ -199,6 +199,8 @@ def dd(config: DD, task: Task) -> Method:
             logits, initial = initial.labels, dataclasses.replace(initial, label_kind="class")
         elif config.learn_labels:
             logits = jnp.log(jnp.where(initial.labels > 0, _CERTAINTY, (1 - _CERTAINTY) / (task.num_classes - 1)))
+        elif initial.label_kind == "logit":
+            raise ValueError("this set has learned labels; add --learn-labels (learn_labels=True) to go on from it")
         images = by_class(initial, task.num_classes)
         learned = Learned(images, _raw_rates(config, initial, images.shape[1]), logits)
         return DDState(learned, optimiser.init(learned))  # pyright: ignore[reportArgumentType]

@@ -219,7 +219,9 @@ def idc(config: IDC, task: Task) -> Method:
 
 def _check(config: IDC, task: Task) -> None:
     if task.pixel_range is None:
-        raise ValueError("IDC works on pixels, which whitened images do not have; leave out whitening")
+        raise ValueError(
+            "IDC works on pixels: give the task its pixel_range, which whitened images do not have (leave out --zca)"
+        )
     check(
         config,
         positive=("image_lr", "network_lr"),

@@ -109,7 +109,10 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve()
     for label, other in stored.items():
         if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
-            raise ValueError(f"{label} is of another data set or size; evaluate sets of one data set and ipc together")
+            raise ValueError(
+                f"{label} is of {other.card['dataset']} at ipc {other.card['ipc']} and {labels[0]} of "
+                f"{first.card['dataset']} at ipc {first.card['ipc']}; evaluate sets of one data set and ipc together"
+            )
         if not first.preprocess.equals(other.preprocess):
             raise ValueError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
     bench = open_bench(DataConfig(config.dataset or first.card["dataset"], config.data_dir), first.preprocess)
@@ -120,7 +123,12 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
             f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
         )
     _check_baseline(bench, first.card["ipc"])
-    judged = _judged(config, _made_with(first.card), bench)
+    made_with = {_made_with(other.card) for other in stored.values()}
+    if len(made_with) > 1 and not config.network:
+        raise ValueError(
+            "these sets were made with different networks; choose with --network by which to judge them all"
+        )
+    judged = _judged(config, made_with.pop() if len(made_with) == 1 else NetworkConfig(), bench)
     sets = {label: other.synthetic for label, other in stored.items()}
     key = replicate(_keys(config.seed)["evaluation"], bench.mesh)
     return judge(
@@ -131,10 +139,9 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
 
 def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:
     """The name of the recipe that the cards say; DSA's if they say none."""
-    said = [(other.card.get("evaluation") or {}).get("protocol") for other in stored.values()]
-    names = sorted({name for protocol in said if isinstance(protocol, dict) and (name := protocol.get("name"))})
+    names = sorted({str(other.card["protocol"]) for other in stored.values() if "protocol" in other.card})
     if len(names) > 1:
-        raise ValueError(f"these sets were judged by {', '.join(names)}; choose one with --protocol")
+        raise ValueError(f"these sets were made for the recipes {', '.join(names)}; choose one with --protocol")
     return names[0] if names else EvaluationConfig.protocol
 
 
@@ -208,6 +215,7 @@ def _finish(
         "ipc": config.ipc,
         "seed": config.seed,
         "network": dataclasses.asdict(config.network),
+        "protocol": config.evaluation.protocol,
         "cost": cost,
     }
     results: dict[str, Any] = {}

@@ -62,7 +62,8 @@ class NetworkConfig:
     initial: str = "torch"
     """Distribution of the initial weights: torch (PyTorch's default) or xavier (normal, biases zero)."""
     network_seed: int | None = None
-    """Start every network, also those that judge the set, from the same weights: those of this seed."""
+    """Start every network, also those that judge the set, from the same weights: those of this seed. Where the recipe
+    draws nothing else, as DD's, one --eval-seeds says all."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,7 +125,7 @@ class RunConfig:
 
 @dataclasses.dataclass(frozen=True)
 class Distill:
-    """One distillation."""
+    """One distillation; defaults are those of the method's preset for the --dataset and --ipc given."""
 
     method: Any
     data: DataConfig
@@ -138,7 +139,7 @@ class Distill:
     init: str = "real"
     """What the set starts from: real, noise, any selection, or a finished set or run."""
     augment: str = "default"
-    """Augmentation while distilling: by default the data set's DSA strategy; none is none."""
+    """Augmentation while distilling: 'default' is the data set's DSA strategy, none is none."""
     preset: str | None = None
     """Which reading of the paper gives the defaults; 'jaxdistill list' names them."""
     network: NetworkConfig = NetworkConfig()

@@ -170,7 +170,7 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int) -> Synthe
         if formation > 1 and ipc * formation**2 > smallest:
             raise ValueError(
                 f"each of {ipc} images per class is begun with {formation**2}, but the smallest class has {smallest}; "
-                f"lower --ipc to {smallest // formation**2}, or take --formation 1"
+                f"take an --ipc of at most {smallest // formation**2} or a smaller --formation, whichever goes"
             )
         return select(key, init, bench, ipc * formation**2)
     stored = artifact.load_set(Path(init))
@@ -180,7 +180,7 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int) -> Synthe
     if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
         raise ValueError(
             f"the set in {init} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
-            "start from a set of the same data set and ipc"
+            f"start from a set of the same data set and ipc{f', or {tiles} times the ipc' if tiles > 1 else ''}"
         )
     images = bench.preprocess.apply(stored.preprocess.invert(images))
     return dataclasses.replace(stored.synthetic, images=jnp.asarray(images))
