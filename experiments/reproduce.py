@@ -34,7 +34,7 @@ def row_of(run: Path, command: str) -> dict:
     published = METHOD_NAMES[name].preset(config["data"]["dataset"], config["ipc"], config["preset"]).published
     reading = "" if config["preset"] == METHOD_NAMES[name].PRESETS[0] else f" ({config['preset']})"
     shape = [f"W{network['width']}"] if ours["network"].startswith(("convnet", "mlp")) else []
-    shape += [f"{network['norm']} norm"] if network["norm"] != "instance" else []
+    shape += {"instance": [], "none": ["no norm"]}.get(network["norm"], [f"{network['norm']} norm"])
     epochs = "" if "drops" not in evaluation["protocol"] else f", {evaluation['protocol']['epochs']} epochs"
     row = {
         "method": name + reading,

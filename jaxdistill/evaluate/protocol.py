@@ -115,8 +115,8 @@ class InOrder:
     epochs: int = 5
     """Passes over a set that carries no step sizes; others say themselves."""
     learning_rate: float = 0.1
-    """Step size of a set that carries none. This and `epochs` are, of the grid that the paper searched for its
-    baselines, what did best by random images on training data held out."""
+    """Step size of a set that carries none. This and `epochs` are a compromise for random images between data sets, out
+    of the grid that the paper searched for its baselines, found on training images held out."""
     augment: Literal["none"] = "none"
     """There is none."""
     labels: Literal["native", "hard"] = "native"
