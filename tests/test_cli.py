@@ -287,11 +287,11 @@ def test_evaluation_takes_what_the_cards_say():
 
 
 def test_sets_judged_by_different_recipes_need_a_choice():
-    stored = [SimpleNamespace(card={"protocol": name}) for name in ("dd", "dc300")]
+    stored = [SimpleNamespace(card={"protocol": name}) for name in ("idc1000", "dc300")]
     said = commands._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})})
     assert said == stored[0].card["protocol"]
     assert commands._first_judged_by({"a": SimpleNamespace(card={})}) == "dsa1000"
-    with pytest.raises(ValueError, match="dc300, dd; choose one with --protocol"):
+    with pytest.raises(ValueError, match="dc300, idc1000; choose one with --protocol"):
         commands._first_judged_by({"a": stored[0], "b": stored[1]})
 
 

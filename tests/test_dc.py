@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import assert_close, wide_task
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.losses.gradients import output_cosine, squared
@@ -14,7 +15,6 @@ from jaxdistill.losses.gradients import weights as matrices
 from jaxdistill.matching import match_gradients
 from jaxdistill.methods.dc import DC, dc, loops
 from jaxdistill.methods.dsa import DSA, dsa
-from jaxdistill.networks import make as make_network
 from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Network, Task, Variables
 
@@ -29,23 +29,11 @@ def double():
         yield
 
 
-def task_of(norm="instance", augment="none", depth=2):
-    """Networks draw their weights, which are float64 so that nothing is rounded on the way."""
-    network = make_network("convnet", SHAPE, 3, width=4, depth=depth, norm=norm)
-    wide = lambda key: jax.tree.map(lambda x: x.astype(jnp.float64), network.init(key))  # noqa: E731
-    return Task(network._replace(init=wide), make_augment(augment), SHAPE, 3)
-
-
 def linear_task(augment, **options):
     """A network that compiles in no time, for what is not about networks."""
     init = lambda key: Variables(jax.random.normal(key, (int(np.prod(SHAPE)), 3)), {})  # noqa: E731
     apply = lambda variables, images, train: (images.reshape(len(images), -1) @ variables.params, {})  # noqa: E731
     return Task(Network(init, apply, lambda *_: None), augment, SHAPE, 3, **options)
-
-
-def assert_close(one, other, tolerance):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b)
 
 
 def start_and_batches(steps):
@@ -58,7 +46,7 @@ def start_and_batches(steps):
 def test_three_steps_written_out(rule):
     """Two matches of one network and one of the next: momentum goes on, the network is trained only in between."""
     rate = 2.0**-4
-    task = task_of("batch", depth=1)
+    task = wide_task(SHAPE, "batch", depth=1)
     method = dc(DC(image_lr=0.2, momentum=0.5, matches=2, epochs=3, network_lr=rate, averages=rule), task)
     images, batches = start_and_batches(3)
     state = method.init(jax.random.key(0), class_set(images))
@@ -206,4 +194,4 @@ def test_bad_settings_are_refused_with_a_sentence():
     ):
         for config, build in ((DC, dc), (DSA, dsa)):
             with pytest.raises(ValueError, match=sentence.format(config.__name__)):
-                build(config(**settings), task_of())
+                build(config(**settings), wide_task(SHAPE))

@@ -7,15 +7,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toys import assert_close, wide_task
 
-from jaxdistill.augment import make as make_augment
 from jaxdistill.chunks import CHUNK
 from jaxdistill.losses.gradients import absolute, absolute_mean, kernels, squared
 from jaxdistill.matching import gradient_distance, match_gradients, refresh
 from jaxdistill.methods.dc import DISTANCES
-from jaxdistill.networks import make as make_network
 from jaxdistill.run.sharding import make_mesh, spread
-from jaxdistill.types import Network, Task, Variables
+from jaxdistill.types import Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dc.npz")
 REAL, SYNTHETIC = GOLDEN["real"], GOLDEN["synthetic"]
@@ -34,24 +33,10 @@ def double():
         yield
 
 
-def task_of(norm="instance", augment="none", depth=2):
-    """Networks draw their weights, which are float64 so that nothing is rounded on the way."""
-    network = make_network("convnet", SHAPE, 3, width=4, depth=depth, norm=norm)
-    wide = lambda key: jax.tree.map(lambda x: x.astype(jnp.float64), network.init(key))  # noqa: E731
-    return Task(network._replace(init=wide), make_augment(augment), SHAPE, 3)
-
-
-def linear_task(augment, **options):
-    """A network that compiles in no time, for what is not about networks."""
-    init = lambda key: Variables(jax.random.normal(key, (int(np.prod(SHAPE)), 3)), {})  # noqa: E731
-    apply = lambda variables, images, train: (images.reshape(len(images), -1) @ variables.params, {})  # noqa: E731
-    return Task(Network(init, apply, lambda *_: None), augment, SHAPE, 3, **options)
-
-
 def variables_of(norm="instance"):
     """The golden weights in the network's own tree."""
     kind = "instance" if norm == "dead" else norm
-    variables = task_of(kind).network.init(jax.random.key(0))
+    variables = wide_task(SHAPE, kind).network.init(jax.random.key(0))
     body, statistics = dict(variables.params["body"]), {}
     for i in range(2):
         body[f"Conv_{i}"] = {"kernel": GOLDEN[f"kernel{i}"], "bias": GOLDEN[f"bias{i}"]}
@@ -74,11 +59,6 @@ def matched(task, metric, variables, synthetic=SYNTHETIC, real=REAL):
     return compiled(task, list(ALL).index(metric), variables, jnp.asarray(synthetic), jnp.asarray(real))
 
 
-def assert_close(one, other, tolerance):
-    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
-        assert np.linalg.norm(a - b) <= tolerance * np.linalg.norm(b)
-
-
 @pytest.mark.parametrize(
     ("norm", "metric"),
     [("instance", metric) for metric in ALL] + [(norm, "output") for norm in ("dead", "layer", "batch")],
@@ -91,8 +71,8 @@ def test_distances_and_gradients_equal_pytorchs(norm, metric):
     assert_close(gradient, GOLDEN[f"{norm}_{metric}_gradient"], 1e-8)
 
 
-TASKS = {norm: task_of(norm) for norm in ("instance", "layer", "batch")}
-AUGMENTED = task_of("instance", "color", depth=1)
+TASKS = {norm: wide_task(SHAPE, norm) for norm in ("instance", "layer", "batch")}
+AUGMENTED = wide_task(SHAPE, "instance", "color", depth=1)
 FEW = REAL[:, :4]
 
 

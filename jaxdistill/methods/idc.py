@@ -99,10 +99,7 @@ class IDC:
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "idc") -> Preset:
-        """The code's settings; CIFAR-10's for other data sets.
-
-        Digits is ours: 500 sweeps, on 25 networks, take some five minutes on two CPU cores at one image per class.
-        """
+        """The code's settings; CIFAR-10's for other data sets. Digits is ours, with 500 sweeps on 25 networks."""
         formation = 1 if name == "idc-i" else 2
         distance, image_lr, real_images = _SETTINGS.get(dataset, _SETTINGS["cifar10"])
         plain = dataset == "mnist" and formation > 1
