@@ -1,19 +1,32 @@
-"""Training a network on a set as nested scans. Methods with an inner network, experts and evaluation all use it."""
+"""Training a network as scans. Methods with an inner network, experts and evaluation all use it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.augment.mix import cutmix as mix
-from jaxdistill.chunks import training_gradient
-from jaxdistill.losses.classification import sample_losses
-from jaxdistill.types import Augment, Key, LabelKind, Network, PyTree, SyntheticSet, Variables
+from jaxdistill.chunks import Training, training_gradient
+from jaxdistill.types import Augment, Examples, Key, Network, PyTree, Variables
 
-__all__ = ["epoch", "sgd_update", "unroll"]
+__all__ = ["Seen", "epoch", "sgd_update"]
 
 Moments = PyTree
+
+
+class Seen(NamedTuple):
+    """What the network said of each example when its turn came, before the step on it."""
+
+    correct: Bool[Array, " n"]
+    """Whether the most likely class was the label's."""
+    confidence: Float[Array, " n"]
+    """Probability of the label's most likely class."""
+    error: Float[Array, " n"]
+    """Length of probabilities minus label: EL2N (Paul, Ganguli & Dziugaite, NeurIPS 2021)."""
 
 
 def sgd_update(
@@ -34,91 +47,72 @@ def epoch(
     network: Network,
     variables: Variables,
     velocity: Moments,
-    synthetic: SyntheticSet,
+    examples: Examples,
     *,
     rate: Float[Array, ""],
     batch: int,
     augment: Augment,
+    selected_augment: Augment | None = None,
     cutmix: float = 0.0,
     momentum: float = 0.0,
     decay: float = 0.0,
-) -> tuple[Variables, Moments]:
-    """One shuffled pass over a set; the last, smaller batch is kept.
+    gradient: Callable[..., Training] = training_gradient,
+) -> tuple[Variables, Moments, Seen]:
+    """One shuffled pass over examples; the last, smaller batch is kept.
 
     Args:
         key: consumed; shuffles, then augments each batch with a draw for each image.
         network: what is trained.
         variables: where it stands.
         velocity: momentum buffers, a tree like ``variables.params``.
-        synthetic: the set, of whole images.
+        examples: a set of whole images, or real data.
         rate: step size.
-        batch: batch size; the whole set where it is smaller.
+        batch: batch size; everything at once where there are fewer.
         augment: of the images.
+        selected_augment: of those that the set says are selected real ones; by default `augment` as well.
         cutmix: probability of mixing a batch after that (`jaxdistill.augment.mix`).
         momentum: of SGD.
         decay: coupled weight decay.
+        gradient: takes the place of `jaxdistill.chunks.training_gradient`.
     """
     key_shuffle, key_batches = jax.random.split(key)
-    total = synthetic.images.shape[0]
+    total = examples.count
     batch = min(batch, total)
     order = jax.random.permutation(key_shuffle, total)
     full = total // batch
-    labels, kind = synthetic.labels, synthetic.label_kind
-    if kind == "logit":  # which cannot be mixed
-        labels, kind = jax.nn.softmax(labels), "probability"
 
     def update(carry: tuple[Variables, Moments], chosen: tuple[Key, Int[Array, " b"]]):
         variables, velocity = carry
         key, indices = chosen
         key_augment, key_mix = jax.random.split(key)
-        images = augment(key_augment, synthetic.images[indices], siamese=False)
-        images, mixed = mix(key_mix, images, labels[indices], cutmix)
-        weights = None if synthetic.weights is None else synthetic.weights[indices]
-        gradients, statistics = training_gradient(network, variables, images, mixed, kind, weights)
-        params, velocity = sgd_update(gradients, variables.params, velocity, rate=rate, momentum=momentum, decay=decay)
-        return (Variables(params, statistics), velocity), None
+        drawn = examples.take(indices)
+        labels, kind = drawn.labels, drawn.label_kind
+        if kind == "logit":  # which cannot be mixed
+            labels, kind = jax.nn.softmax(labels), "probability"
+        images = augment(key_augment, drawn.images, siamese=False)
+        if selected_augment is not None and drawn.selected is not None:
+            apart = selected_augment(key_augment, drawn.images, siamese=False)
+            images = jnp.where(drawn.selected[:, None, None, None], apart, images)
+        images, mixed = mix(key_mix, images, labels, cutmix)
+        found = gradient(network, variables, images, mixed, kind, drawn.weights)
+        params, velocity = sgd_update(
+            found.gradient, variables.params, velocity, rate=rate, momentum=momentum, decay=decay
+        )
+        return (Variables(params, found.statistics), velocity), _seen(found.logits, labels)
 
     keys = jax.random.split(key_batches, full + 1)
-    carry, _ = jax.lax.scan(update, (variables, velocity), (keys[:full], order[: full * batch].reshape(full, batch)))
+    chosen = order[: full * batch].reshape(full, batch)
+    carry, seen = jax.lax.scan(update, (variables, velocity), (keys[:full], chosen))
+    seen = jax.tree.map(lambda leaf: leaf.reshape(-1), seen)
     if total % batch:
-        carry, _ = update(carry, (keys[full], order[full * batch :]))
-    return carry
+        carry, rest = update(carry, (keys[full], order[full * batch :]))
+        seen = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), seen, rest)
+    return *carry, jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[order].set(leaf), seen)
 
 
-def unroll(
-    network: Network,
-    variables: Variables,
-    images: Float[Array, "steps b h w c"],
-    labels: Float[Array, "steps b classes"],
-    kind: LabelKind,
-    rates: Float[Array, "epochs steps"],
-) -> Variables:
-    """Plain gradient steps on given batches in order, each with a step size of its own; made to be differentiated.
-
-    The body of the scan is rematerialised: differentiation keeps the parameters at each step, and the graph of one.
-
-    Args:
-        network: what is trained, in training mode.
-        variables: where it starts.
-        images: a batch for each step of an epoch; augmentation is the caller's.
-        labels: what `kind` says.
-        kind: the label kind.
-        rates: step sizes.
-    """
-
-    def loss(params: PyTree, statistics: PyTree, images: Array, labels: Array) -> tuple[Float[Array, ""], PyTree]:
-        logits, statistics = network.apply(Variables(params, statistics), images, train=True)
-        return jnp.mean(sample_losses(logits, labels, kind)), statistics
-
-    @jax.checkpoint
-    def update(variables: Variables, step: tuple[Int[Array, ""], Float[Array, ""]]) -> tuple[Variables, None]:
-        number, rate = step
-        gradients, statistics = jax.grad(loss, has_aux=True)(
-            variables.params, variables.statistics, images[number], labels[number]
-        )
-        params = jax.tree.map(lambda p, g: p - (rate * g).astype(p.dtype), variables.params, gradients)
-        return Variables(params, statistics), None
-
-    # One scan with an index: one of epochs over one of steps would keep another copy of an epoch's parameters.
-    numbers = jnp.arange(rates.size) % rates.shape[1]
-    return jax.lax.scan(update, variables, (numbers, rates.reshape(-1)))[0]
+def _seen(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Seen:
+    label = jnp.argmax(labels, -1)
+    probabilities = jax.nn.softmax(logits)
+    confidence = jnp.take_along_axis(probabilities, label[:, None], axis=-1)[:, 0]
+    error = jnp.sqrt(jnp.sum((probabilities - labels) ** 2, axis=-1))
+    return Seen(jnp.argmax(logits, -1) == label, confidence, error)

@@ -14,8 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.chunks import each_image, training_gradient
-from jaxdistill.losses.classification import sample_losses
+from jaxdistill.chunks import each_image, training_gradient, training_slope
 from jaxdistill.losses.embeddings import mean_embedding_distance
 from jaxdistill.networks.layers import MOMENTUM
 from jaxdistill.types import Features, Key, Network, PyTree, Task, Variables
@@ -118,7 +117,7 @@ def match_gradients(
 
         real = task.augment(key_augment, real, siamese=True)
         labels = jnp.broadcast_to(label, (real.shape[0], *label.shape))
-        target, _ = training_gradient(task.network, variables, real, labels, "class", train=False)
+        target = training_gradient(task.network, variables, real, labels, "class", train=False).gradient
         images, pull_back = jax.vjp(seen, synthetic)
         labels = jnp.broadcast_to(label, (images.shape[0], *label.shape))
         value, gradient = gradient_distance(task.network, variables, images, labels, target, distance)
@@ -138,9 +137,8 @@ def gradient_distance(
 ) -> tuple[Float[Array, ""], Float[Array, "n h w c"]]:
     """``distance(target, g)`` for the images' training gradient g, and its gradient with respect to the images.
 
-    Instead of differentiating through g: with G the distance's gradient in g, what is wanted is that of ``<G, g>``, and
-    ``<G, g>`` is the slope of the training loss in the direction G. A forward-mode slope, differentiated in reverse,
-    treats each image on its own and needs no second derivative with respect to kernels.
+    With G the distance's gradient in g, what is wanted is that of ``<G, g>``: see
+    `jaxdistill.chunks.training_slope`, which needs no second derivative with respect to kernels.
 
     Args:
         network: batch normalisation uses its running averages.
@@ -150,18 +148,10 @@ def gradient_distance(
         target: a tree like ``variables.params``.
         distance: of two such trees.
     """
-    own, _ = training_gradient(network, variables, images, labels, "class", train=False)
+    own = training_gradient(network, variables, images, labels, "class", train=False).gradient
     value, direction = jax.value_and_grad(distance, argnums=1)(target, own)
-
-    def slope(images: Float[Array, "b h w c"], labels: Float[Array, "b classes"]) -> Float[Array, ""]:
-        def loss(params: PyTree) -> Float[Array, ""]:
-            logits, _ = network.apply(Variables(params, variables.statistics), images, train=False)
-            return jnp.sum(sample_losses(logits, labels, "class")) / total
-
-        return jax.jvp(loss, (variables.params,), (direction,))[1]
-
-    total = images.shape[0]
-    return value, each_image(jax.grad(slope), images, labels)
+    slope = training_slope(network, variables, images, labels, "class", direction, train=False, params=False)
+    return value, slope.by_images
 
 
 def refresh(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["by_class", "by_step", "class_set"]
+__all__ = ["by_class", "by_step", "class_set", "soft_logits"]
+
+_CERTAINTY = 0.9
 
 
 def by_class(initial: SyntheticSet, num_classes: int) -> Float[Array, "classes ipc h w c"]:
@@ -31,10 +33,14 @@ def class_set(images: Float[Array | np.ndarray, "classes ipc h w c"], formation:
     return SyntheticSet(jnp.asarray(images).reshape(-1, *images.shape[2:]), labels, formation=formation)
 
 
-def by_step(
-    synthetic: SyntheticSet, steps: int
-) -> tuple[Float[Array, "steps b h w c"], Float[Array, "steps b classes"]]:
-    """Images and labels of the batches of training in stored order: each takes its share of every class in turn.
+def soft_logits(labels: Float[Array, "n classes"]) -> Float[Array, "n classes"]:
+    """Logits to learn, of hard labels: a probability of 0.9 for the class, the rest shared by the others."""
+    other = (1 - _CERTAINTY) / max(labels.shape[1] - 1, 1)
+    return jnp.log(jnp.where(labels > 0, _CERTAINTY, other).astype(labels.dtype))
+
+
+def by_step(synthetic: SyntheticSet, steps: int) -> Int[np.ndarray, "steps b"]:
+    """Which images are in each batch of training in stored order: each takes its share of every class in turn.
 
     Raises:
         ValueError: if `steps` does not divide the number of images per class.
@@ -42,9 +48,4 @@ def by_step(
     n, classes = synthetic.labels.shape
     if n % (classes * steps):
         raise ValueError(f"{n // classes} images per class cannot be shared out over {steps} steps; use a divisor")
-
-    def arranged(x: Float[Array, "n ..."]) -> Float[Array, "steps b ..."]:
-        x = x.reshape(classes, steps, -1, *x.shape[1:]).swapaxes(0, 1)
-        return x.reshape(steps, -1, *x.shape[3:])
-
-    return arranged(synthetic.images), arranged(synthetic.labels)
+    return np.arange(n).reshape(classes, steps, -1).swapaxes(0, 1).reshape(steps, -1)

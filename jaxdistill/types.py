@@ -14,11 +14,11 @@ Keys are typed PRNG keys (`jax.random.key`) and always come first; who receives 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import flax.struct
 import jax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 Key: TypeAlias = jax.Array
 """A typed PRNG key."""
@@ -43,6 +43,33 @@ class SyntheticSet:
     """Learned together with the images: one step size, or ``[epochs, steps]`` of them for training in stored order."""
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
+    selected: Bool[Array, " n"] | None = None
+    """Which images are real ones as they were selected; None where no recipe needs to know."""
+
+    @property
+    def count(self) -> int:
+        """Number of images."""
+        return self.images.shape[0]
+
+    def take(self, indices: Int[Array, " b"]) -> SyntheticSet:
+        """Some of the images with all that belongs to each."""
+        each = {name: getattr(self, name) for name in ("images", "labels", "weights", "selected")}
+        some = {name: None if leaf is None else leaf[indices] for name, leaf in each.items()}
+        return SyntheticSet(**some, label_kind=self.label_kind, formation=self.formation)
+
+
+@runtime_checkable
+class Examples(Protocol):
+    """What a network can be trained on: a `SyntheticSet` or `jaxdistill.data.feeds.RealData`."""
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        ...
+
+    def take(self, indices: Int[Array, " b"]) -> SyntheticSet:
+        """Some of them."""
+        ...
 
 
 class Variables(NamedTuple):
@@ -103,6 +130,10 @@ class Feed(Protocol):
     ahead of time for data that stays on the host; `gather` accepts JAX and NumPy arrays alike. Both routes therefore
     give the same batch for the same key and step. `step` is there for schedules.
     """
+
+    source: ClassVar[str]
+    """What `data` is: ``"real"`` is the training split (`jaxdistill.data.feeds.RealData`), ``"experts"`` a
+    `jaxdistill.data.bank.Bank`. Both give themselves without their large arrays as ``outline()``."""
 
     def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
         """Integer arrays that name the examples of this step."""

@@ -90,7 +90,7 @@ def test_an_epoch_visits_every_image_once_with_its_last_small_batch(synthetic):
     """With a zero step size nothing changes between batches, so the velocity is the sum of the batches' gradients."""
     variables = NETWORK.init(jax.random.key(0))
     zeros = jax.tree.map(jnp.zeros_like, variables.params)
-    _, velocity = epoch(
+    _, velocity, seen = epoch(
         jax.random.key(1), NETWORK, variables, zeros, synthetic,
         rate=jnp.float32(0.0), batch=3, augment=plain, momentum=1.0,
     )  # fmt: skip
@@ -100,6 +100,10 @@ def test_an_epoch_visits_every_image_once_with_its_last_small_batch(synthetic):
     assert sorted(order.tolist()) == list(range(7))
     expected = sum(x[i].T @ residual[i] / len(i) for i in (order[:3], order[3:6], order[6:]))
     np.testing.assert_allclose(velocity["w"], expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(seen.error, np.linalg.norm(residual, axis=1), rtol=1e-4)
+    label = y.argmax(1)
+    np.testing.assert_allclose(seen.confidence, (residual + y)[np.arange(7), label], rtol=1e-3)
+    np.testing.assert_array_equal(seen.correct, (residual + y).argmax(1) == label)
 
 
 def test_losses_of_every_label_kind():
@@ -129,9 +133,9 @@ def test_the_gradient_in_chunks_is_that_of_the_whole_batch(n):
     x, given_labels = np.asarray(images).reshape(n, -1), jnp.asarray(labels)
     residual = softmax(x @ np.asarray(variables.params["w"])) - labels
     for given, factor in ((None, np.ones(n)), (jnp.asarray(weights), weights)):
-        found, _ = jax.jit(lambda g: training_gradient(NETWORK, variables, images, given_labels, "probability", g))(
-            given
-        )
+        whole = jax.jit(lambda g: training_gradient(NETWORK, variables, images, given_labels, "probability", g))(given)
+        found = whole.gradient
+        np.testing.assert_allclose(softmax(np.asarray(whole.logits)), residual + labels, rtol=1e-4)
         np.testing.assert_allclose(found["w"], x.T @ (residual * factor[:, None]) / n, rtol=1e-4, atol=1e-6)
         np.testing.assert_allclose(found["b"], (residual * factor[:, None]).sum(0) / n, rtol=1e-4, atol=1e-6)
 

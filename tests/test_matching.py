@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from toys import assert_close, wide_task
 
-from jaxdistill.chunks import CHUNK
+from jaxdistill.chunks import CHUNK_PIXELS
 from jaxdistill.losses.gradients import absolute, absolute_mean, kernels, squared
 from jaxdistill.matching import gradient_distance, match_gradients, refresh
 from jaxdistill.methods.dc import DISTANCES
@@ -97,7 +97,7 @@ def test_one_class_at_a_time_is_all_at_once(at_once):
 
 def test_gradient_distance_equals_differentiating_twice():
     """With so many images that a CPU takes them in turn; the golden values have it with few."""
-    images = 2 * CHUNK + 3
+    images = 2 * CHUNK_PIXELS // 64 + 3
     task, variables = TASKS["instance"], variables_of()
     rng = np.random.default_rng(images)
     batch = jnp.asarray(rng.normal(size=(images, *SHAPE)))

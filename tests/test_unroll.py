@@ -8,10 +8,10 @@ import pytest
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.evaluate.protocol import InOrder
 from jaxdistill.evaluate.train import train
-from jaxdistill.inner import unroll
 from jaxdistill.networks import make as make_network
 from jaxdistill.sets import by_step, class_set
 from jaxdistill.types import Features, Network, Variables
+from jaxdistill.unroll import train_in_order, unroll
 
 C, IPC, D = 3, 4, 4
 
@@ -73,13 +73,12 @@ def batches_of(synthetic, steps, labels=None):
 @pytest.mark.parametrize("kind", ["class", "logit"])
 def test_unrolled_training_is_the_loop(synthetic, kind):
     labels = np.asarray(synthetic.labels if kind == "class" else np.random.default_rng(1).normal(size=(C * IPC, C)))
-    batches = list(batches_of(synthetic, 2, labels))
     variables = linear().init(jax.random.key(0))
-    images, stacked = (np.stack(side) for side in zip(*batches, strict=True))
     rates = synthetic.learning_rate
-    found = jax.jit(unroll, static_argnums=(0, 4))(linear(), variables, images, jnp.asarray(stacked), kind, rates)
-    probabilities = [(x, y if kind == "class" else softmax(y)) for x, y in batches]
-    assert_trained(found, loop(variables.params, probabilities, rates))
+    given = synthetic.replace(labels=jnp.asarray(labels), label_kind=kind)
+    found = jax.jit(train_in_order, static_argnums=0)(linear(), variables, given, rates)
+    batches = [(x, y if kind == "class" else softmax(y)) for x, y in batches_of(synthetic, 2, labels)]
+    assert_trained(found, loop(variables.params, batches, rates))
 
 
 def test_unrolled_training_keeps_running_averages():
@@ -88,7 +87,8 @@ def test_unrolled_training_keeps_running_averages():
     variables = jax.jit(net.init)(jax.random.key(0))
     images = jax.random.normal(jax.random.key(1), (2, 6, 8, 8, 1))
     labels = jnp.broadcast_to(jnp.eye(C)[jnp.arange(6) % C], (2, 6, C))
-    found = jax.jit(lambda v: unroll(net, v, images, labels, "class", jnp.zeros((2, 2))))(variables)
+    flat, plan = (images.reshape(12, 8, 8, 1), labels.reshape(12, C)), jnp.tile(jnp.arange(12).reshape(2, 6), (2, 1))
+    found = jax.jit(lambda v: unroll(net, v, *flat, "class", plan, jnp.zeros(4)))(variables)
     once = jax.jit(lambda variables, images: net.apply(variables, images, train=True)[1])
     for batch in (0, 1, 0, 1):
         statistics = once(variables, images[batch])
@@ -103,10 +103,11 @@ def test_memory_of_the_gradient_grows_by_the_parameters_alone():
 
     def temporary(epochs):
         def final(variables, images, labels, rates):
-            trained = unroll(net, variables, images, labels, "class", rates)
+            plan = jnp.tile(jnp.arange(16).reshape(2, 8), (epochs, 1))
+            trained = unroll(net, variables, images, labels, "class", plan, rates)
             return sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(trained))
 
-        arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((2, 8, 8, 8, 1), (2, 8, 4), (epochs, 2))]
+        arguments = [jax.ShapeDtypeStruct(shape, jnp.float32) for shape in ((16, 8, 8, 1), (16, 4), (2 * epochs,))]
         compiled = jax.jit(jax.grad(final, (1, 2, 3))).lower(variables, *arguments).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
@@ -147,9 +148,7 @@ def test_an_evaluation_in_order_can_take_hard_labels(synthetic):
 
 def test_each_step_takes_its_share_of_every_class():
     numbers = jnp.arange(2 * 6, dtype=jnp.float32).reshape(2, 6, 1, 1, 1)
-    images, labels = by_step(class_set(numbers), 3)
-    assert images[..., 0, 0, 0].tolist() == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]]
-    np.testing.assert_array_equal(labels, np.broadcast_to(np.eye(2)[[0, 0, 1, 1]], (3, 4, 2)))
+    assert by_step(class_set(numbers), 3).tolist() == [[0, 1, 6, 7], [2, 3, 8, 9], [4, 5, 10, 11]]
     with pytest.raises(ValueError, match="use a divisor"):
         by_step(class_set(numbers), 4)
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 
-from jaxdistill.augment.chain import Chain, chain
+from jaxdistill.augment.chain import Chain, Each, chain
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
 from jaxdistill.augment.reflect import Reflect
 from jaxdistill.types import Augment
 
-__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Reflect", "chain", "for_dataset", "make"]
+__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Reflect", "chain", "for_dataset", "make"]
 
 _NO_FLIP = "color_crop_cutout_scale_rotate"
 STRATEGIES: dict[str, str] = {"digits": _NO_FLIP, "mnist": _NO_FLIP, "svhn": _NO_FLIP, "svhn_cropped": _NO_FLIP}
@@ -40,9 +40,9 @@ def make(name: str) -> Augment:
     """An augmentation by name, the same object for the same name.
 
     Args:
-        name: ``"none"``; a `DSA` strategy such as ``"color_crop_flip"``, one operation per call; ``"all:"`` and a DSA
-            strategy for all of them in each call (`chain`); ``"classic:"`` and a `Classic` strategy; or
-            ``"reflect:"`` and a `Reflect` one.
+        name: ``"none"``; a `DSA` strategy such as ``"color_crop_flip"``, one operation per call; ``"each:"`` and a DSA
+            strategy for one operation per image (`Each`); ``"all:"`` and one for all of them in each call (`chain`);
+            ``"classic:"`` and a `Classic` strategy; or ``"reflect:"`` and a `Reflect` one.
 
     Raises:
         ValueError: if the name is none of these.
@@ -52,9 +52,16 @@ def make(name: str) -> Augment:
         True
     """
     kind, _, strategy = name.rpartition(":")
-    makers = {"": DSA, "all": chain, "classic": Classic, "reflect": Reflect}
+    makers = {
+        "": DSA,
+        "each": lambda strategy: Each(DSA(strategy)),
+        "all": chain,
+        "classic": Classic,
+        "reflect": Reflect,
+    }
     if kind not in makers:
         raise ValueError(
-            f"unknown augmentation {name!r}: prefix its operations with 'all:', 'classic:', 'reflect:' or nothing"
+            f"unknown augmentation {name!r}: prefix its operations with 'each:', 'all:', 'classic:', 'reflect:' or "
+            "nothing"
         )
     return makers[kind](strategy)

@@ -1,4 +1,4 @@
-"""Several augmentations one after the other, as IDC composes them (Kim et al., ICML 2022, arXiv:2205.14959)."""
+"""Augmentations made of others: one after the other (IDC, arXiv:2205.14959), or one for each image (SelMatch)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import jax
 from jaxdistill.augment.dsa import DSA, OPERATIONS, Images, parse
 from jaxdistill.types import Key
 
-__all__ = ["Chain", "chain"]
+__all__ = ["Chain", "Each", "chain"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,6 +23,20 @@ class Chain:
         for number, part in enumerate(self.parts):
             images = part(jax.random.fold_in(key, number), images, siamese)
         return images
+
+
+@dataclasses.dataclass(frozen=True)
+class Each:
+    """A draw of its own, operation and all, for each image, where a `DSA` draws one operation for the batch."""
+
+    of: DSA
+
+    def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
+        """Augment a batch; a siamese one all alike."""
+        if siamese:
+            return self.of(key, images, siamese=True)
+        keys = jax.random.split(key, images.shape[0])
+        return jax.vmap(lambda key, image: self.of(key, image[None], siamese=True)[0])(keys, images)
 
 
 def chain(strategy: str) -> Chain:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TypeAlias
+from typing import ClassVar, TypeAlias
 
 import flax.struct
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
-from jaxdistill.types import Batch, Feed, Key, PyTree
+from jaxdistill.types import Batch, Feed, Key, PyTree, SyntheticSet
 
 AnyArray: TypeAlias = Array | np.ndarray
 
@@ -41,6 +41,20 @@ class RealData:
         """Preprocessed images and labels at `indices`."""
         images = self.images[indices].astype("float32") * self.scale + self.shift
         return Batch(images, self.labels[indices])  # pyright: ignore[reportArgumentType]
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return self.labels.shape[0]
+
+    def take(self, indices: Int[Array, " b"]) -> SyntheticSet:
+        """Some of them, preprocessed, as a set of hard classes."""
+        batch = self.read(indices)
+        return SyntheticSet(batch.images, jax.nn.one_hot(batch.labels, self.counts.shape[0]))
+
+    def outline(self) -> RealData:
+        """The same without what only `read` needs."""
+        return dataclasses.replace(self, images=np.empty((0,)))
 
     @property
     def pixel_range(self) -> tuple[Float[AnyArray, " c"], Float[AnyArray, " c"]]:
@@ -90,6 +104,7 @@ class ClassBalanced:
     """
 
     per_class: int
+    source: ClassVar[str] = "real"
 
     def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[AnyArray, "classes b"]:
         """Indices into the split."""
@@ -111,6 +126,7 @@ class Uniform:
     """`batch` examples of the whole split, without replacement (all of it in turn where it is smaller)."""
 
     batch: int
+    source: ClassVar[str] = "real"
 
     def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[Array, " b"]:
         """Indices into the split."""
@@ -129,6 +145,7 @@ class Both:
 
     first: Feed
     second: Feed
+    source: ClassVar[str] = "real"
 
     def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> tuple[PyTree, PyTree]:
         """The plans of the two."""

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.inner import epoch, unroll
-from jaxdistill.sets import by_step
+from jaxdistill.inner import epoch
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
+from jaxdistill.unroll import train_in_order
 
 __all__ = ["PROTOCOLS", "InOrder", "Protocol", "Recipe"]
 
@@ -27,6 +27,8 @@ class Protocol:
     """E of the papers."""
     augment: str = "default"
     """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
+    selected_augment: str | None = None
+    """Augmentation of images that are selected real ones, where those of the set are known; None is `augment`."""
     cutmix: float = 0.0
     """Probability of mixing a batch."""
     batch: int = 256
@@ -43,6 +45,8 @@ class Protocol:
     """Factor of the step size at each drop."""
     drops: tuple[float, ...] = (0.5,)
     """When it drops, as fractions of `epochs`."""
+    cosine: float | None = None
+    """Lower the step size by half a cosine to this share of it, not in drops."""
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
@@ -63,6 +67,9 @@ class Protocol:
 
     def rate(self, base: Float[Array, ""], epoch: Int[Array, ""]) -> Float[Array, ""]:
         """Step size of an epoch."""
+        if self.cosine is not None:
+            done = jnp.minimum(epoch / max(self.epochs, 1), 1.0)
+            return base * (self.cosine + (1 - self.cosine) * 0.5 * (1 + jnp.cos(jnp.pi * done)))
         return base * self.drop ** sum((epoch >= first) * 1.0 for first in self.drop_epochs)
 
     @property
@@ -72,16 +79,25 @@ class Protocol:
             f"{self.epochs + self.restart} epochs of SGD with step size "
             f"{'learned with the set where there is one, else ' if self.learned_rate else ''}{self.learning_rate}",
             f"times {self.drop} from epoch {' and '.join(map(str, self.drop_epochs))} on" if self.drops else "",
+            "" if self.cosine is None else f"lowered by a cosine to {self.cosine} of it",
             f"momentum {self.momentum}",
             f"weight decay {self.weight_decay}",
             f"batches of up to {self.batch}",
             "no augmentation" if self.augment == "none" else f"augmentation {self.augment}",
+            "" if self.selected_augment is None else f"of selected real images {self.selected_augment}",
             f"CutMix with probability {self.cutmix}" if self.cutmix else "",
             "the most likely class of each label" if self.labels == "hard" else "",
         ]
         return ", ".join(part for part in said if part)
 
-    def fit(self, key: Key, synthetic: SyntheticSet, network: Network, augment: Augment) -> Variables:
+    def fit(
+        self,
+        key: Key,
+        synthetic: SyntheticSet,
+        network: Network,
+        augment: Augment,
+        selected_augment: Augment | None = None,
+    ) -> Variables:
         """Train a fresh network; pure, one scan over epochs."""
         base = jnp.float32(self.learning_rate)
         if self.learned_rate and synthetic.learning_rate is not None:
@@ -95,11 +111,12 @@ class Protocol:
             if self.restart:
                 dropped = jnp.isin(i, jnp.asarray(self.drop_epochs, int))
                 velocity = jax.tree.map(lambda v: jnp.where(dropped, 0.0, v), velocity)
-            carry = epoch(
+            variables, velocity, _ = epoch(
                 jax.random.fold_in(key_epochs, i), network, variables, velocity, synthetic, rate=self.rate(base, i),
-                batch=self.batch, augment=augment, cutmix=self.cutmix, momentum=self.momentum, decay=self.weight_decay,
+                batch=self.batch, augment=augment, selected_augment=selected_augment, cutmix=self.cutmix,
+                momentum=self.momentum, decay=self.weight_decay,
             )  # fmt: skip
-            return carry, None
+            return (variables, velocity), None
 
         return jax.lax.scan(body, (variables, velocity), jnp.arange(self.epochs + self.restart))[0][0]
 
@@ -119,6 +136,8 @@ class InOrder:
     of the grid that the paper searched for its baselines, found on training images held out."""
     augment: Literal["none"] = "none"
     """There is none."""
+    selected_augment: None = None
+    """There is none."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
 
@@ -134,21 +153,31 @@ class InOrder:
             f"without any: {self.epochs} epochs of one image of each class at a time, step size {self.learning_rate}"
         )
 
-    def fit(self, key: Key, synthetic: SyntheticSet, network: Network, augment: Augment) -> Variables:
+    def fit(
+        self,
+        key: Key,
+        synthetic: SyntheticSet,
+        network: Network,
+        augment: Augment,
+        selected_augment: Augment | None = None,
+    ) -> Variables:
         """Train a fresh network; pure."""
-        del augment
+        del augment, selected_augment
         rates = synthetic.learning_rate
         if rates is None or rates.ndim != 2:
             steps = synthetic.labels.shape[0] // synthetic.labels.shape[1]
             rates = jnp.full((self.epochs, steps), self.learning_rate)
-        images, labels = by_step(synthetic, rates.shape[1])
-        return unroll(network, network.init(key), images, labels, synthetic.label_kind, rates)
+        return train_in_order(network, network.init(key), synthetic, rates)
 
 
 Recipe: TypeAlias = Protocol | InOrder
-"""What a set is judged by: ``epochs augment labels summary``, and ``fit(key, synthetic, network, augment)``."""
+"""What a set is judged by: ``epochs augment selected_augment labels summary``, and ``fit(key, synthetic, network,
+augment, selected_augment)``."""
 
 _IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)
+_SELMATCH = Protocol(
+    1000, "each:default", "all:default-color-cutout-scale-rotate", batch=128, learning_rate=0.1, drops=(), cosine=0.01
+)
 
 PROTOCOLS: dict[str, Recipe] = {
     "dc300": Protocol(300, augment="none"),
@@ -162,8 +191,9 @@ PROTOCOLS: dict[str, Recipe] = {
     "dd": InOrder(),
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
+    **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
 }
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
-without it, and with cutout instead; DataDAM's code; DD; MTT, TESLA and FTD; DATM. The last two train a set at the step
-size that was learned with it; random images, which have none, at `learning_rate`. Recipes that need more (cosine
-schedules, kernels) come with their methods."""
+without it, and with cutout instead; DataDAM's code; DD; MTT, TESLA and FTD; DATM, which both train a set at the step
+size that was learned with it, and random images, which have none, at `learning_rate`; SelMatch, whose epochs go down as
+sets grow, so that all take as many steps."""

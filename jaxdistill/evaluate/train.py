@@ -40,12 +40,19 @@ class Evaluation(NamedTuple):
         return float(self.accuracies.std())
 
 
-def train(key: Key, synthetic: SyntheticSet, network: Network, augment: Augment, protocol: Recipe) -> Variables:
+def train(
+    key: Key,
+    synthetic: SyntheticSet,
+    network: Network,
+    augment: Augment,
+    protocol: Recipe,
+    selected_augment: Augment | None = None,
+) -> Variables:
     """Train one fresh network on a set of whole images under a protocol; pure."""
     if protocol.labels == "hard":
         labels = jax.nn.one_hot(jnp.argmax(synthetic.labels, -1), synthetic.labels.shape[-1])
         synthetic = dataclasses.replace(synthetic, labels=labels, label_kind="class")
-    return protocol.fit(key, synthetic, network, augment)
+    return protocol.fit(key, synthetic, network, augment, selected_augment)
 
 
 def correct(network: Network, variables: Variables, data: RealData) -> Int[Array, ""]:
@@ -63,7 +70,7 @@ def correct(network: Network, variables: Variables, data: RealData) -> Int[Array
     return jnp.sum(jax.lax.map(of_batch, jnp.arange(batches) * size))
 
 
-@partial(jax.jit, static_argnames=("network", "augment", "protocol", "map_seeds"))
+@partial(jax.jit, static_argnames=("network", "augment", "selected_augment", "protocol", "map_seeds"))
 def _correct_counts(
     key: Key,
     seeds: Int[Array, " seeds"],
@@ -71,6 +78,7 @@ def _correct_counts(
     data: RealData,
     network: Network,
     augment: Augment,
+    selected_augment: Augment | None,
     protocol: Recipe,
     map_seeds: Callable[..., PyTree],
 ) -> Int[Array, " seeds"]:
@@ -78,7 +86,7 @@ def _correct_counts(
         seed, synthetic = entry
         black, white = data.pixel_range
         synthetic = decode(synthetic, (black + white) / 2)
-        variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol)
+        variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol, selected_augment)
         return correct(network, variables, data)
 
     return map_seeds(one, (seeds, sets), key, data)
@@ -92,6 +100,7 @@ def evaluate(
     protocol: Recipe,
     *,
     augment: Augment,
+    selected_augment: Augment | None = None,
     seeds: int = 5,
     seeds_per_call: int = 1,
     map_seeds: Callable[..., PyTree] = map_one_by_one,
@@ -106,6 +115,7 @@ def evaluate(
         data: the whole test split.
         protocol: the recipe.
         augment: the recipe's augmentation, as a function.
+        selected_augment: that of selected real images, if the recipe has one.
         seeds: independent networks.
         seeds_per_call: networks in one compiled call; `seeds` is rounded up to whole calls and the surplus dropped.
             1 on a CPU, where networks side by side gain nothing; all of them on an accelerator.
@@ -124,7 +134,9 @@ def evaluate(
         chosen = np.minimum(len(accuracies) + np.arange(seeds_per_call), seeds - 1)
         # NumPy arrays: every process of a pod has the same ones, so that they may enter a computation over all of it.
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(sets[i] for i in chosen))
-        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, augment, protocol, map_seeds))
+        found = np.asarray(
+            _correct_counts(key, chosen, stacked, data, network, augment, selected_augment, protocol, map_seeds)
+        )
         accuracies = [*accuracies, *(found / data.labels.shape[0]).tolist()][:seeds]
         tell(accuracies)
     return Evaluation(np.asarray(accuracies, np.float64))

@@ -162,7 +162,8 @@ def dc(config: DC, task: Task) -> Method:
     def train(key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"]) -> Variables:
         def once(carry: tuple[Variables, PyTree], key: Key) -> tuple[tuple[Variables, PyTree], None]:
             options = {"rate": jnp.float32(config.network_lr), "batch": config.batch, "augment": task.augment}
-            return epoch(key, task.network, *carry, class_set(images), **options), None
+            variables, velocity, _ = epoch(key, task.network, *carry, class_set(images), **options)
+            return (variables, velocity), None
 
         velocity = jax.tree.map(jnp.zeros_like, variables.params)
         return jax.lax.scan(once, (variables, velocity), jax.random.split(key, config.epochs))[0][0]

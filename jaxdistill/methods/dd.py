@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxdistill.chunks import each_image, training_gradient
+from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.inner import unroll
 from jaxdistill.losses.classification import sample_losses
 from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
-from jaxdistill.sets import by_class, by_step, class_set
+from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
+from jaxdistill.unroll import train_in_order
 
 __all__ = ["DD", "DDInfo", "DDState", "Learned", "as_set", "dd", "outer_gradient"]
 
@@ -35,7 +35,6 @@ _PAPER = {
     ("fixed-init", "cifar10", 10): Published(54.0, None, "authors' repository"),
 }
 _ITERATIONS = {"mnist": 59, "fashion_mnist": 59, "cifar10": 49, "cifar100": 49, "svhn_cropped": 72}
-_CERTAINTY = 0.9  # of the class, in labels that are learned, to begin with
 _LEAST = 1e-8  # step size to begin with; other methods may have learned one that is not positive
 
 
@@ -151,17 +150,14 @@ def outer_gradient(
     """
 
     def trained_on(learned: Learned) -> Variables:
-        synthetic, rates = as_set(learned), jax.nn.softplus(learned.raw_rates)
-        images, labels = by_step(synthetic, rates.shape[1])
-        return unroll(network, variables, images, labels, synthetic.label_kind, rates)
+        return train_in_order(network, variables, as_set(learned), jax.nn.softplus(learned.raw_rates))
 
     trained, pull_back = jax.vjp(trained_on, learned)
-    logits = each_image(lambda images: network.apply(trained, images)[0], real)
-    by_params, _ = training_gradient(network, trained, real, labels, "class", train=False)
+    found = training_gradient(network, trained, real, labels, "class", train=False)
     # No cotangent for the running averages: the networks let no gradient through them.
-    (gradient,) = pull_back(Variables(by_params, jax.tree.map(jnp.zeros_like, trained.statistics)))
-    accuracy = jnp.mean(jnp.argmax(logits, -1) == jnp.argmax(labels, -1))
-    return jnp.mean(sample_losses(logits, labels, "class")), accuracy, gradient
+    (gradient,) = pull_back(Variables(found.gradient, jax.tree.map(jnp.zeros_like, trained.statistics)))
+    accuracy = jnp.mean(jnp.argmax(found.logits, -1) == jnp.argmax(labels, -1))
+    return jnp.mean(sample_losses(found.logits, labels, "class")), accuracy, gradient
 
 
 def dd(config: DD, task: Task) -> Method:
@@ -198,7 +194,7 @@ def dd(config: DD, task: Task) -> Method:
         if config.learn_labels and initial.label_kind == "logit":
             logits, initial = initial.labels, dataclasses.replace(initial, label_kind="class")
         elif config.learn_labels:
-            logits = jnp.log(jnp.where(initial.labels > 0, _CERTAINTY, (1 - _CERTAINTY) / (task.num_classes - 1)))
+            logits = soft_logits(initial.labels)
         elif initial.label_kind == "logit":
             raise ValueError("this set has learned labels; add --learn-labels (learn_labels=True) to go on from it")
         images = by_class(initial, task.num_classes)

@@ -198,7 +198,7 @@ def idc(config: IDC, task: Task) -> Method:
         images = jnp.where(fresh, jnp.clip(state.images, 0, 1), state.images)
         distances, gradient = match_gradients(key_match, task, variables, images, by_class.images, distance, view)
         real = SyntheticSet(anywhere.images, jax.nn.one_hot(anywhere.labels, task.num_classes))
-        variables, velocity = epoch(
+        variables, velocity, _ = epoch(
             key_train, task.network, variables, velocity, real, rate=jnp.float32(config.network_lr),
             batch=config.batch, augment=train_augment, cutmix=config.cutmix, momentum=config.network_momentum,
             decay=config.weight_decay,

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxdistill.chunks import each_image
 from jaxdistill.data.feeds import RealData
 from jaxdistill.inner import epoch
-from jaxdistill.types import Augment, Key, Network, SyntheticSet, Variables
+from jaxdistill.types import Augment, Key, Network, Variables
 
 __all__ = ["Embedding", "embed", "fit", "pixels"]
 
@@ -34,17 +34,16 @@ def pixels(data: RealData) -> Float[Array, "n d"]:
 
 @partial(jax.jit, static_argnames=("network", "augment", "epochs", "batch"))
 def _fit(key: Key, network: Network, data: RealData, augment: Augment, epochs: int, batch: int) -> Variables:
-    everything = data.read(jnp.arange(data.labels.shape[0]))
-    labels = jax.nn.one_hot(everything.labels, data.counts.shape[0])
     key_init, key_epochs = jax.random.split(key)
     variables = network.init(key_init)
 
     def body(i, carry):
         variables, velocity = carry
-        return epoch(
-            jax.random.fold_in(key_epochs, i), network, variables, velocity, SyntheticSet(everything.images, labels),
+        variables, velocity, _ = epoch(
+            jax.random.fold_in(key_epochs, i), network, variables, velocity, data,
             rate=jnp.float32(0.01), batch=batch, augment=augment, momentum=0.9, decay=5e-4,
         )  # fmt: skip
+        return variables, velocity
 
     variables, _ = jax.lax.fori_loop(0, epochs, body, (variables, jax.tree.map(jnp.zeros_like, variables.params)))
     return variables
