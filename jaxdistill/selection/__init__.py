@@ -1,15 +1,59 @@
-"""Core-sets and other sets that no method has touched, all built by ``strategy(key, data, features, ipc)``."""
+"""Core-sets and other sets that no method has touched, all built by ``strategy(key, data, basis, ipc)``."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+from jaxdistill.data.feeds import RealData
+from jaxdistill.inner import Seen
+from jaxdistill.selection import difficulty
 from jaxdistill.selection.herding import herding
 from jaxdistill.selection.kcenter import kcenter
 from jaxdistill.selection.kmeans import kmeans
-from jaxdistill.selection.strategies import Select, Strategy, average, centroids, noise, picked
+from jaxdistill.selection.strategies import (
+    Difficulty,
+    Select,
+    Strategy,
+    average,
+    by_difficulty,
+    centroids,
+    noise,
+    picked,
+)
+from jaxdistill.selection.taught import Teachers, correct, labelled
 from jaxdistill.selection.uniform import uniform
+from jaxdistill.types import Network, Variables
 
-__all__ = ["FEATURELESS", "SELECTIONS", "Select", "Strategy", "herding", "kcenter", "kmeans", "uniform"]
+__all__ = [
+    "NEEDS", "SCORES", "SELECTIONS", "Difficulty", "Select", "Strategy", "Teachers", "Witness", "herding", "kcenter",
+    "kmeans", "uniform",
+]  # fmt: skip
 
+
+class Witness(NamedTuple):
+    """A network that was trained on the whole training set, and what it said on the way."""
+
+    seen: Seen
+    """Of all images in each epoch: arrays ``[epochs, n]``."""
+    epoch: int
+    """The one that counts as early training, from 0."""
+    network: Network
+    variables: Variables
+    """After that epoch."""
+    data: RealData
+
+
+SCORES: dict[str, Callable[[Witness], Float[np.ndarray, " n"]]] = {
+    "forgetting": lambda witness: difficulty.forgetting(witness.seen.correct),
+    "el2n": lambda witness: difficulty.el2n(witness.seen.error, witness.epoch),
+    "grand": lambda witness: difficulty.grand(witness.network, witness.variables, witness.data),
+    "cscore": lambda witness: difficulty.cscore(witness.seen.confidence),
+}
+"""How hard each image is, by name; larger is harder."""
 SELECTIONS: dict[str, Strategy] = {
     "random": picked(uniform),
     "herding": picked(herding),
@@ -18,7 +62,15 @@ SELECTIONS: dict[str, Strategy] = {
     "centroids": centroids,
     "average": average,
     "noise": noise,
+    **dict.fromkeys(SCORES, by_difficulty),
+    "correct": correct,
+    "labelled": labelled,
 }
 """Strategies by name."""
-FEATURELESS: frozenset[str] = frozenset({"random", "average", "noise"})
-"""Strategies for which rows of features of length 0 will do."""
+NEEDS: dict[str, str] = {
+    **dict.fromkeys(("random", "average", "noise"), "nothing"),
+    **dict.fromkeys(("herding", "kcenter", "kmeans", "centroids"), "features"),
+    **dict.fromkeys(SCORES, "scores"),
+    **dict.fromkeys(("correct", "labelled"), "experts"),
+}
+"""What a strategy's `basis` is: rows of any length, a row of features for each image, a `Difficulty`, or `Teachers`."""

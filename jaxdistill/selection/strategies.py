@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +12,21 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.data.feeds import RealData
+from jaxdistill.selection.difficulty import window
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.kmeans import centroid_images
 from jaxdistill.sets import class_set
 from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["Select", "Strategy", "average", "centroids", "noise", "picked"]
+__all__ = ["Difficulty", "Select", "Strategy", "average", "by_difficulty", "centroids", "noise", "picked"]
 
 Rows: TypeAlias = Float[Array, "n d"]
 Select: TypeAlias = Callable[[Key, Rows, Int[Array, " n"], int, int], Int[Array, "classes ipc"]]
 """``select(key, features, labels, ipc, num_classes)`` gives indices of examples, whose order does not matter."""
-Strategy: TypeAlias = Callable[[Key, RealData, Rows, int], SyntheticSet]
-"""``strategy(key, data, features, ipc)`` gives a set of `ipc` images per class; features have a row for each image.
-Raises ValueError if `ipc` is below 1 or, where it is real images that are picked, above the size of a class."""
+Strategy: TypeAlias = Callable[[Key, RealData, Any, int], SyntheticSet]
+"""``strategy(key, data, basis, ipc)`` gives a set of `ipc` images per class; `jaxdistill.selection.NEEDS` says what it
+goes by, for most a row of features for each image. Raises ValueError if `ipc` is below 1 or, where it is real images
+that are picked, above the size of a class."""
 
 
 def picked(select: Select) -> Strategy:
@@ -31,9 +34,36 @@ def picked(select: Select) -> Strategy:
 
     def strategy(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
         indices = select(key, features, jnp.asarray(data.labels), ipc, len(data.counts))
-        return class_set(data.read(indices).images)
+        return _real(data, indices)
 
     return strategy
+
+
+class Difficulty(NamedTuple):
+    """How hard each example is, and which part of its class is wanted."""
+
+    scores: Float[np.ndarray, " n"]
+    """Larger is harder."""
+    beta: float = 0.0
+    """Share of the hardest that is left out."""
+    start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
+    """Of what that is a share; see `jaxdistill.selection.difficulty.window`."""
+
+
+def by_difficulty(key: Key, data: RealData, basis: Difficulty, ipc: int) -> SyntheticSet:
+    """A window of each class's images from the hardest on, in that order; see `jaxdistill.selection.difficulty`.
+
+    Raises:
+        ValueError: if `ipc` is below 1, or the window does not lie within a class.
+    """
+    del key
+    labels = np.asarray(data.labels)
+    return _real(data, jnp.asarray(window(basis.scores, labels, ipc, len(data.counts), basis.beta, basis.start)))
+
+
+def _real(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
+    found = class_set(data.read(indices).images)
+    return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
 
 
 def centroids(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:

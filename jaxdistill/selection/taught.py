@@ -1,0 +1,104 @@
+"""Images that experts classify correctly, labelled by what they say of them: DATM's start (Guo et al., ICLR 2024)."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.chunks import each_image
+from jaxdistill.data.feeds import RealData
+from jaxdistill.selection.groups import check_ipc
+from jaxdistill.selection.uniform import uniform
+from jaxdistill.sets import class_set
+from jaxdistill.types import Key, Network, SyntheticSet, Variables
+
+__all__ = ["Teachers", "correct", "labelled"]
+
+BLOCK = 256
+
+
+class Teachers(NamedTuple):
+    """Trained networks, by number."""
+
+    network: Network
+    variables: Callable[[int], Variables]
+    """The network as expert number i ended."""
+    count: int
+
+
+def correct(key: Key, data: RealData, teachers: Teachers, ipc: int) -> SyntheticSet:
+    """Random images that the first expert classifies correctly, with mean logits of the experts that do so as labels.
+
+    Where a class has too few of them, those that the second one classifies correctly come next, and so on. Images are
+    shown without augmentation.
+
+    Raises:
+        ValueError: if `ipc` is below 1, or all experts together get too few images of a class right.
+    """
+    check_ipc(ipc)
+    offsets, counts = np.asarray(data.offsets), np.asarray(data.counts)
+    keys = jax.random.split(key, len(counts))
+    shuffled = [
+        offset + np.asarray(jax.random.permutation(k, n)) for k, offset, n in zip(keys, offsets, counts, strict=True)
+    ]
+    found: list[list[int]] = [[] for _ in counts]
+    labels = np.asarray(data.labels)
+    for number, begin in itertools.product(range(teachers.count), range(0, int(counts.max()), BLOCK)):
+        wanting = [shuffled[c][begin : begin + BLOCK] for c in range(len(counts)) if len(found[c]) < ipc]
+        block = np.concatenate([*wanting, np.empty(0, int)])
+        if len(block):
+            full = np.resize(block, len(counts) * BLOCK)  # one shape, one compilation
+            said = np.asarray(_logits(teachers.network, teachers.variables(number), data, jnp.asarray(full)))
+            for index in block[said[: len(block)].argmax(-1) == labels[block]]:
+                own = found[labels[index]]
+                if len(own) < ipc and index not in own:
+                    own.append(index)
+    short = min(range(len(counts)), key=lambda c: len(found[c]))
+    if len(found[short]) < ipc:
+        raise ValueError(
+            f"the experts get {len(found[short])} images of class {short} right, too few for {ipc}; lower the images "
+            "per class, or train the experts for longer"
+        )
+    return _label(data, teachers, np.asarray(found))
+
+
+def labelled(key: Key, data: RealData, teachers: Teachers, ipc: int) -> SyntheticSet:
+    """Random images, with the first expert's logits as labels.
+
+    Raises:
+        ValueError: if `ipc` is below 1 or above the size of a class.
+    """
+    chosen = uniform(key, jnp.zeros((data.count, 0)), jnp.asarray(data.labels), ipc, len(data.counts))
+    return _label(data, teachers._replace(count=1), np.asarray(chosen), only_right=False)
+
+
+def _label(
+    data: RealData, teachers: Teachers, chosen: Int[np.ndarray, "classes ipc"], only_right: bool = True
+) -> SyntheticSet:
+    """The set of these images with mean logits; over all experts for an image that none of them gets right."""
+    flat = jnp.asarray(chosen.reshape(-1))
+    labels = np.repeat(np.arange(len(chosen)), chosen.shape[1])
+    said = [
+        np.asarray(_logits(teachers.network, teachers.variables(number), data, flat), np.float64)
+        for number in range(teachers.count)
+    ]
+    right = np.stack([logits.argmax(-1) == labels for logits in said])
+    counted = right | ~(right.any(0) & only_right)
+    mean = (np.stack(said) * counted[..., None]).sum(0) / counted.sum(0)[:, None]
+    found = class_set(data.read(jnp.asarray(chosen)).images)
+    return dataclasses.replace(found, labels=jnp.asarray(mean, jnp.float32), label_kind="logit")
+
+
+@partial(jax.jit, static_argnums=0)
+def _logits(
+    network: Network, variables: Variables, data: RealData, indices: Int[Array, " b"]
+) -> Float[Array, "b classes"]:
+    return each_image(lambda images: network.apply(variables, images)[0], data.read(indices).images)
