@@ -15,23 +15,28 @@ from rich.console import Console
 from jaxdistill import selection
 from jaxdistill.data.source import LISTED
 from jaxdistill.evaluate import PROTOCOLS
+from jaxdistill.experts import RECIPES
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, commands, export, report
 from jaxdistill.run.arguments import MISSING, UnusableError, leading, parse, peek
+from jaxdistill.run.bank import read_card
 from jaxdistill.run.config import (
     METHOD_NAMES,
+    BasisConfig,
     DataConfig,
     Distill,
     EvaluationConfig,
+    Experts,
     NetworkConfig,
     RunConfig,
     Select,
-    from_json,
     method_config,
 )
 from jaxdistill.run.drive import RunFailedError, say
+from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.folder import stored_config
 from jaxdistill.run.forms import Evaluate, Export, List, Report
+from jaxdistill.run.plain import from_json
 from jaxdistill.run.sharding import join
 from jaxdistill.run.table import tell
 
@@ -41,6 +46,7 @@ USAGE = """Distil, select, judge and share small training sets.
 
   jaxdistill distill METHOD --dataset D --ipc N --out DIR     make a set with a method: {methods}
   jaxdistill select STRATEGY --dataset D --ipc N --out DIR    pick one: {strategies}
+  jaxdistill experts --dataset D --count N --out E            train what mtt and its family match
   jaxdistill evaluate SET [SET ...]                           train fresh networks on sets, random beside them
   jaxdistill export SET --format npz|torch|folder|tfds --out PATH
   jaxdistill report RUN                                       one self-contained HTML file
@@ -116,11 +122,16 @@ def _distill(arguments: list[str], console: Console) -> None:
         reading = method.PRESETS[0] if asked is None else asked
         if reading not in method.PRESETS:
             raise UnusableError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
-        preset = method.preset(peek(rest, "--dataset") or "", int(ipc) if ipc.isdecimal() else 1, reading)
+        dataset = peek(rest, "--dataset") or ""
+        dataset = Path(dataset).stem if Path(dataset).exists() else dataset  # a folder may have a data set's name
+        preset = method.preset(dataset, int(ipc) if ipc.isdecimal() else 1, reading)
+        like = _like_experts(rest)
         defaults = {
-            "method": preset.config, "data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING,
-            "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment, "preset": reading,
-            "network": NetworkConfig(**preset.network), "evaluation": EvaluationConfig(protocol=preset.protocol),
+            "method": preset.config, "data": DataConfig(MISSING, zca=preset.zca), "run": RunConfig(MISSING),
+            "ipc": MISSING, "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment,
+            "preset": reading, "network": NetworkConfig(**preset.network), "basis": BasisConfig(beta=preset.beta),
+            "evaluation": EvaluationConfig(protocol=preset.protocol, eval_network=preset.eval_network),
+            **like,
         }  # fmt: skip
         listed = preset.listed
     example = "--dataset digits --ipc 10 --out runs/first"
@@ -137,11 +148,37 @@ def _distill(arguments: list[str], console: Console) -> None:
     _show(commands.distill(config, console, note), config.run)
 
 
+def _like_experts(arguments: list[str]) -> dict[str, Any]:
+    """Network and preprocessing of the experts that are given, as defaults: a run has to have the same."""
+    experts = peek(arguments, "--experts")
+    if experts is None:
+        return {}
+    fields = fields_of(read_card(Path(experts)))
+    return {"network": fields["network"], "data": DataConfig(MISSING, zca=fields["data"].zca)}
+
+
+def _experts(arguments: list[str], console: Console) -> None:
+    out, preset = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt"
+    if preset not in RECIPES:
+        raise UnusableError(f"unknown preset '{preset}' of experts; choose one of {', '.join(RECIPES)}")
+    defaults: dict[str, Any] = {"data": DataConfig(MISSING), "out": MISSING, "recipe": RECIPES[preset]}
+    defaults |= {"preset": preset, "network": NetworkConfig(norm="batch" if preset == "selmatch" else "instance")}
+    if "--resume" in arguments and out is not None and Path(out).exists():
+        defaults |= fields_of(read_card(Path(out)))
+    config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
+    if config.distributed is not None:
+        join(config.distributed)
+    quiet = config.quiet or bool(jax.process_index())
+    train_experts(config, Console(stderr=True, quiet=True) if quiet else console)
+    if not jax.process_index():
+        print(config.out)
+
+
 def _select(arguments: list[str], console: Console) -> None:
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = _stored(rest, lambda stored: isinstance(stored, Select) and stored.strategy == strategy)
     if defaults is None:
-        defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING}
+        defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **_like_experts(rest)}
     defaults = {"strategy": strategy, **defaults}
     config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
     _show(commands.select_set(config, _begin(config.run, console)), config.run)
@@ -190,6 +227,7 @@ def _list(arguments: list[str], console: Console) -> None:
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "distill": _distill,
     "select": _select,
+    "experts": _experts,
     "evaluate": _evaluate,
     "export": _export,
     "report": _report,

@@ -15,6 +15,7 @@ from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import encode_images
+from jaxdistill.data.bank import Bank
 from jaxdistill.data.feeds import sample
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
@@ -23,6 +24,7 @@ from jaxdistill.run.feeding import step_keys
 from jaxdistill.run.loop import run
 from jaxdistill.run.sharding import make_mesh, replicate
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.trajectories import flatten
 from jaxdistill.types import SyntheticSet, Task, map_one_by_one
 
 IPC = 3
@@ -41,8 +43,23 @@ def make_method(config, network, **options):
     return METHODS[config](config.preset("digits", IPC).config, make_task(network, **options))
 
 
-def start_of(method, data):
-    return SELECTIONS["random"](jax.random.key(1), data, jnp.zeros((48, 1)), IPC * method.formation**2)
+def start_of(method):
+    return SELECTIONS["random"](jax.random.key(1), make_toy()[0], jnp.zeros((48, 1)), IPC * method.formation**2)
+
+
+@cache
+def make_bank(network):
+    """Three experts that wander off from random weights, for 20 epochs."""
+    built = make_network(network, SHAPE, 4, width=8, depth=2)
+    starts = [np.asarray(flatten(built.init(jax.random.key(i)).params)) for i in range(3)]
+    steps = np.random.default_rng(0).normal(size=(3, 20, len(starts[0]))).astype(np.float32)
+    paths = np.concatenate([np.stack(starts)[:, None], 0.02 * steps], axis=1).cumsum(axis=1)
+    return Bank(paths, 3, 20)
+
+
+def source_of(method, network):
+    """What the method's feed draws from, on the host."""
+    return {"real": lambda: make_toy()[0], "experts": lambda: make_bank(network)}[method.feed.source]()
 
 
 def one_step(method, data, state, index, key=None):
@@ -69,8 +86,8 @@ def plain(request):
 @cache
 def stepped(config, network):
     method = make_method(config, network)
-    data = jax.tree.map(jnp.asarray, make_toy()[0])
-    initial = start_of(method, data)
+    data = jax.tree.map(jnp.asarray, source_of(method, network))
+    initial = start_of(method)
     state = method.init(jax.random.key(2), initial)
     chex.clear_trace_counter()
 
@@ -188,14 +205,13 @@ sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import test_contract as contract
 from jaxdistill.run.sharding import spread
-from toys import make_toy
 
 out = {}
 for config, network in contract.CASES:
     mesh = contract.make_mesh()
     method = contract.make_method(config, network, map_classes=spread(mesh, 1))
-    data = contract.replicate(make_toy()[0], mesh)
-    initial = contract.start_of(method, data)
+    data = contract.replicate(contract.source_of(method, network), mesh)
+    initial = contract.start_of(method)
     state = contract.replicate(jax.tree.map(np.asarray, method.init(jax.random.key(2), initial)), mesh)
     key = contract.replicate(jax.random.key(7), mesh)
     *_, last = contract.run(method, data, key, state, 3, mesh=mesh)

@@ -36,5 +36,11 @@ class Preset(NamedTuple):
     """Augmentation while distilling: ``"default"`` is the data set's DSA strategy, ``"none"`` is none."""
     published: Published | None = None
     """None where no number exists or none could be verified."""
+    zca: bool = False
+    """Whether the images are whitened."""
+    beta: float = 0.0
+    """Share of the hardest images of each class that a start by difficulty leaves out."""
+    eval_network: str | None = None
+    """The network that the paper evaluates on, where it is not the one that distils."""
     network: Mapping[str, Any] = MappingProxyType({})
     """The paper's network where it is not the plain ConvNet: fields of `jaxdistill.run.config.NetworkConfig`."""

@@ -31,7 +31,7 @@ from jaxdistill.types import LabelKind, SyntheticSet
 __all__ = ["SCHEMA", "ArtifactError", "Stored", "load_set", "save_set"]
 
 SCHEMA = 1
-FIELDS = ("images", "labels", "weights", "learning_rate")
+FIELDS = ("images", "labels", "weights", "learning_rate", "selected")
 PREFIX = "preprocess/"
 LARGEST_CARD = 2**22
 
@@ -119,6 +119,8 @@ def load_set(folder: Path) -> Stored:
         raise ArtifactError(f"the set in {folder} cannot be used: {problem}; copy it again or ask who made it")
     transform = Preprocess(**{k: arrays[PREFIX + k] for k in Preprocess._fields if PREFIX + k in arrays})
     fields = {name: jax.numpy.asarray(arrays[name]) for name in FIELDS if name in arrays}
+    if "selected" in fields:  # numbers in the file
+        fields["selected"] = fields["selected"] > 0
     return Stored(SyntheticSet(**fields, label_kind=card["label_kind"], formation=card["formation"]), transform, card)
 
 
@@ -150,7 +152,7 @@ def _shapes(card: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]], dict[str,
     """Shapes of the arrays that a set must have, and of those that it may have."""
     n, classes, (h, w, c) = card["count"], card["num_classes"], card["image_shape"]
     must = {"images": (n, h, w, c), "labels": (n, classes), PREFIX + "mean": (c,), PREFIX + "std": (c,)}
-    may = {"weights": (n,), PREFIX + "center": (h * w * c,)}
+    may = {"weights": (n,), "selected": (n,), PREFIX + "center": (h * w * c,)}
     return must, may | {PREFIX + name: (h * w * c, h * w * c) for name in ("whiten", "unwhiten")}
 
 

@@ -8,7 +8,7 @@ import time
 import typing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -17,19 +17,23 @@ from rich.console import Console
 from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
+from jaxdistill.run.bank import StoredBank, check_bank, load_bank, open_bank
+from jaxdistill.run.basis import basis, in_source_order
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, Select
-from jaxdistill.run.drive import drive, read_out, say
+from jaxdistill.run.drive import Feeding, drive, read_out, say
+from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_folder, hold, open_folder
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.judge import judge
 from jaxdistill.run.machine import machine
-from jaxdistill.run.resolve import Bench, augmentation, networks, only_network, open_bench, select, start, task
+from jaxdistill.run.resolve import Bench, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
-from jaxdistill.selection import features
-from jaxdistill.types import Key, Network, SyntheticSet
+from jaxdistill.selection import Difficulty
+from jaxdistill.types import Feed, Key, Network, SyntheticSet
 
 __all__ = ["distill", "evaluate_sets", "select_set"]
 
+Run = TypeVar("Run", Distill, Select)
 PURPOSES = ("start", "method", "loop", "evaluation")
 
 
@@ -42,10 +46,18 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         ValueError: for arguments or data that cannot be used.
         RunFailedError: if the loss does not stay finite.
     """
+    config, experts = _pinned(config)
     check_folder(config)
     bench, judged, protocol, key = _prepare(config)
-    method = METHODS[type(config.method)](config.method, task(config.network, config.augment, bench, config.run))
-    initial = start(key["start"], config.init, bench, config.ipc, method.formation)
+    known = task(config.network, config.augment, bench, config.run)
+    if experts is not None:
+        check_bank(experts, known.network, dataclasses.asdict(config.network), bench)
+    method = METHODS[type(config.method)](config.method, known)
+    source, on_host = _source(method.feed, config, bench, experts)
+    jax.eval_shape(partial(method.feed.plan, step=0, data=source.outline()), key["loop"])  # complains now if it must
+    network_key = jax.random.fold_in(key["start"], 1)
+    go_by = lambda name: basis(name, config.basis, bench, known.network, experts, network_key)  # noqa: E731
+    initial = start(key["start"], config.init, bench, config.ipc, method.formation, go_by)
     shapes = jax.eval_shape(method.init, key["method"], initial)
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
@@ -64,7 +76,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
             state = jax.jit(method.init)(key["method"], initial)
         state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
         spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
-        state, cost = drive(config, method, bench, state, done, spent, key["loop"], folder, console)
+        feeding = Feeding(source if on_host else replicate(source, bench.mesh), on_host)
+        state, cost = drive(config, method, bench, feeding, state, done, spent, key["loop"], folder, console)
         synthetic = read_out(method, state)
         name = METHODS[type(config.method)].__name__
         return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
@@ -76,20 +89,20 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     Raises:
         ValueError: for arguments or data that cannot be used.
     """
+    config, experts = _pinned(config)
     check_folder(config)
-    if config.features not in ("pixels", "embedding"):
-        raise ValueError(f"--features is pixels or embedding, not {config.features!r}")
     bench, judged, protocol, key = _prepare(config)
+    network = only_network(config.network, bench)
+    if experts is not None:
+        check_bank(experts, network, dataclasses.asdict(config.network), bench)
     began = time.perf_counter()
-    embedding = None
-    if config.features == "embedding":
-        network = only_network(config.network, bench)
-        plain = augmentation("none", bench)
-        embedding = features.fit(key["method"], network, bench.train, plain, config.feature_epochs)
-    synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, embedding))
+    by = basis(config.strategy, config.basis, bench, network, experts, key["method"])
+    synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, by))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     folder = open_folder(config)
     with hold(folder):
+        if isinstance(by, Difficulty) and jax.process_index() == 0:
+            np.save(folder / "scores.npy", in_source_order(by.scores, bench))
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )
@@ -133,7 +146,8 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     key = replicate(_keys(config.seed)["evaluation"], bench.mesh)
     return judge(
         key, sets, judged, bench, protocol, recipe, config.seeds,
-        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, tell=partial(say, console),
+        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage,
+        tell=partial(say, console),
     )  # fmt: skip
 
 
@@ -163,6 +177,28 @@ def _made_with(card: dict[str, Any]) -> NetworkConfig:
     if not isinstance(said, dict) or any(not isinstance(said[name], kinds.get(name, ())) for name in said):
         raise ValueError("the set's card names a network that this version does not know; copy the set again")
     return NetworkConfig(**said)
+
+
+def _pinned(config: Run) -> tuple[Run, StoredBank | None]:
+    """The configuration with its experts named, so that a resumed run has the same even where some were added."""
+    if config.bank.experts is None:
+        return config, None
+    experts = load_bank(config.bank.experts, config.bank.expert_count)
+    named = dataclasses.replace(config.bank, expert_count=len(experts.params), digest=experts.digest())
+    return dataclasses.replace(config, bank=named), experts
+
+
+def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | None) -> tuple[Any, bool]:
+    """What the feed draws from, and whether it stays where it is."""
+    if feed.source == "real":
+        return bench.train, bench.on_host
+    name = METHODS[type(config.method)].__name__
+    if experts is None:
+        raise ValueError(f"{name} matches experts; make some with 'jaxdistill experts' and give them with --experts")
+    source, on_host = open_bank(experts, config.data.device_gib * 2**30)
+    if on_host:
+        require_grain()
+    return source, on_host
 
 
 def _label(path: Path) -> str:
@@ -218,6 +254,8 @@ def _finish(
         "protocol": config.evaluation.protocol,
         "cost": cost,
     }
+    if config.bank.digest is not None:
+        card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
     results: dict[str, Any] = {}
     path = folder / "evaluation.json"
     if writes:
@@ -227,8 +265,8 @@ def _finish(
     if config.evaluation.eval_seeds and not complete:
         results = judge(
             replicate(key, bench.mesh), {name: synthetic}, judged, bench, protocol, config.evaluation.protocol,
-            config.evaluation.eval_seeds, ipc=config.ipc,
-            networks_at_once=config.run.networks_at_once, tell=partial(say, console),
+            config.evaluation.eval_seeds, ipc=config.ipc, networks_at_once=config.run.networks_at_once,
+            coverage=config.evaluation.coverage, tell=partial(say, console),
         )  # fmt: skip
     if writes:
         if complete:

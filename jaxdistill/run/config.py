@@ -9,19 +9,21 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
+from jaxdistill.experts import ExpertRecipe
 from jaxdistill.methods import METHODS
 
 __all__ = [
     "METHOD_NAMES",
+    "BankConfig",
+    "BasisConfig",
     "DataConfig",
     "Distill",
     "EvaluationConfig",
+    "Experts",
     "NetworkConfig",
     "RunConfig",
     "Select",
-    "from_json",
     "method_config",
-    "to_json",
 ]  # fmt: skip
 
 
@@ -36,7 +38,7 @@ class DataConfig:
     zca: bool = False
     """Whiten images instead of normalising each channel."""
     device_gib: float = 4.0
-    """Training images above this size stay on the host and are fed from there."""
+    """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
 
     def __post_init__(self) -> None:
         if not self.device_gib >= 0:
@@ -80,6 +82,8 @@ class EvaluationConfig:
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
     """Shorten (or lengthen) the recipe; the report says so."""
+    coverage: bool = False
+    """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
 
     def resolve(self) -> Recipe:
         """The recipe itself."""
@@ -124,6 +128,49 @@ class RunConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class BasisConfig:
+    """What selections, and starts by one, go by: distances of features, or how hard images are."""
+
+    features: Literal["pixels", "embedding"] = "pixels"
+    """What distances are measured in: pixels, or the embedding of a network trained on the whole training set."""
+    feature_epochs: int = 20
+    """Epochs that the embedding's network is trained for."""
+    beta: float = 0.0
+    """Share of each class that forgetting, el2n, grand and cscore leave out, its hardest images; the next are taken."""
+    window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
+    """Whether that is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
+    scores: Path | None = None
+    """A file with a score for each training image in the data set's own order (.npy, or .npz with one array): C-scores
+    for cscore (low is hard), else high is hard. By default from what experts, or networks trained for it, recorded."""
+    score_networks: int = 5
+    """Networks that are trained for it where there are no experts; scores are averaged over them."""
+    score_epochs: int = 20
+    """Epochs that they are trained for; el2n and grand look at the last of them, of experts too."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta <= 1:
+            raise ValueError(f"--beta is a share from 0 to 1, not {self.beta}")
+        if min(self.score_networks, self.score_epochs, self.feature_epochs) < 1:
+            raise ValueError("--score-networks, --score-epochs and --feature-epochs are at least 1")
+
+
+@dataclasses.dataclass(frozen=True)
+class BankConfig:
+    """Experts that were trained before."""
+
+    experts: Path | None = None
+    """An expert bank (jaxdistill experts), for methods that match trajectories and selections by what networks say."""
+    expert_count: int | None = None
+    """Use the first so many; by default all that are there when the run begins."""
+    digest: Annotated[str | None, tyro.conf.Suppress] = None
+    """Which experts they are; set when the run begins."""
+
+    def __post_init__(self) -> None:
+        if self.expert_count is not None and self.expert_count < 1:
+            raise ValueError(f"--expert-count is at least 1, not {self.expert_count}")
+
+
+@dataclasses.dataclass(frozen=True)
 class Distill:
     """One distillation; defaults are those of the method's preset for the --dataset and --ipc given."""
 
@@ -143,6 +190,8 @@ class Distill:
     preset: str | None = None
     """Which reading of the paper gives the defaults; 'jaxdistill list' names them."""
     network: NetworkConfig = NetworkConfig()
+    bank: BankConfig = BankConfig()
+    basis: BasisConfig = BasisConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
@@ -162,15 +211,47 @@ class Select:
     """Images per class."""
     seed: int = 0
     """Everything random follows from it."""
-    features: str = "pixels"
-    """What distances are measured in: pixels, or embedding (of a network trained on the whole training set)."""
-    feature_epochs: int = 20
-    """Epochs that the embedding's network is trained for."""
     network: NetworkConfig = NetworkConfig()
+    bank: BankConfig = BankConfig()
+    basis: BasisConfig = BasisConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
         _check(self.ipc, self.seed)
+
+
+@dataclasses.dataclass(frozen=True)
+class Experts:
+    """Train experts on the real data and record their trajectories."""
+
+    data: DataConfig
+    out: Path
+    """Folder of the bank."""
+    count: int = 10
+    """Experts in all; the papers have 100. With --resume those that lack are added."""
+    epochs: int = 50
+    """Epochs of each; methods read up to the last start and a few more."""
+    seed: int = 0
+    """Everything random follows from it; an expert is the same however many there are."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """How parameters are stored; bfloat16 is half the size."""
+    resume: bool = False
+    """Go on with the bank in --out, or add to it; other arguments may be left out."""
+    quiet: bool = False
+    """Print nothing."""
+    experts_at_once: int | None = None
+    """Experts side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
+    distributed: str | None = None
+    """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
+    preset: str = "mtt"
+    """Whose recipe gives the defaults: mtt (also TESLA's), ftd (also DATM's) or selmatch."""
+    recipe: ExpertRecipe = dataclasses.field(default_factory=ExpertRecipe)
+    network: NetworkConfig = NetworkConfig()
+
+    def __post_init__(self) -> None:
+        _check(1, self.seed)
+        if min(self.count, self.epochs, self.experts_at_once or 1) < 1:
+            raise ValueError("--count, --epochs and --experts-at-once are at least 1")
 
 
 def _check(ipc: int, seed: int) -> None:
@@ -193,36 +274,3 @@ def method_config(name: str) -> type:
     if name not in METHOD_NAMES:
         raise ValueError(f"unknown method '{name}'; choose one of {', '.join(METHOD_NAMES)}")
     return METHOD_NAMES[name]
-
-
-def to_json(config: Distill | Select) -> dict[str, Any]:
-    """A plain nested dictionary; how the run behaves is left out, since it does not change the result."""
-    plain = dataclasses.asdict(config)
-    del plain["run"]
-    plain["command"] = type(config).__name__.lower()
-    if isinstance(config, Distill):
-        plain["method"] = {"name": METHODS[type(config.method)].__name__, **plain["method"]}
-    return plain
-
-
-def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
-    """The configuration that `to_json` wrote.
-
-    Raises:
-        ValueError: if it is not one.
-    """
-    try:
-        fields = {name: value for name, value in plain.items() if name != "command"}
-        for name, kind in (("data", DataConfig), ("network", NetworkConfig), ("evaluation", EvaluationConfig)):
-            fields[name] = kind(**fields[name])
-        if plain["command"] == "select":
-            return Select(run=run, **fields)
-        method = dict(fields["method"])
-        fields["method"] = method_config(method.pop("name"))(**{k: _tuples(v) for k, v in method.items()})
-        return Distill(run=run, **fields)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"config.json was not written by this version of jaxdistill ({error})") from None
-
-
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(v) for v in value) if isinstance(value, list) else value

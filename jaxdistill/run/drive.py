@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -24,13 +24,21 @@ from jaxdistill.run.resolve import Bench
 from jaxdistill.run.sharding import replicate
 from jaxdistill.types import Key, Method, PyTree, SyntheticSet
 
-__all__ = ["RunFailedError", "drive", "read_out", "say"]
+__all__ = ["Feeding", "RunFailedError", "drive", "read_out", "say"]
 
 PREVIEWS = 6
 
 
 class RunFailedError(RuntimeError):
     """A run that began and could not end well; the message is one sentence."""
+
+
+class Feeding(NamedTuple):
+    """What the method's feed draws from."""
+
+    source: Any
+    on_host: bool
+    """Where it stays; else it is on all devices."""
 
 
 def say(console: Console, line: str) -> None:
@@ -42,6 +50,7 @@ def drive(
     config: Distill,
     method: Method,
     bench: Bench,
+    feeding: Feeding,
     state: PyTree,
     done: int,
     spent: dict[str, float],
@@ -61,10 +70,10 @@ def drive(
         listeners = [stack.enter_context(sink) for sink in listening]
         for sink in listeners:
             sink(Chunk(done, state, None, 0.0, 0.0))
-        options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": bench.on_host}
+        options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": feeding.on_host}
         stop = stack.enter_context(_interrupt())
         try:
-            for chunk in run(method, bench.train, replicate(key, bench.mesh), state, config.steps, **options):
+            for chunk in run(method, feeding.source, replicate(key, bench.mesh), state, config.steps, **options):
                 state, done = chunk.state, chunk.step
                 spent = {name: value + getattr(chunk, name) for name, value in spent.items()}
                 # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.

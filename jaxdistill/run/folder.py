@@ -15,11 +15,12 @@ import jax
 import numpy as np
 
 from jaxdistill.run import files
-from jaxdistill.run.config import Distill, Select, from_json, to_json
+from jaxdistill.run.config import Distill, Select
+from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.sharding import from_first
 
-WHERE = ("data_dir", "device_gib")
-"""Where the data lie does not make another run."""
+WHERE = ("data_dir", "device_gib", "experts")
+"""Where the data lie does not make another run; which experts they are is said by their digest."""
 
 __all__ = ["check_folder", "hold", "open_folder", "stored_config"]
 
@@ -60,8 +61,8 @@ def open_folder(config: Distill | Select) -> Path:
 
 
 @contextlib.contextmanager
-def hold(folder: Path) -> Iterator[None]:
-    """Keep other commands out of a run's folder; released whenever and however this process ends.
+def hold(folder: Path, name: str = "config.json") -> Iterator[None]:
+    """Keep other commands out of a folder by a lock on one of its files, which ends with this process in any case.
 
     Raises:
         ValueError: if another command is at work in it.
@@ -69,7 +70,7 @@ def hold(folder: Path) -> Iterator[None]:
     if jax.process_index():
         yield
         return
-    with (folder / "config.json").open() as file:
+    with (folder / name).open() as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:

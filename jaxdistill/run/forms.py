@@ -42,6 +42,8 @@ class Evaluate:
     """Shorten (or lengthen) the recipe."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
+    coverage: bool = False
+    """Also say which share of the test images has one of a set's nearby, in the features of a trained network."""
     dataset: str | None = None
     """Where the data set of the set's card is now; by default what the card says."""
     data_dir: str | None = None

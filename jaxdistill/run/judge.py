@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from jaxdistill.evaluate import Recipe, evaluate
+from jaxdistill.run.cover import cover
 from jaxdistill.run.resolve import Bench, at_once, augmentation, select
 from jaxdistill.run.sharding import spread
 from jaxdistill.types import Key, Network, SyntheticSet
@@ -31,6 +32,7 @@ def judge(
     *,
     ipc: int,
     networks_at_once: int | None = None,
+    coverage: bool = False,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Test accuracy of each set, and of random real images, on each network.
@@ -45,6 +47,7 @@ def judge(
         seeds: independent networks of each kind.
         ipc: size of the random baseline.
         networks_at_once: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
+        coverage: add how much of the test images each set covers, in the features of the first network.
         tell: told one line a row.
 
     Returns:
@@ -54,7 +57,7 @@ def judge(
     baselines = [select(jax.random.fold_in(key_random, i), "random", bench, ipc) for i in range(seeds)]
     share = -(-seeds // bench.mesh.size)
     side_by_side = at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh)
-    rows = []
+    rows, apart = [], protocol.selected_augment
     # A set that is itself called random is not its own baseline.
     named = {f"{name} set" if name == BASELINE else name: chosen for name, chosen in sets.items()}
     for network_name, network in networks.items():
@@ -71,6 +74,7 @@ def judge(
                 bench.test,
                 protocol,
                 augment=augmentation(protocol.augment, bench),
+                selected_augment=apart and augmentation(apart, bench),
                 seeds=seeds,
                 seeds_per_call=side_by_side * bench.mesh.size,
                 map_seeds=spread(bench.mesh, side_by_side, gather=True),
@@ -80,4 +84,9 @@ def judge(
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             rows.append(row)
     described = {"name": protocol_name, **dataclasses.asdict(protocol), "summary": protocol.summary}
-    return {"protocol": described, "test_images": int(bench.test.labels.shape[0]), "rows": rows}
+    results = {"protocol": described, "test_images": bench.test.count, "rows": rows}
+    if coverage:
+        name, network = next(iter(networks.items()))
+        shown = {**named, BASELINE: baselines[0]} if baselines else named
+        results["coverage"] = cover(jax.random.fold_in(key, 2), shown, network, name, bench)
+    return results

@@ -75,6 +75,7 @@ def _context(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
         "protocol": evaluation.get("protocol", {}),
         "formation": card.get("formation", 1),
         "test_images": evaluation.get("test_images"),
+        "coverage": evaluation.get("coverage"),
         "seeds": max((len(row["accuracies"]) for row in rows), default=0),
         "costs": list(_costs(card.get("cost") or {}, sum(row.get("seconds") or 0.0 for row in rows))),
         "versions": card.get("versions") or {},
@@ -225,5 +226,5 @@ def _flags(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
             yield (name if value else f"no-{name}"), ""
         elif isinstance(value, list):
             yield name, shlex.join(map(str, value))
-        elif value is not None and name not in ("command", "strategy", "name"):
+        elif value is not None and name not in ("command", "strategy", "name", "digest"):
             yield name, shlex.quote(str(value))

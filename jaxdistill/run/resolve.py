@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -20,7 +21,7 @@ from jaxdistill.run import artifact
 from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.sharding import make_mesh, replicate, spread
-from jaxdistill.selection import FEATURELESS, SELECTIONS, features
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.types import Augment, Key, Network, SyntheticSet, Task
 
 __all__ = [
@@ -141,28 +142,21 @@ def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig
     )
 
 
-def select(
-    key: Key, strategy: str, bench: Bench, ipc: int, embedding: features.Embedding | None = None
-) -> SyntheticSet:
-    """A selection by name, in pixels or in an embedding; ``real`` is ``random``."""
-    strategy = "random" if strategy == "real" else strategy
-    if strategy not in SELECTIONS:
-        raise ValueError(
-            f"unknown selection '{strategy}'; choose one of {', '.join(SELECTIONS)}, or give a finished set or run"
-        )
-    if strategy in FEATURELESS:
-        rows = jnp.zeros((bench.train.labels.shape[0], 0))
-    elif bench.on_host:
-        raise ValueError(
-            f"{strategy} compares all training images, which stay on the host at this --device-gib; raise it, or take "
-            f"one of {', '.join(sorted(FEATURELESS))}"
-        )
-    else:
-        rows = features.pixels(bench.train) if embedding is None else features.embed(embedding, bench.train)
-    return SELECTIONS[strategy](key, bench.train, rows, ipc)
+def select(key: Key, strategy: str, bench: Bench, ipc: int, basis: Any = None) -> SyntheticSet:
+    """A selection by name; ``real`` is ``random``.
+
+    Args:
+        key: consumed.
+        strategy: the name.
+        bench: data.
+        ipc: images per class.
+        basis: what it goes by, from `jaxdistill.run.basis.basis`; None for strategies that need nothing.
+    """
+    rows = jnp.zeros((bench.train.count, 0)) if basis is None else basis
+    return SELECTIONS["random" if strategy == "real" else strategy](key, bench.train, rows, ipc)
 
 
-def start(key: Key, init: str, bench: Bench, ipc: int, formation: int) -> SyntheticSet:
+def start(key: Key, init: str, bench: Bench, ipc: int, formation: int, basis: Callable[[str], Any]) -> SyntheticSet:
     """What a method starts from: a selection by name (of as many images as there are to be tiles), or a finished set,
     brought into this run's preprocessed space."""
     if init in ("real", *SELECTIONS) or not Path(init).exists():
@@ -172,7 +166,7 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int) -> Synthe
                 f"each of {ipc} images per class is begun with {formation**2}, but the smallest class has {smallest}; "
                 f"take an --ipc of at most {smallest // formation**2} or a smaller --formation, whichever goes"
             )
-        return select(key, init, bench, ipc * formation**2)
+        return select(key, init, bench, ipc * formation**2, basis(init))
     stored = artifact.load_set(Path(init))
     images = stored.synthetic.images
     tiles = formation**2 if stored.synthetic.formation == 1 else 1

@@ -27,3 +27,7 @@ def tell(results: dict[str, Any]) -> None:
         gains = {k: "" if name == BASELINE else f" ({100 * (v['mean'] - random[k]):+.1f})" for k, v in cells.items()}
         table.add_row(name, *(f"{100 * cells[k]['mean']:.1f} ± {100 * cells[k]['std']:.1f}{gains[k]}" for k in names))
     Console().print(table)
+    if found := results.get("coverage"):
+        print(f"test images with one of the set nearby, in % (all, easier half, harder half): {found['features']}")
+        for name, shares in found["shares"].items():
+            print(f"{name}: {', '.join(f'{100 * shares[part]:.1f}' for part in ('all', 'easy', 'hard'))}")

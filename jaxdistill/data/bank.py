@@ -1,0 +1,99 @@
+"""Recorded trajectories of experts, and the feed that draws segments of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, NamedTuple, TypeAlias
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.types import Key
+
+AnyArray: TypeAlias = Array | np.ndarray
+
+__all__ = ["Bank", "Segment", "Segments"]
+
+
+@flax.struct.dataclass
+class Bank:
+    """Where experts stood at the start and after each epoch: parameters as vectors of length ``p``.
+
+    Read from a folder by `jaxdistill.run.bank.open_bank`; `jaxdistill.trajectories.flatten` makes the vectors.
+    """
+
+    params: Float[AnyArray, "experts snapshots p"] | tuple[Float[np.ndarray, "snapshots p"], ...]
+    """One array, float32 or bfloat16; on the host also a memory map for each expert."""
+    experts: int = flax.struct.field(pytree_node=False)
+    epochs: int = flax.struct.field(pytree_node=False)
+    """Epochs recorded: one fewer than snapshots."""
+
+    def read(self, experts: Int[AnyArray, " b"], epochs: Int[AnyArray, " b"]) -> Float[AnyArray, "b p"]:
+        """Parameters of some experts after some epochs, in float32."""
+        if isinstance(self.params, tuple):
+            chosen = [self.params[expert][epoch] for expert, epoch in zip(experts, epochs, strict=True)]
+            return np.stack(chosen).astype(np.float32)
+        return self.params[experts, epochs].astype(jnp.float32)
+
+    def outline(self) -> Bank:
+        """The same without what only `read` needs."""
+        return dataclasses.replace(self, params=np.empty((0, 0, 0)))
+
+    @property
+    def nbytes(self) -> int:
+        """Size of the trajectories."""
+        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.params))
+
+
+class Segment(NamedTuple):
+    """Pieces of trajectories: where experts stood, and where some epochs later."""
+
+    start: Float[AnyArray, "b p"]
+    target: Float[AnyArray, "b p"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """`count` segments of `length` epochs, of uniformly drawn experts and starts from `first` to below a bound.
+
+    The bound grows from `begin` to `end` in the first `grow` steps, as DATM has it (Guo et al., ICLR 2024, section
+    3.3); with 0 it is `end` at once.
+    """
+
+    length: int
+    end: int
+    first: int = 0
+    begin: int = 0
+    grow: int = 0
+    count: int = 1
+    source: ClassVar[str] = "experts"
+
+    def bound(self, step: Int[Array, ""]) -> Int[Array, ""]:
+        """Starts are below this."""
+        if not self.grow:
+            return jnp.asarray(self.end)
+        return jnp.minimum(self.begin + (self.end - self.begin) * step // self.grow, self.end)
+
+    def plan(self, key: Key, step: Int[Array, ""], data: Bank) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
+        """Experts, and the epochs after which their segments start.
+
+        Raises:
+            ValueError: if the trajectories are too short.
+        """
+        last = self.end - 1 + self.length
+        if last > data.epochs:
+            raise ValueError(
+                f"segments of {self.length} epochs that start up to epoch {self.end - 1} need experts of {last} "
+                f"epochs, and these have {data.epochs}; train longer ones, or start earlier"
+            )
+        key_expert, key_start = jax.random.split(key)
+        experts = jax.random.randint(key_expert, (self.count,), 0, data.experts)
+        return experts, jax.random.randint(key_start, (self.count,), self.first, self.bound(step))
+
+    def gather(self, plan: tuple[Int[AnyArray, " b"], Int[AnyArray, " b"]], data: Bank) -> Segment:
+        """The segments that the plan names."""
+        experts, starts = plan
+        return Segment(data.read(experts, starts), data.read(experts, starts + self.length))

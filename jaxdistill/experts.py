@@ -1,0 +1,121 @@
+"""Experts: networks trained on the real data, whose trajectories MTT and its family match."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float
+
+from jaxdistill.chunks import Training, training_gradient
+from jaxdistill.inner import Seen, epoch
+from jaxdistill.methods.check import check
+from jaxdistill.types import Augment, Examples, Key, LabelKind, Network, PyTree, Variables
+
+__all__ = ["RECIPES", "ExpertRecipe", "expert_epoch", "flat_gradient"]
+
+_TINY = 1e-12
+
+
+@dataclasses.dataclass(frozen=True)
+class ExpertRecipe:
+    """How an expert is trained: SGD at a constant step size."""
+
+    learning_rate: float = 0.01
+    """Step size."""
+    batch: int = 256
+    """Real images in a step."""
+    momentum: float = 0.0
+    """Heavy-ball momentum."""
+    weight_decay: float = 0.0
+    """Coupled L2 penalty."""
+    augment: str = "default"
+    """Augmentation: 'default' is the data set's DSA strategy, none is none."""
+    rho: float = 0.0
+    """Length of the step to sharper parameters whose gradient is taken (FTD); 0 is plain training."""
+    alpha: float = 0.3
+    """How much of the plain gradient's part across that one is taken back; larger is flatter."""
+
+    def __post_init__(self) -> None:
+        check(
+            self,
+            positive=("learning_rate",),
+            momenta=("momentum",),
+            not_negative=("weight_decay", "rho", "alpha"),
+            counts=("batch",),
+        )
+
+
+RECIPES: dict[str, ExpertRecipe] = {
+    "mtt": ExpertRecipe(),
+    "ftd": ExpertRecipe(rho=0.01, alpha=0.3),
+    "selmatch": ExpertRecipe(augment="none"),
+}
+"""The papers' recipes: MTT and TESLA; FTD (whose paper has alpha 1 in its larger cells) and DATM; SelMatch's code."""
+
+
+def flat_gradient(
+    network: Network,
+    variables: Variables,
+    images: Float[Array, "n h w c"],
+    labels: Float[Array, "n classes"],
+    kind: LabelKind,
+    weights: Float[Array, " n"] | None = None,
+    *,
+    rho: float,
+    alpha: float,
+) -> Training:
+    """What FTD's experts descend (Du et al., CVPR 2023): GSAM with adaptive perturbations, in place of the gradient.
+
+    With g the gradient at t, and h that at ``t + rho t^2 g / ||t g||`` on the same batch (products for each number),
+    it is h without `alpha` times the part of g that is orthogonal to h (Zhuang et al., ICLR 2022, arXiv:2203.08065;
+    adaptive as Kwon et al., ICML 2021, arXiv:2102.11600). Batch normalisation keeps the averages of the first pass.
+
+    Args:
+        network: what is trained.
+        variables: where it stands.
+        images: a batch.
+        labels: what `kind` says.
+        kind: the label kind.
+        weights: of the images.
+        rho: length of the step to the other parameters.
+        alpha: factor of the orthogonal part.
+    """
+    first = training_gradient(network, variables, images, labels, kind, weights)
+    plain, params = first.gradient, variables.params
+    length = optax.global_norm(jax.tree.map(jnp.multiply, params, plain))
+    away = jax.tree.map(lambda p, g: p + rho * p**2 * g / (length + _TINY), params, plain)
+    sharp = training_gradient(network, Variables(away, variables.statistics), images, labels, kind, weights).gradient
+    norm, sharp_norm = optax.global_norm(plain), optax.global_norm(sharp)
+    cosine = _dot(plain, sharp) / (norm * sharp_norm + _TINY)
+    along = cosine * norm / (sharp_norm + _TINY)
+    return first._replace(gradient=jax.tree.map(lambda g, h: h - alpha * (g - along * h), plain, sharp))
+
+
+def expert_epoch(
+    key: Key,
+    network: Network,
+    variables: Variables,
+    velocity: PyTree,
+    data: Examples,
+    recipe: ExpertRecipe,
+    augment: Augment,
+) -> tuple[Variables, PyTree, Seen]:
+    """One epoch of an expert on real data; the arguments are `jaxdistill.inner.epoch`'s and the recipe.
+
+    Returns:
+        The network, its momentum buffers, and what it said of each example when its turn came.
+    """
+    flat = partial(flat_gradient, rho=recipe.rho, alpha=recipe.alpha)
+    return epoch(
+        key, network, variables, velocity, data,
+        rate=jnp.float32(recipe.learning_rate), batch=recipe.batch, augment=augment,
+        momentum=recipe.momentum, decay=recipe.weight_decay, gradient=flat if recipe.rho else training_gradient,
+    )  # fmt: skip
+
+
+def _dot(one: PyTree, other: PyTree) -> Float[Array, ""]:
+    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, one, other)), jnp.zeros(()))

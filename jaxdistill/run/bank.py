@@ -1,0 +1,303 @@
+"""Expert banks as folders: one sub-folder for each expert, whole or absent, and a card that says what all of them are.
+
+``card.json``, ``preprocess.safetensors`` and, for each expert, ``00000/`` with ``params.npy`` ``[epochs + 1, p]``
+(bfloat16 as its bits), ``statistics.npy`` where there is batch normalisation, ``history.npz`` (what the expert said of
+each training image in each epoch) and a card of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from jaxdistill.data.bank import Bank
+from jaxdistill.data.preprocess import Preprocess
+from jaxdistill.inner import Seen
+from jaxdistill.run import files
+from jaxdistill.trajectories import flatten, unflatten
+from jaxdistill.types import Network, Variables
+
+if TYPE_CHECKING:
+    from jaxdistill.run.resolve import Bench
+
+__all__ = [
+    "SCHEMA",
+    "BankError",
+    "Record",
+    "StoredBank",
+    "check_bank",
+    "describe",
+    "load_bank",
+    "open_bank",
+    "read_card",
+    "record",
+    "save_card",
+]
+
+SCHEMA = 1
+DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
+
+
+class BankError(ValueError):
+    """A bank that cannot be read or does not fit the run; the message is one sentence."""
+
+
+class StoredBank(NamedTuple):
+    """An expert bank's folder, its trajectories memory-mapped."""
+
+    folder: Path
+    card: dict[str, Any]
+    preprocess: Preprocess
+    params: tuple[np.ndarray, ...]
+    """Each expert's ``[snapshots, p]``."""
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that each expert was trained for."""
+        return self.card["epochs"]
+
+    def digest(self) -> str:
+        """What these experts are, as a hash."""
+        hashes = [_read_json(self._expert(i) / "card.json")["sha256"] for i in range(len(self.params))]
+        return hashlib.sha256(json.dumps([self.card, hashes], sort_keys=True).encode()).hexdigest()
+
+    def variables(self, network: Network, expert: int, epoch: int = -1) -> Variables:
+        """A network as the expert was after an epoch, by default the last, running averages included."""
+        like = jax.eval_shape(network.init, jax.random.key(0))
+        params = unflatten(jnp.asarray(self.params[expert][epoch], jnp.float32), like.params)
+        if not jax.tree.leaves(like.statistics):
+            return Variables(params, like.statistics)
+        statistics = np.load(self._expert(expert) / "statistics.npy", mmap_mode="r")[epoch]
+        return Variables(params, unflatten(jnp.asarray(statistics), like.statistics))
+
+    def history(self, expert: int) -> Seen:
+        """What an expert said of the training images: arrays ``[epochs, n]``, sorted by class."""
+        path = self._expert(expert) / "history.npz"
+        try:
+            with np.load(path, allow_pickle=False) as stored:
+                n = stored["error"].shape[1]
+                correct = np.unpackbits(stored["correct"], axis=1, count=n).astype(bool)
+                return Seen(correct, *(stored[name].astype(np.float32) for name in ("confidence", "error")))
+        except (OSError, ValueError, KeyError) as error:
+            raise BankError(f"{path} cannot be read ({str(error)[:100]}); train that expert again") from None
+
+    def _expert(self, number: int) -> Path:
+        return self.folder / f"{number:05d}"
+
+
+def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, Any]:
+    """The card of a bank that is trained on `bench`: what `said` says, and what follows from data and network."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
+    return {
+        "schema": SCHEMA,
+        **said,
+        "image_shape": list(bench.image_shape),
+        "num_classes": bench.num_classes,
+        "parameters": [[jax.tree_util.keystr(path), list(leaf.shape)] for path, leaf in leaves],
+        "statistics": sum(leaf.size for leaf in jax.tree.leaves(shapes.statistics)),
+        "whitened": bench.preprocess.whiten is not None,
+        "digests": {"preprocess": _digest(bench.preprocess.arrays()), "train": _train_digest(bench)},
+    }
+
+
+@contextlib.contextmanager
+def record(folder: Path, number: int, card: dict[str, Any]) -> Iterator[Record]:
+    """Write one expert; its folder is there when the block has ended well, and not before."""
+    path = folder / f"{number:05d}"
+    with files.write_folder(path) as temporary:
+        writer = Record(temporary, card)
+        yield writer
+        writer.finish()
+
+
+class Record:
+    """An expert's folder in the making."""
+
+    def __init__(self, folder: Path, card: dict[str, Any]):
+        sizes = sum(int(np.prod(shape)) for _, shape in card["parameters"])
+        self._folder = folder
+        stored = np.dtype(np.uint16) if card["dtype"] == "bfloat16" else np.dtype(np.float32)
+        self._params = np.lib.format.open_memmap(
+            folder / "params.npy", mode="w+", dtype=stored, shape=(card["epochs"] + 1, sizes)
+        )
+        self._dtype = DTYPES[card["dtype"]]
+        self._statistics: list[np.ndarray] = []
+        self._seen: list[Seen] = []
+        self.notes: dict[str, Any] = {}
+
+    def add(self, epoch: int, variables: Variables, seen: Seen | None) -> None:
+        """What the expert is after an epoch, and what it said of the images on the way; nothing of the start."""
+        self._params[epoch] = np.asarray(flatten(variables.params)).astype(self._dtype).view(self._params.dtype)
+        if jax.tree.leaves(variables.statistics):
+            self._statistics.append(np.asarray(flatten(variables.statistics)))
+        if seen is not None:
+            self._seen.append(jax.tree.map(np.asarray, seen))
+
+    def finish(self) -> None:
+        """Write what is left."""
+        self._params.flush()
+        if self._statistics:
+            np.save(self._folder / "statistics.npy", np.stack(self._statistics))
+        if self._seen:
+            correct, confidence, error = (np.stack(side) for side in zip(*self._seen, strict=True))
+            half = {"confidence": confidence.astype(np.float16), "error": error.astype(np.float16)}
+            np.savez(self._folder / "history.npz", correct=np.packbits(correct, axis=1), **half)
+        digest = hashlib.sha256(self._params).hexdigest()
+        versions = {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")}
+        card = {"sha256": digest, **self.notes, "versions": versions}
+        files.write_text(self._folder / "card.json", json.dumps(card, indent=1))
+
+
+def save_card(folder: Path, card: dict[str, Any], preprocess: Preprocess) -> None:
+    """Make a bank's folder, with what all its experts share."""
+    with files.write_folder(folder) as temporary:
+        files.write_bytes(temporary / "preprocess.safetensors", save(preprocess.arrays()))
+        files.write_text(temporary / "card.json", json.dumps(card, indent=1))
+
+
+def read_card(folder: Path) -> dict[str, Any]:
+    """What all experts of a bank share.
+
+    Raises:
+        BankError: if the folder is no bank.
+    """
+    if not (folder / "card.json").is_file():
+        raise BankError(f"{folder} is no expert bank (it has no card.json); make one with 'jaxdistill experts'")
+    card = _read_json(folder / "card.json")
+    if card.get("schema") != SCHEMA:
+        raise BankError(f"{folder} is of schema {card.get('schema')!r:.40}, this version reads {SCHEMA}; make it again")
+    return card
+
+
+def load_bank(folder: Path, count: int | None = None) -> StoredBank:
+    """Open a bank; nothing large is read.
+
+    Args:
+        folder: where `jaxdistill experts` wrote it.
+        count: how many experts, the first ones; by default all that are there.
+
+    Raises:
+        BankError: if it is not a bank, is damaged, or has fewer experts.
+    """
+    folder = Path(folder)
+    card = read_card(folder)
+    try:
+        size = sum(int(np.prod(shape)) for _, shape in card["parameters"])
+        shape, dtype = (card["epochs"] + 1, size), DTYPES[card["dtype"]]
+        preprocess = Preprocess(**load((folder / "preprocess.safetensors").read_bytes()))
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+        raise BankError(f"{folder} is not a bank that can be read ({str(error)[:100]}); make it again") from None
+    if _digest(preprocess.arrays()) != card["digests"]["preprocess"]:
+        raise BankError(f"the preprocessing in {folder} is not what its card was written for; make the bank again")
+    found = 0
+    while (folder / f"{found:05d}" / "card.json").is_file():
+        found += 1
+    if not found or found < (count or 1):
+        raise BankError(
+            f"{folder} has {found} experts, not {count or 1}; add some with 'jaxdistill experts --resume --count'"
+        )
+    params = []
+    for number in range(count or found):
+        path = folder / f"{number:05d}" / "params.npy"
+        try:
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise BankError(f"{path} cannot be read ({str(error)[:100]}); remove its folder and resume") from None
+        if stored.shape != shape or stored.dtype.itemsize != dtype.itemsize:
+            raise BankError(f"{path} has shape {stored.shape}, not {shape}; remove its folder and resume")
+        params.append(stored.view(dtype))
+    return StoredBank(folder, card, preprocess, tuple(params))
+
+
+def open_bank(stored: StoredBank, limit: float) -> tuple[Bank, bool]:
+    """The bank for a run's feed, read into memory and verified if it is not larger than a limit.
+
+    Args:
+        stored: the folder.
+        limit: bytes.
+
+    Returns:
+        The bank, and whether it is still on disk.
+
+    Raises:
+        BankError: if it is damaged.
+    """
+    count, size = len(stored.params), sum(array.nbytes for array in stored.params)
+    if size > limit:
+        return Bank(stored.params, count, stored.epochs), True
+    params = np.stack(stored.params)
+    for number, array in enumerate(params):
+        path = stored.folder / f"{number:05d}"
+        if hashlib.sha256(array.view(np.uint8)).hexdigest() != _read_json(path / "card.json")["sha256"]:
+            raise BankError(f"{path} is not what its card was written for; remove it and resume 'jaxdistill experts'")
+    return Bank(params, count, stored.epochs), False
+
+
+def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], bench: Bench) -> None:
+    """See that a run has the data, the preprocessing and the network of its experts.
+
+    Args:
+        stored: the bank.
+        network: the run's.
+        options: what it was made with: fields of `jaxdistill.run.config.NetworkConfig`.
+        bench: the run's data.
+
+    Raises:
+        BankError: if it has not.
+    """
+    ours, card, where = describe(bench, network, {}), stored.card, stored.folder
+    if (ours["image_shape"], ours["num_classes"]) != (card["image_shape"], card["num_classes"]):
+        raise BankError(f"the experts in {where} were trained on {card['data']['dataset']}, not on data like this")
+    if ours["whitened"] != card["whitened"]:
+        said = ("whitened", "leave --no-zca out") if card["whitened"] else ("not whitened", "leave --zca out")
+        raise BankError(f"the experts in {where} saw images that were {said[0]}; {said[1]}, or train other experts")
+    if ours["digests"] != card["digests"]:
+        raise BankError(
+            f"the experts in {where} were trained on other images, or on images that were preprocessed otherwise; "
+            "give the data set they were made from, or train experts on this one"
+        )
+    if ours["parameters"] != card["parameters"] or _kind(options) != _kind(card["network"]):
+        name = " ".join(f"--{key} {value}" for key, value in card["network"].items() if value is not None)
+        raise BankError(
+            f"the experts in {where} are another network than this run's ({name}); leave the network's options out"
+        )
+
+
+def _kind(options: dict[str, Any]) -> list[Any]:
+    """What of a network does not show in the shapes of its parameters."""
+    base = options["network"].removesuffix("-bn")
+    norm = options["norm"] if base == options["network"] else "batch"
+    return [base, norm, options["activation"], options["pooling"]]
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise BankError(f"{path} is damaged; make the bank again") from None
+    if not isinstance(found, dict):
+        raise BankError(f"{path} is damaged; make the bank again")
+    return found
+
+
+def _digest(arrays: dict[str, np.ndarray]) -> str:
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _train_digest(bench: Bench) -> str:
+    return _digest({"images": bench.source.train_images, "labels": np.asarray(bench.source.train_labels, np.int64)})

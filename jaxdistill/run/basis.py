@@ -1,0 +1,135 @@
+"""What a selection goes by: features of the training images, how hard they are, or experts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdistill.inner import Seen
+from jaxdistill.run.bank import StoredBank
+from jaxdistill.run.config import BasisConfig
+from jaxdistill.run.experts import RECIPE, trained
+from jaxdistill.run.resolve import Bench, at_once, augmentation
+from jaxdistill.selection import NEEDS, SCORES, Difficulty, Teachers, Witness, features
+from jaxdistill.types import Key, Network, Variables
+
+__all__ = ["basis", "in_source_order", "scores"]
+
+def basis(
+    strategy: str, config: BasisConfig, bench: Bench, network: Network, stored: StoredBank | None, key: Key
+) -> Any:
+    """What the strategy goes by (`jaxdistill.selection.NEEDS`).
+
+    Args:
+        strategy: its name, or ``real``.
+        config: how to come by it.
+        bench: data and devices.
+        network: what is trained for features or scores.
+        stored: experts, if there are any; scores then come from what they recorded.
+        key: of networks that are trained here.
+
+    Raises:
+        ValueError: if there is no such strategy, or what it needs cannot be had.
+    """
+    strategy = "random" if strategy == "real" else strategy
+    if strategy not in NEEDS:
+        raise ValueError(
+            f"unknown selection '{strategy}'; choose one of {', '.join(NEEDS)}, or give a finished set or run"
+        )
+    need = NEEDS[strategy]
+    if need == "nothing":
+        return jnp.zeros((bench.train.count, 0))
+    if need == "experts":
+        if stored is None:
+            raise ValueError(f"{strategy} asks experts; make some with 'jaxdistill experts' and give --experts")
+        return Teachers(network, lambda number: stored.variables(network, number), len(stored.params))
+    if bench.on_host and (need == "features" or (stored is None and config.scores is None)):
+        free = sorted(name for name, needed in NEEDS.items() if needed == "nothing")
+        raise ValueError(
+            f"{strategy} looks at all training images, which stay on the host at this --device-gib; raise it, or take "
+            f"one of {', '.join(free)}"
+        )
+    if need == "scores":
+        return Difficulty(scores(strategy, config, bench, network, stored, key), config.beta, config.window_start)
+    if config.features == "pixels":
+        return features.pixels(bench.train)
+    plain = augmentation("none", bench)
+    return features.embed(features.fit(key, network, bench.train, plain, config.feature_epochs), bench.train)
+
+
+def scores(
+    strategy: str, config: BasisConfig, bench: Bench, network: Network, stored: StoredBank | None, key: Key
+) -> np.ndarray:
+    """How hard each training image is by a score, larger is harder, averaged over networks; sorted by class."""
+    if config.scores is not None:
+        found = _read(config.scores, len(bench.source.train_labels))
+        return (-found if strategy == "cscore" else found)[_order(bench)]
+    if stored is not None:
+        histories = (stored.history(number) for number in range(len(stored.params)))
+        early = min(config.score_epochs, stored.epochs)
+        networks = (stored.variables(network, number, early) for number in range(len(stored.params)))
+        found = [
+            SCORES[strategy](Witness(seen, early - 1, network, variables, bench.train))
+            for seen, variables in zip(histories, networks, strict=True)
+        ]
+    else:
+        size = at_once(None, config.score_networks, bench.image_shape, 128, bench.mesh)
+        found = []
+        for begin in range(0, config.score_networks, size * bench.mesh.size):
+            numbers = np.arange(begin, min(begin + size * bench.mesh.size, config.score_networks))
+            found += _trained(strategy, config, numbers, size, bench, network, key)
+    return np.mean(found, axis=0)
+
+
+def in_source_order(found: np.ndarray, bench: Bench) -> np.ndarray:
+    """Scores that are sorted by class, in the data set's own order: what --scores reads."""
+    back = np.empty_like(found)
+    back[_order(bench)] = found
+    return back
+
+
+def _trained(
+    strategy: str, config: BasisConfig, numbers: np.ndarray, size: int, bench: Bench, network: Network, key: Key
+) -> list[np.ndarray]:
+    heard: list[Seen] = []
+
+    def tell(epoch: int, variables: Variables, seen: Seen | None) -> None:
+        if seen is not None:
+            heard.append(jax.tree.map(np.asarray, seen))
+
+    plain = augmentation("none", bench)
+    ends = trained(key, numbers, config.score_epochs, network, RECIPE, plain, bench.train, bench.mesh, size, tell)
+    found = []
+    for i in range(len(numbers)):
+        seen = jax.tree.map(lambda *epochs, i=i: np.stack([epoch[i] for epoch in epochs]), *heard)
+        variables = jax.tree.map(lambda leaf, i=i: leaf[i], ends)
+        found.append(SCORES[strategy](Witness(seen, config.score_epochs - 1, network, variables, bench.train)))
+    return found
+
+
+def _order(bench: Bench) -> np.ndarray:
+    """The order that `RealData` keeps images in."""
+    return np.argsort(bench.source.train_labels, kind="stable")
+
+
+def _read(path: Path, count: int) -> np.ndarray:
+    try:
+        found = np.load(path, allow_pickle=False)
+        if not isinstance(found, np.ndarray):
+            names = list(found.files)
+            found = found["scores" if "scores" in names else names[0]]
+        found = np.asarray(found, np.float64)
+    except (OSError, ValueError, KeyError, IndexError) as error:
+        raise ValueError(
+            f"the scores in {path} cannot be read ({str(error)[:100]}); give an .npy or .npz file"
+        ) from None
+    if found.shape != (count,) or not np.isfinite(found).all():
+        raise ValueError(
+            f"{path} holds scores of shape {found.shape}, finite or not, where {count} finite ones are needed: one for "
+            "each training image in the data set's own order"
+        )
+    return found

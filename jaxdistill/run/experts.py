@@ -1,0 +1,197 @@
+"""Train experts and add them to a bank, a group at a time; an expert that is there is never trained again."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from jaxdistill.evaluate.train import correct
+from jaxdistill.experts import ExpertRecipe, expert_epoch
+from jaxdistill.inner import Seen
+from jaxdistill.run.bank import BankError, describe, read_card, record, save_card
+from jaxdistill.run.config import DataConfig, Experts, NetworkConfig
+from jaxdistill.run.drive import RunFailedError, say
+from jaxdistill.run.folder import hold
+from jaxdistill.run.resolve import Bench, at_once, augmentation, only_network, open_bench
+from jaxdistill.run.sharding import from_first, replicate, spread
+from jaxdistill.types import Augment, Key, Network, PyTree, Variables
+
+__all__ = ["RECIPE", "fields_of", "train_experts", "trained"]
+
+RECIPE = ExpertRecipe(momentum=0.9, weight_decay=5e-4, augment="none")
+"""Training of networks that are only there to look at images."""
+
+
+def train_experts(config: Experts, console: Console) -> None:
+    """Bring a bank to the number of experts that is wanted.
+
+    Raises:
+        ValueError: for arguments or data that cannot be used, or a bank of other experts.
+        RunFailedError: if an expert does not stay finite.
+    """
+    bench = open_bench(config.data)
+    network = only_network(config.network, bench)
+    augment = augmentation(config.recipe.augment, bench)
+    said = {"data": {"dataset": config.data.dataset, "zca": config.data.zca}, "preset": config.preset}
+    said |= {name: dataclasses.asdict(getattr(config, name)) for name in ("network", "recipe")}
+    said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}
+    card = describe(bench, network, said)
+    if bench.on_host:
+        raise ValueError("experts are trained on images that are on the device; raise --device-gib")
+    if jax.process_index() == 0:
+        _open(config, card, bench)
+    size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
+    with hold(config.out, "card.json"):
+        there = np.asarray([(config.out / f"{i:05d}").exists() for i in range(config.count)])
+        lacking = np.flatnonzero(~from_first(there))
+        step = min(size * bench.mesh.size, max(len(lacking), 1))
+        for begin in range(0, len(lacking), step):
+            _add(config, lacking[begin : begin + step], size, network, augment, bench, card, console)
+    say(console, f"{config.out} holds {config.count} experts of {config.epochs} epochs")
+
+
+def fields_of(card: dict[str, Any]) -> dict[str, Any]:
+    """The configuration that a bank was made with, as fields of `Experts`."""
+    try:
+        said = {name: card[name] for name in ("epochs", "seed", "dtype", "preset")}
+        parts = {"network": NetworkConfig(**card["network"]), "recipe": ExpertRecipe(**card["recipe"])}
+        return {**said, **parts, "data": DataConfig(**card["data"])}
+    except (KeyError, TypeError) as error:
+        raise BankError(f"the bank's card was not written by this version of jaxdistill ({error})") from None
+
+
+def trained(
+    key: Key,
+    numbers: np.ndarray,
+    epochs: int,
+    network: Network,
+    recipe: ExpertRecipe,
+    augment: Augment,
+    data: Any,
+    mesh: Mesh,
+    size: int,
+    tell: Callable[[int, Variables, Seen | None], None],
+) -> Variables:
+    """Train a group of experts on real data; expert i depends on ``fold_in(key, i)`` alone.
+
+    Args:
+        key: root key.
+        numbers: which experts.
+        epochs: of each.
+        network: theirs.
+        recipe: how they are trained.
+        augment: the recipe's augmentation, as a function.
+        data: real data, on all devices.
+        mesh: devices.
+        size: experts side by side on a device.
+        tell: told the epoch, where the experts stand after it (arrays with a leading axis), and what they said.
+
+    Returns:
+        Where they end.
+    """
+    mapper = spread(mesh, size, gather=True)
+    key, chosen = replicate((key, jnp.asarray(numbers)), mesh)
+    variables = _begin(chosen, key, network, mapper)
+    velocity = jax.tree.map(jnp.zeros_like, variables.params)
+    tell(0, variables, None)
+    for epoch in range(epochs):
+        variables, velocity, seen = _advance(
+            variables, velocity, chosen, key, np.int32(epoch), data, network, recipe, augment, mapper
+        )
+        tell(epoch + 1, variables, seen)
+    return variables
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _begin(numbers, key: Key, network: Network, mapper: Callable[..., PyTree]) -> Variables:
+    return mapper(lambda number, key: network.init(jax.random.fold_in(key, number)), numbers, key)
+
+
+@partial(jax.jit, static_argnums=(6, 7, 8, 9), donate_argnums=(0, 1))
+def _advance(
+    variables, velocity, numbers, key: Key, epoch, data, network, recipe, augment, mapper
+) -> tuple[Variables, PyTree, Seen]:
+    def one(entry, key, epoch, data):
+        number, variables, velocity = entry
+        key = jax.random.fold_in(jax.random.fold_in(key, number), 1 + epoch)
+        return expert_epoch(key, network, variables, velocity, data, recipe, augment)
+
+    return mapper(one, (numbers, variables, velocity), key, epoch, data)
+
+
+@partial(jax.jit, static_argnums=(2, 3))
+def _tested(variables: Variables, data, network: Network, mapper: Callable[..., PyTree]):
+    return mapper(lambda variables, data: correct(network, variables, data), variables, data)
+
+
+def _open(config: Experts, card: dict[str, Any], bench: Bench) -> None:
+    """See that the folder is there and is of these experts."""
+    if not config.out.exists():
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        save_card(config.out, card, bench.preprocess)
+    elif not config.resume:
+        raise BankError(f"{config.out} exists; choose another --out, or add to that bank with --resume")
+    else:
+        stored = read_card(config.out)
+        differ = sorted(name for name in card if name != "data" and card[name] != stored.get(name))
+        if differ:
+            raise BankError(
+                f"{config.out} holds experts of another kind ({', '.join(differ)} differ); leave the arguments out, "
+                "or choose another --out"
+            )
+
+
+def _add(
+    config: Experts,
+    numbers: np.ndarray,
+    size: int,
+    network: Network,
+    augment: Augment,
+    bench: Bench,
+    card: dict[str, Any],
+    console: Console,
+) -> None:
+    """Train a group and write each of its experts, whole or not at all."""
+    began = time.perf_counter()
+    last: list[float] = []
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with contextlib.ExitStack() as stack:
+        progress = stack.enter_context(
+            Progress(*columns, console=console, transient=True, disable=not console.is_terminal)
+        )
+        which = f"expert {numbers[0]}" if len(numbers) == 1 else f"experts {numbers[0]} to {numbers[-1]}"
+        shown = progress.add_task(which, total=config.epochs)
+        writers = []
+        if jax.process_index() == 0:
+            writers = [stack.enter_context(record(config.out, int(number), card)) for number in numbers]
+
+        def tell(epoch: int, variables: Variables, seen: Seen | None) -> None:
+            variables, seen = jax.tree.map(np.asarray, (variables, seen))
+            if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables.params)):
+                raise RunFailedError(f"{which} is not finite after epoch {epoch}; resume with a smaller step size")
+            for i, writer in enumerate(writers):
+                writer.add(epoch, *jax.tree.map(lambda leaf, i=i: leaf[i], (variables, seen)))
+            if seen is not None:
+                last[:] = seen.correct.mean(axis=1).tolist()
+            progress.update(shown, completed=epoch)
+
+        key = jax.random.key(config.seed)
+        end = trained(key, numbers, config.epochs, network, config.recipe, augment, bench.train, bench.mesh, size, tell)
+        counts = np.asarray(_tested(end, bench.test, network, spread(bench.mesh, size, gather=True)))
+        tested = (counts / bench.test.count).tolist()
+        for writer, *accuracies in zip(writers, last, tested, strict=True):
+            writer.notes |= {"train_accuracy": accuracies[0], "test_accuracy": accuracies[1]}
+            writer.notes |= {"seconds": (time.perf_counter() - began) / len(numbers)}
+    for number, seen, test in zip(numbers, last, tested, strict=True):
+        say(console, f"expert {number}: {seen:.1%} of the training images in its last epoch, {test:.1%} of the test's")
