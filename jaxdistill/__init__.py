@@ -2,6 +2,8 @@
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode as decode
+from jaxdistill.data.bank import Bank as Bank
+from jaxdistill.data.bank import Segment as Segment
 from jaxdistill.data.feeds import RealData as RealData
 from jaxdistill.data.feeds import real_data as real_data
 from jaxdistill.data.feeds import sample as sample
@@ -12,9 +14,13 @@ from jaxdistill.evaluate import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluate import Evaluation as Evaluation
 from jaxdistill.evaluate import Protocol as Protocol
 from jaxdistill.evaluate import evaluate as evaluate
+from jaxdistill.experts import ExpertRecipe as ExpertRecipe
+from jaxdistill.experts import expert_epoch as expert_epoch
 from jaxdistill.methods import METHODS as METHODS
 from jaxdistill.methods.datadam import DataDAM as DataDAM
 from jaxdistill.methods.datadam import datadam as datadam
+from jaxdistill.methods.datm import DATM as DATM
+from jaxdistill.methods.datm import datm as datm
 from jaxdistill.methods.dc import DC as DC
 from jaxdistill.methods.dc import dc as dc
 from jaxdistill.methods.dd import DD as DD
@@ -23,11 +29,20 @@ from jaxdistill.methods.dm import DM as DM
 from jaxdistill.methods.dm import dm as dm
 from jaxdistill.methods.dsa import DSA as DSA
 from jaxdistill.methods.dsa import dsa as dsa
+from jaxdistill.methods.ftd import FTD as FTD
+from jaxdistill.methods.ftd import ftd as ftd
 from jaxdistill.methods.idc import IDC as IDC
 from jaxdistill.methods.idc import idc as idc
+from jaxdistill.methods.mtt import MTT as MTT
+from jaxdistill.methods.mtt import mtt as mtt
+from jaxdistill.methods.selmatch import SelMatch as SelMatch
+from jaxdistill.methods.selmatch import selmatch as selmatch
+from jaxdistill.methods.tesla import TESLA as TESLA
+from jaxdistill.methods.tesla import tesla as tesla
 from jaxdistill.networks import make as make_network
 from jaxdistill.selection import SELECTIONS as SELECTIONS
 from jaxdistill.selection.features import pixels as pixels
+from jaxdistill.trajectories import flatten as flatten
 from jaxdistill.types import Batch as Batch
 from jaxdistill.types import Method as Method
 from jaxdistill.types import Network as Network
@@ -35,8 +50,9 @@ from jaxdistill.types import SyntheticSet as SyntheticSet
 from jaxdistill.types import Task as Task
 
 __all__ = [
-    "DC", "DD", "DM", "DSA", "IDC", "METHODS", "PROTOCOLS", "SELECTIONS", "Batch", "DataDAM", "Evaluation",
-    "Method", "Network", "Preprocess", "Protocol", "RealData", "SyntheticSet", "Task", "datadam", "dc", "dd",
-    "decode", "dm", "dsa", "evaluate", "fit_preprocess", "idc", "load_data", "make_augment", "make_network",
-    "pixels", "real_data", "sample",
+    "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA", "Bank",
+    "Batch", "DataDAM", "Evaluation", "ExpertRecipe", "Method", "Network", "Preprocess", "Protocol", "RealData",
+    "Segment", "SelMatch", "SyntheticSet", "Task", "datadam", "datm", "dc", "dd", "decode", "dm", "dsa", "evaluate",
+    "expert_epoch", "fit_preprocess", "flatten", "ftd", "idc", "load_data", "make_augment", "make_network", "mtt",
+    "pixels", "real_data", "sample", "selmatch", "tesla",
 ]  # fmt: skip

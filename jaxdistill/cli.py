@@ -15,9 +15,9 @@ from rich.console import Console
 from jaxdistill import selection
 from jaxdistill.data.source import LISTED
 from jaxdistill.evaluate import PROTOCOLS
-from jaxdistill.experts import RECIPES
+from jaxdistill.experts import expert_preset
 from jaxdistill.networks import NETWORKS
-from jaxdistill.run import artifact, commands, export, report
+from jaxdistill.run import artifact, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, UnusableError, leading, parse, peek
 from jaxdistill.run.bank import read_card
 from jaxdistill.run.config import (
@@ -26,7 +26,6 @@ from jaxdistill.run.config import (
     DataConfig,
     Distill,
     EvaluationConfig,
-    Experts,
     NetworkConfig,
     RunConfig,
     Select,
@@ -35,7 +34,7 @@ from jaxdistill.run.config import (
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.folder import stored_config
-from jaxdistill.run.forms import Evaluate, Export, List, Report
+from jaxdistill.run.forms import Evaluate, Experts, Export, List, Report
 from jaxdistill.run.plain import from_json
 from jaxdistill.run.sharding import join
 from jaxdistill.run.table import tell
@@ -159,10 +158,9 @@ def _like_experts(arguments: list[str]) -> dict[str, Any]:
 
 def _experts(arguments: list[str], console: Console) -> None:
     out, preset = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt"
-    if preset not in RECIPES:
-        raise UnusableError(f"unknown preset '{preset}' of experts; choose one of {', '.join(RECIPES)}")
-    defaults: dict[str, Any] = {"data": DataConfig(MISSING), "out": MISSING, "recipe": RECIPES[preset]}
-    defaults |= {"preset": preset, "network": NetworkConfig(norm="batch" if preset == "selmatch" else "instance")}
+    recipe, network = expert_preset(preset, peek(arguments, "--dataset") or "")
+    defaults = {"data": DataConfig(MISSING), "out": MISSING, "preset": preset, "recipe": recipe}
+    defaults["network"] = NetworkConfig(**network)
     if "--resume" in arguments and out is not None and Path(out).exists():
         defaults |= fields_of(read_card(Path(out)))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
@@ -188,7 +186,7 @@ def _evaluate(arguments: list[str], console: Console) -> None:
     config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
     if not config.sets or config.seeds < 1:
         raise UnusableError("give at least one set or run, and at least one seed")
-    results = commands.evaluate_sets(config, console)
+    results = compare.evaluate_sets(config, console)
     if config.json:
         print(json.dumps(results, indent=1))
     else:

@@ -26,8 +26,7 @@ __all__ = [
     "unflatten",
 ]  # fmt: skip
 
-_KNEE = 0.1
-"""Share of the first step size below which the softplus bends that keeps it positive; above, it is the identity."""
+_LEAST = 1e-6
 
 
 class Learned(NamedTuple):
@@ -35,7 +34,7 @@ class Learned(NamedTuple):
 
     images: Float[Array, "classes ipc h w c"]
     raw_rate: Float[Array, ""]
-    """The student's step size before the softplus."""
+    """The student's step size before the exponential that keeps it positive."""
     logits: Float[Array, "n classes"] | None
     """Labels; None unless they are learned."""
 
@@ -138,15 +137,16 @@ def match_trajectories(
         teacher_labels: label the images anew in each step, by the expert at the segment's end.
     """
     kind: LabelKind = "logit" if label_lr is not None else "probability" if teacher_labels else "class"
-    knee = _KNEE * config.rate
     shapes = jax.eval_shape(task.network.init, jax.random.key(0))
     # In training, batch normalisation looks at the batch alone: running averages are carried and not used.
     statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics)
-    rates = Learned(config.image_lr, config.rate_lr, label_lr)
-    momenta = Learned(config.momentum, config.momentum, None if label_lr is None else label_momentum)
+    speeds: tuple[Any, ...] = (config.image_lr, config.rate_lr, label_lr)
+    inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
+    rates, momenta = Learned(*speeds), Learned(*inertias)
 
     def rate_of(learned: Learned) -> Float[Array, ""]:
-        return learned.raw_rate if config.raw_rate else knee * jax.nn.softplus(learned.raw_rate / knee)
+        # A curve that touches the identity at the first step size: there a gradient moves both by the same.
+        return learned.raw_rate if config.raw_rate else config.rate * jnp.exp(learned.raw_rate / config.rate - 1)
 
     def whole(images: Float[Array, "classes ipc h w c"], frozen: Array | None) -> Float[Array, "n h w c"]:
         both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
@@ -166,8 +166,9 @@ def match_trajectories(
         rate = jnp.asarray(config.rate, images.dtype)
         if initial.learning_rate is not None:
             rate = initial.learning_rate.reshape(-1)[0]
-        raw_rate = rate if config.raw_rate else rate + knee * jnp.log(-jnp.expm1(-rate / knee))
-        learned = Learned(images[:, kept:], raw_rate, logits)
+        if not config.raw_rate:  # others may have learned one that is not positive
+            rate = config.rate * (1 + jnp.log(jnp.maximum(rate / config.rate, _LEAST)))
+        learned = Learned(images[:, kept:], rate, logits)
         return TrajectoryState(
             learned,
             jax.tree.map(jnp.zeros_like, learned),
@@ -179,28 +180,27 @@ def match_trajectories(
     def one(entry: tuple[Key, Segment], learned: Learned, frozen: Array | None) -> tuple[Array, Learned, Array]:
         key, segment = entry
         key_plan, key_augment = jax.random.split(key)
-        start, target = (unflatten(vector, shapes.params) for vector in segment)
+        start, target = (unflatten(jnp.asarray(vector), shapes.params) for vector in segment)
         images = whole(learned.images, frozen)
-        labels = learned.logits
-        if kind == "class":
-            labels = jnp.repeat(jnp.eye(task.num_classes), images.shape[0] // task.num_classes, axis=0)
-        elif kind == "probability":
-            labels = _taught(task, Variables(target, statistics), images)
         n = images.shape[0]
+        if kind == "probability":
+            fixed = _taught(task, Variables(target, statistics), images)
+        else:
+            fixed = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
         plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
         keys = jax.random.split(key_augment, config.student_steps)
 
         def loss(learned: Learned) -> Float[Array, ""]:
             end = unroll(
                 task.network, Variables(start, statistics), whole(learned.images, frozen),
-                labels if learned.logits is None else learned.logits, kind, plan,
+                fixed if learned.logits is None else learned.logits, kind, plan,
                 jnp.broadcast_to(rate_of(learned), (config.student_steps,)),
                 augment=task.augment, keys=keys, transport=transport,
             )  # fmt: skip
             return distance(end.params, start, target)
 
         value, gradient = jax.value_and_grad(loss)(learned)
-        return value, gradient, labels
+        return value, gradient, fixed
 
     def step(key: Key, state: TrajectoryState, batch: Segment) -> tuple[TrajectoryState, TrajectoryInfo]:
         keys = jax.random.split(key, feed.count)
@@ -214,8 +214,8 @@ def match_trajectories(
             lambda new, old: jnp.where(applied, new, old), (learned, velocity), (state.learned, state.velocity)
         )
         smooth = state.average
-        if average is not None:
-            smooth = average * state.average + (1 - average) * learned.images
+        if average is not None and smooth is not None:
+            smooth = average * smooth + (1 - average) * learned.images
         info = TrajectoryInfo(
             loss, optax.global_norm(gradient.images), rate_of(state.learned), applied.astype(jnp.float32)
         )

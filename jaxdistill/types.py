@@ -13,6 +13,7 @@ Keys are typed PRNG keys (`jax.random.key`) and always come first; who receives 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
@@ -53,9 +54,10 @@ class SyntheticSet:
 
     def take(self, indices: Int[Array, " b"]) -> SyntheticSet:
         """Some of the images with all that belongs to each."""
-        each = {name: getattr(self, name) for name in ("images", "labels", "weights", "selected")}
-        some = {name: None if leaf is None else leaf[indices] for name, leaf in each.items()}
-        return SyntheticSet(**some, label_kind=self.label_kind, formation=self.formation)
+        weights, selected = (None if leaf is None else leaf[indices] for leaf in (self.weights, self.selected))
+        return dataclasses.replace(
+            self, images=self.images[indices], labels=self.labels[indices], weights=weights, selected=selected
+        )
 
 
 @runtime_checkable

@@ -13,8 +13,8 @@ from safetensors.numpy import load_file
 from jaxdistill.cli import main
 from jaxdistill.run import commands
 from jaxdistill.run.config import Distill, RunConfig, Select
-from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.forms import Evaluate
+from jaxdistill.run.plain import from_json, to_json
 
 SMALL = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-seeds", "2", "--eval-epochs", "2", "--quiet"]
 DISTILL = ["distill", "dm", *SMALL, "--steps", "3"]

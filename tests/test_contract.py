@@ -17,6 +17,7 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import encode_images
 from jaxdistill.data.bank import Bank
 from jaxdistill.data.feeds import sample
+from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
 from jaxdistill.run import checkpoint
@@ -49,12 +50,21 @@ def start_of(method):
 
 @cache
 def make_bank(network):
-    """Three experts that wander off from random weights, for 20 epochs."""
-    built = make_network(network, SHAPE, 4, width=8, depth=2)
-    starts = [np.asarray(flatten(built.init(jax.random.key(i)).params)) for i in range(3)]
-    steps = np.random.default_rng(0).normal(size=(3, 20, len(starts[0]))).astype(np.float32)
-    paths = np.concatenate([np.stack(starts)[:, None], 0.02 * steps], axis=1).cumsum(axis=1)
-    return Bank(paths, 3, 20)
+    """Two experts, trained on the toy task for 20 epochs, each a single step on all of it."""
+    task, data = make_task(network), jax.tree.map(jnp.asarray, make_toy()[0])
+    recipe = ExpertRecipe(learning_rate=0.2)
+
+    def trajectory(key):
+        def once(carry, key):
+            variables, velocity, _ = expert_epoch(key, task.network, *carry, data, recipe, task.augment)
+            return (variables, velocity), flatten(variables.params)
+
+        variables = task.network.init(key)
+        start = (variables, jax.tree.map(jnp.zeros_like, variables.params))
+        _, path = jax.lax.scan(once, start, jax.random.split(key, 20))
+        return jnp.concatenate([flatten(variables.params)[None], path])
+
+    return Bank(np.stack([np.asarray(jax.jit(trajectory)(jax.random.key(i))) for i in range(2)]), 2, 20)
 
 
 def source_of(method, network):

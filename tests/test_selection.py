@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.feeds import RealData, real_data
-from jaxdistill.selection import FEATURELESS, SELECTIONS, herding, kcenter, kmeans, uniform
+from jaxdistill.selection import NEEDS, SELECTIONS, Difficulty, Teachers, herding, kcenter, kmeans, uniform
 from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.selection.herding import herd
+from jaxdistill.types import Network, Variables
 
 KEY = jax.random.key(0)
 LABELS = np.array([0] * 6 + [1] * 9 + [2] * 7)
@@ -27,6 +28,35 @@ def select(name, ipc, features=FEATURES, labels=LABELS, key=KEY, num_classes=3):
 def data() -> RealData:
     images = np.random.default_rng(1).integers(0, 256, (22, 4, 4, 2)).astype(np.uint8)
     return real_data(images, LABELS, 3, np.array([0.1, 0.2]), np.array([-1.0, 2.0]))
+
+
+def pixels_of(data):
+    """Every image of the split, preprocessed, as a row."""
+    return (np.asarray(data.images) * np.array([0.1, 0.2]) + np.array([-1.0, 2.0])).reshape(22, -1)
+
+
+def linear(variables, images, train=False):
+    del train
+    return images.reshape(len(images), -1) @ variables.params, variables.statistics
+
+
+@pytest.fixture(scope="module")
+def bases(data):
+    """What a strategy of each need goes by; the teachers get all images right, which are fewer than their pixels."""
+    solved = jnp.asarray(np.linalg.lstsq(pixels_of(data), np.eye(3)[LABELS], rcond=None)[0], jnp.float32)
+    network = Network(lambda key: Variables(jnp.zeros((32, 3)), {}), linear, lambda *_: None)
+    return {
+        "nothing": jnp.zeros((22, 0)),
+        "features": jnp.asarray(FEATURES),
+        "scores": Difficulty(FEATURES[:, 0].astype(np.float64)),
+        "experts": Teachers(network, lambda number: Variables(solved, {}), 2),
+    }
+
+
+def are_real(images, data):
+    """Whether each of these images is one of the split's."""
+    apart = np.abs(np.asarray(images).reshape(-1, 1, 32) - pixels_of(data)).max(-1)
+    return bool((apart.min(1) < 1e-4).all())
 
 
 def herding_by_hand(features, ipc):
@@ -126,14 +156,35 @@ def test_herding_keeps_its_precision_far_from_the_origin():
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
-def test_every_strategy_gives_a_class_major_set(name, data):
-    features = jnp.asarray(FEATURES)
-    result = SELECTIONS[name](KEY, data, features, 2)
+def test_every_strategy_gives_a_class_major_set(name, data, bases):
+    result = SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2)
     assert result.images.shape == (6, 4, 4, 2)
     assert result.images.dtype == jnp.float32
-    np.testing.assert_array_equal(result.labels, np.eye(3)[[0, 0, 1, 1, 2, 2]])
-    again = SELECTIONS[name](KEY, data, features[:, :0] if name in FEATURELESS else features, 2)
+    assert result.labels.shape == (6, 3)
+    np.testing.assert_array_equal(result.labels.argmax(-1), [0, 0, 1, 1, 2, 2])
+    if result.label_kind == "class":
+        np.testing.assert_array_equal(result.labels, np.eye(3)[[0, 0, 1, 1, 2, 2]])
+    again = SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2)
     np.testing.assert_array_equal(result.images, again.images)
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_real_images_are_selected_ones_and_no_others(name, data, bases):
+    """Recipes that show selected images otherwise than made ones, SelMatch's, have to know."""
+    result = SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2)
+    if are_real(result.images, data):
+        assert result.selected is not None
+        assert result.selected.dtype == bool
+        assert result.selected.tolist() == [True] * 6
+    else:
+        assert result.selected is None
+
+
+def test_every_strategy_says_what_it_needs_and_most_pick_real_images(data, bases):
+    assert NEEDS.keys() == SELECTIONS.keys()
+    assert set(NEEDS.values()) == bases.keys()
+    real = [name for name in SELECTIONS if are_real(SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2).images, data)]
+    assert sorted(set(SELECTIONS) - set(real)) == ["average", "centroids", "noise"]
 
 
 @pytest.mark.parametrize(
@@ -182,13 +233,18 @@ def test_noise_is_standard_normal_and_needs_shapes_only(data):
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
-def test_bad_sizes_are_refused(name, data):
-    features = jnp.asarray(FEATURES)
+def test_bad_sizes_are_refused(name, data, bases):
+    basis = bases[NEEDS[name]]
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
-        SELECTIONS[name](KEY, data, features, 0)
-    if name not in ("average", "noise"):
-        with pytest.raises(ValueError, match="class 0 has 6 images, too few to select 7"):
-            SELECTIONS[name](KEY, data, features, 7)
+        SELECTIONS[name](KEY, data, basis, 0)
+    if are_real(SELECTIONS[name](KEY, data, basis, 2).images, data):
+        with pytest.raises(ValueError, match=r"class 0 .*too few .* 7"):
+            SELECTIONS[name](KEY, data, basis, 7)
+
+
+def test_there_are_no_more_centroids_than_images(data):
+    with pytest.raises(ValueError, match="class 0 has 6 images, too few to select 7"):
+        SELECTIONS["centroids"](KEY, data, jnp.asarray(FEATURES), 7)
 
 
 def test_features_of_other_data_are_refused():

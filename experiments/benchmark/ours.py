@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.chunks import training_gradient
+from jaxdistill.data.bank import Segment
 from jaxdistill.inner import sgd_update
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
@@ -17,6 +18,7 @@ from jaxdistill.run.config import METHOD_NAMES
 from jaxdistill.run.resolve import on_cpu
 from jaxdistill.run.sharding import make_mesh, spread
 from jaxdistill.sets import class_set
+from jaxdistill.trajectories import flatten
 from jaxdistill.types import Batch, Task, Variables
 
 __all__ = ["CASES"]
@@ -26,7 +28,7 @@ STEPS = 3
 ALL = "color_crop_cutout_flip_scale_rotate"
 
 
-def steps_of(update, state, batch):
+def steps_of(update, state, batch, steps=STEPS):
     """A call of a few steps ``update(number, state, batch)`` in one loop on the device, as runs make it."""
 
     @partial(jax.jit, donate_argnums=0)
@@ -35,14 +37,14 @@ def steps_of(update, state, batch):
             number, state = carry
             return number + 1, update(number, state, batch)
 
-        return jax.lax.fori_loop(0, STEPS, body, carry)
+        return jax.lax.fori_loop(0, steps, body, carry)
 
     held = [(jnp.zeros((), int), state)]
 
     def call() -> None:
         held[0] = jax.block_until_ready(compiled(held[0], batch))
 
-    call.steps = STEPS
+    call.steps = steps
     return call
 
 
@@ -56,7 +58,7 @@ def train_step(batch: int):
     def update(_, carry, batch):
         variables, velocity = carry
         images, labels = batch
-        gradients, statistics = training_gradient(network, variables, images, labels, "class")
+        gradients, statistics, _ = training_gradient(network, variables, images, labels, "class")
         params, velocity = sgd_update(
             gradients, variables.params, velocity, rate=jnp.float32(0.01), momentum=0.9, decay=5e-4
         )
@@ -75,7 +77,9 @@ def examples(rng, *lead: int) -> Batch:
     return Batch(images, jnp.asarray(rng.integers(0, CLASSES, lead), jnp.int32))
 
 
-def method_step(name: str, ipc: int, batch_of, fields: dict, augment: str = "none", network: dict | None = None):
+def method_step(
+    name: str, ipc: int, batch_of, fields: dict, augment: str = "none", network: dict | None = None, steps=STEPS
+):
     """Steps of a method itself, on a batch that stays the same, as the peer has it."""
     rng = np.random.default_rng(0)
     mesh = make_mesh()
@@ -94,7 +98,8 @@ def method_step(name: str, ipc: int, batch_of, fields: dict, augment: str = "non
     method = METHODS[type(config)](config, task)
     initial = class_set(jnp.asarray(rng.normal(size=(CLASSES, ipc * method.formation**2, *SHAPE)), jnp.float32))
     state = jax.jit(method.init)(jax.random.key(0), initial)
-    return steps_of(lambda i, state, batch: method.step(jax.random.key(i), state, batch)[0], state, batch_of(rng))
+    update = lambda i, state, batch: method.step(jax.random.key(i), state, batch)[0]  # noqa: E731
+    return steps_of(update, state, batch_of(rng), steps)
 
 
 def matching_step(name: str, augment: str, ipc: int, per_class: int, network: dict | None = None):
@@ -115,6 +120,16 @@ def dd_step(ipc: int, epochs: int, batch: int):
     return method_step("dd", ipc, lambda rng: examples(rng, batch), {"epochs": epochs, "batch": batch}, network=network)
 
 
+def trajectory_step(name: str, ipc: int, student_steps: int):
+    """A step from random weights to nearby ones, which stay the same."""
+
+    def batch_of(rng) -> Segment:
+        start = flatten(make_network("convnet", SHAPE, CLASSES).init(jax.random.key(1)).params)[None]
+        return Segment(start, start + jnp.asarray(0.01 * rng.normal(size=start.shape), jnp.float32))
+
+    return method_step(name, ipc, batch_of, {"student_steps": student_steps, "rate": 0.01}, steps=1)
+
+
 CASES = {
     "train": train_step,
     "dm": partial(matching_step, "dm", "none"),
@@ -123,4 +138,6 @@ CASES = {
     "idc": idc_step,
     "datadam": partial(matching_step, "datadam", "none", network={"norm": "batch"}),
     "dd": dd_step,
+    "mtt": partial(trajectory_step, "mtt"),
+    "tesla": partial(trajectory_step, "tesla"),
 }

@@ -208,6 +208,51 @@ def dd_step(ipc: int, epochs: int, batch: int, device: str):
     return step
 
 
+def trajectory_step(ipc: int, student_steps: int, device: str, exact: bool = True):
+    """A student of some steps on the set, and the gradient of where it ends; TESLA's if not exact."""
+    synthetic = images(ipc, device=device).requires_grad_(True)
+    rate = torch.tensor(0.01, device=device, requires_grad=True)
+    labels = torch.arange(CLASSES, device=device).repeat_interleave(ipc)
+    net = convnet().to(device)
+    names = [name for name, _ in net.named_parameters()]
+    start = [p.detach() for p in net.parameters()]
+    target = [p + 0.01 * torch.randn_like(p) for p in start]
+    optimiser = torch.optim.SGD([synthetic, rate], lr=1e-5, momentum=0.5)
+    apart = sum(((a - b) ** 2).sum() for a, b in zip(start, target, strict=True))
+
+    def slopes(params: list[torch.Tensor], create_graph: bool) -> tuple[torch.Tensor, ...]:
+        answers = torch.func.functional_call(net, dict(zip(names, params, strict=True)), (synthetic.flatten(0, 1),))
+        return torch.autograd.grad(functional.cross_entropy(answers, labels), params, create_graph=create_graph)
+
+    def ended(create_graph: bool) -> list[torch.Tensor]:
+        params = [p.clone().requires_grad_() for p in start]
+        for _ in range(student_steps):
+            found = slopes(params, create_graph)
+            params = [p - rate * g for p, g in zip(params, found, strict=True)]
+            params = params if create_graph else [p.detach().requires_grad_() for p in params]
+        return params
+
+    def step() -> float:
+        optimiser.zero_grad()
+        end = ended(create_graph=exact)
+        loss = sum(((a - b) ** 2).sum() for a, b in zip(end, target, strict=True)) / apart
+        if exact:
+            loss.backward(inputs=[synthetic, rate])
+        else:
+            away = [(2 / apart * (a - b)).detach() for a, b in zip(end, target, strict=True)]
+            params = [p.clone().requires_grad_() for p in start]
+            for _ in range(student_steps):
+                found = slopes(params, create_graph=True)
+                sum((-rate * (v * g).sum() for v, g in zip(away, found, strict=True))).backward(
+                    inputs=[synthetic, rate]
+                )
+                params = [(p - rate * g).detach().requires_grad_() for p, g in zip(params, found, strict=True)]
+        optimiser.step()
+        return loss.item()
+
+    return step
+
+
 CASES = {
     "train": train_step,
     "dm": dm_step,
@@ -216,4 +261,6 @@ CASES = {
     "idc": idc_step,
     "datadam": datadam_step,
     "dd": dd_step,
+    "mtt": trajectory_step,
+    "tesla": lambda **options: trajectory_step(**options, exact=False),
 }

@@ -39,9 +39,15 @@ CASES = {
     "datadam, ipc 1": ("datadam", {"ipc": 1, "per_class": 64}, 10 * (64 + 1 * 2) * FORWARD),
     "dd, ipc 10": ("dd", {"ipc": 10, "epochs": 3, "batch": 1024}, None),
     "dd, ipc 1": ("dd", {"ipc": 1, "epochs": 3, "batch": 1024}, None),
+    "mtt, ipc 10, N 10": ("mtt", {"ipc": 10, "student_steps": 10}, 10 * 100 * 4 * TRAIN),
+    "mtt, ipc 10, N 50": ("mtt", {"ipc": 10, "student_steps": 50}, 50 * 100 * 4 * TRAIN),
+    "mtt, ipc 1, N 10": ("mtt", {"ipc": 1, "student_steps": 10}, 10 * 10 * 4 * TRAIN),
+    "mtt, ipc 1, N 50": ("mtt", {"ipc": 1, "student_steps": 50}, 50 * 10 * 4 * TRAIN),
+    "tesla, ipc 10, N 10": ("tesla", {"ipc": 10, "student_steps": 10}, None),
 }
 """Name -> builder, its arguments, and the step's floating-point operations where they are counted. A synthetic image of
-gradient matching counts as three of training (one for its gradient, two for the slope's and what leads back)."""
+gradient matching counts as three of training (one for its gradient, two for the slope's and what leads back), one in a
+student's step as four (the step, and three for its slope and what leads back to image and parameters)."""
 
 
 def resident() -> int:

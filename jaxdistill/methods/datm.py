@@ -85,10 +85,12 @@ class DATM(MTT):
             min_start=low, first_bound=begin, grow_steps=grow, label_lr=label_lr,
         )  # fmt: skip
         if dataset == "digits":
-            config = cls(20, 2, 18, image_lr=100.0, rate=0.02, first_bound=8, grow_steps=200)
+            config = cls(
+                10, 2, 16, image_lr=300.0, rate_lr=1e-3, rate=0.06, first_bound=8, grow_steps=150, label_lr=2.0
+            )
         return Preset(
             config=config,
-            steps=500 if dataset == "digits" else 10_000,
+            steps=300 if dataset == "digits" else 10_000,
             init="labelled" if (dataset, ipc) == ("cifar100", 50) else "correct",
             protocol="datm1000",
             listed=(dataset, ipc) in _CELLS,

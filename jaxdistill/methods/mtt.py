@@ -80,8 +80,8 @@ class MTT:
     momentum: float = 0.5
     """Momentum of both."""
     raw_rate: bool = False
-    """Let the student's step size become negative, as in the code. By default it bends off at a tenth of its first
-    value and stays positive; above, the two do not differ."""
+    """Let the student's step size become negative, as in the code. By default its logarithm moves, scaled so that near
+    the first step size it moves as far as the code's."""
     skip_above: float | None = None
     """Leave everything as it is after a step whose loss is above this; None never does."""
     segments: int = 1
@@ -96,10 +96,10 @@ class MTT:
         steps, epochs, start, batch, image_lr, rate_lr, rate, zca = cell
         config = cls(steps, epochs, start, batch, image_lr, rate_lr, rate)
         if dataset == "digits":
-            config, zca = cls(20, 2, 10, image_lr=100.0, rate_lr=1e-5, rate=0.02), False
+            config, zca = cls(10, 2, 10, image_lr=300.0, rate_lr=1e-3, rate=0.06), False
         return Preset(
             config=config,
-            steps=500 if dataset == "digits" else 5_000,
+            steps=300 if dataset == "digits" else 5_000,
             init="real",
             protocol="mtt1000",
             listed=(dataset, ipc) in _CELLS,

@@ -71,8 +71,8 @@ class SelMatch(MTT):
         )
         steps, protocol, network, eval_network = 10_000, f"selmatch{epochs}", {"norm": "batch"}, "resnet18-bn"
         if dataset == "digits":
-            config = cls(20, 2, 18, 50, 100.0, 1e-5, 0.02, alpha=0.4)
-            steps, protocol, network, eval_network, beta = 500, "mtt1000", {}, None, 0.5
+            config = cls(10, 2, 16, 50, 300.0, 1e-3, 0.06, alpha=0.4)
+            steps, protocol, network, eval_network, beta = 300, "mtt1000", {}, None, 0.5
         return Preset(
             config=config,
             steps=steps,

@@ -7,46 +7,26 @@ each training image in each epoch) and a card of its own.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-from collections.abc import Iterator
-from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load
 
 from jaxdistill.data.bank import Bank
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.inner import Seen
-from jaxdistill.run import files
-from jaxdistill.trajectories import flatten, unflatten
+from jaxdistill.run.record import DTYPES, SCHEMA, describe, digest_of
+from jaxdistill.run.resolve import Bench
+from jaxdistill.trajectories import unflatten
 from jaxdistill.types import Network, Variables
 
-if TYPE_CHECKING:
-    from jaxdistill.run.resolve import Bench
-
-__all__ = [
-    "SCHEMA",
-    "BankError",
-    "Record",
-    "StoredBank",
-    "check_bank",
-    "describe",
-    "load_bank",
-    "open_bank",
-    "read_card",
-    "record",
-    "save_card",
-]
-
-SCHEMA = 1
-DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
+__all__ = ["BankError", "StoredBank", "check_bank", "load_bank", "open_bank", "read_card"]
 
 
 class BankError(ValueError):
@@ -88,83 +68,13 @@ class StoredBank(NamedTuple):
             with np.load(path, allow_pickle=False) as stored:
                 n = stored["error"].shape[1]
                 correct = np.unpackbits(stored["correct"], axis=1, count=n).astype(bool)
-                return Seen(correct, *(stored[name].astype(np.float32) for name in ("confidence", "error")))
+                halves = (stored[name].astype(np.float32) for name in ("confidence", "error"))
+                return Seen(jnp.asarray(correct), *map(jnp.asarray, halves))
         except (OSError, ValueError, KeyError) as error:
             raise BankError(f"{path} cannot be read ({str(error)[:100]}); train that expert again") from None
 
     def _expert(self, number: int) -> Path:
         return self.folder / f"{number:05d}"
-
-
-def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, Any]:
-    """The card of a bank that is trained on `bench`: what `said` says, and what follows from data and network."""
-    shapes = jax.eval_shape(network.init, jax.random.key(0))
-    leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
-    return {
-        "schema": SCHEMA,
-        **said,
-        "image_shape": list(bench.image_shape),
-        "num_classes": bench.num_classes,
-        "parameters": [[jax.tree_util.keystr(path), list(leaf.shape)] for path, leaf in leaves],
-        "statistics": sum(leaf.size for leaf in jax.tree.leaves(shapes.statistics)),
-        "whitened": bench.preprocess.whiten is not None,
-        "digests": {"preprocess": _digest(bench.preprocess.arrays()), "train": _train_digest(bench)},
-    }
-
-
-@contextlib.contextmanager
-def record(folder: Path, number: int, card: dict[str, Any]) -> Iterator[Record]:
-    """Write one expert; its folder is there when the block has ended well, and not before."""
-    path = folder / f"{number:05d}"
-    with files.write_folder(path) as temporary:
-        writer = Record(temporary, card)
-        yield writer
-        writer.finish()
-
-
-class Record:
-    """An expert's folder in the making."""
-
-    def __init__(self, folder: Path, card: dict[str, Any]):
-        sizes = sum(int(np.prod(shape)) for _, shape in card["parameters"])
-        self._folder = folder
-        stored = np.dtype(np.uint16) if card["dtype"] == "bfloat16" else np.dtype(np.float32)
-        self._params = np.lib.format.open_memmap(
-            folder / "params.npy", mode="w+", dtype=stored, shape=(card["epochs"] + 1, sizes)
-        )
-        self._dtype = DTYPES[card["dtype"]]
-        self._statistics: list[np.ndarray] = []
-        self._seen: list[Seen] = []
-        self.notes: dict[str, Any] = {}
-
-    def add(self, epoch: int, variables: Variables, seen: Seen | None) -> None:
-        """What the expert is after an epoch, and what it said of the images on the way; nothing of the start."""
-        self._params[epoch] = np.asarray(flatten(variables.params)).astype(self._dtype).view(self._params.dtype)
-        if jax.tree.leaves(variables.statistics):
-            self._statistics.append(np.asarray(flatten(variables.statistics)))
-        if seen is not None:
-            self._seen.append(jax.tree.map(np.asarray, seen))
-
-    def finish(self) -> None:
-        """Write what is left."""
-        self._params.flush()
-        if self._statistics:
-            np.save(self._folder / "statistics.npy", np.stack(self._statistics))
-        if self._seen:
-            correct, confidence, error = (np.stack(side) for side in zip(*self._seen, strict=True))
-            half = {"confidence": confidence.astype(np.float16), "error": error.astype(np.float16)}
-            np.savez(self._folder / "history.npz", correct=np.packbits(correct, axis=1), **half)
-        digest = hashlib.sha256(self._params).hexdigest()
-        versions = {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")}
-        card = {"sha256": digest, **self.notes, "versions": versions}
-        files.write_text(self._folder / "card.json", json.dumps(card, indent=1))
-
-
-def save_card(folder: Path, card: dict[str, Any], preprocess: Preprocess) -> None:
-    """Make a bank's folder, with what all its experts share."""
-    with files.write_folder(folder) as temporary:
-        files.write_bytes(temporary / "preprocess.safetensors", save(preprocess.arrays()))
-        files.write_text(temporary / "card.json", json.dumps(card, indent=1))
 
 
 def read_card(folder: Path) -> dict[str, Any]:
@@ -199,7 +109,7 @@ def load_bank(folder: Path, count: int | None = None) -> StoredBank:
         preprocess = Preprocess(**load((folder / "preprocess.safetensors").read_bytes()))
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise BankError(f"{folder} is not a bank that can be read ({str(error)[:100]}); make it again") from None
-    if _digest(preprocess.arrays()) != card["digests"]["preprocess"]:
+    if digest_of(preprocess.arrays()) != card["digests"]["preprocess"]:
         raise BankError(f"the preprocessing in {folder} is not what its card was written for; make the bank again")
     found = 0
     while (folder / f"{found:05d}" / "card.json").is_file():
@@ -290,14 +200,3 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise BankError(f"{path} is damaged; make the bank again")
     return found
-
-
-def _digest(arrays: dict[str, np.ndarray]) -> str:
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
-    return digest.hexdigest()
-
-
-def _train_digest(bench: Bench) -> str:
-    return _digest({"images": bench.source.train_images, "labels": np.asarray(bench.source.train_labels, np.int64)})

@@ -19,6 +19,7 @@ from jaxdistill.types import Key, Network, Variables
 
 __all__ = ["basis", "in_source_order", "scores"]
 
+
 def basis(
     strategy: str, config: BasisConfig, bench: Bench, network: Network, stored: StoredBank | None, key: Key
 ) -> Any:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-import typing
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -19,22 +19,20 @@ from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, load_bank, open_bank
 from jaxdistill.run.basis import basis, in_source_order
-from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, Select
+from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.drive import Feeding, drive, read_out, say
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_folder, hold, open_folder
-from jaxdistill.run.forms import Evaluate
-from jaxdistill.run.judge import judge
+from jaxdistill.run.judge import check_baseline, judge
 from jaxdistill.run.machine import machine
-from jaxdistill.run.resolve import Bench, networks, only_network, open_bench, select, start, task
+from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import Difficulty
 from jaxdistill.types import Feed, Key, Network, SyntheticSet
 
-__all__ = ["distill", "evaluate_sets", "select_set"]
+__all__ = ["distill", "select_set"]
 
 Run = TypeVar("Run", Distill, Select)
-PURPOSES = ("start", "method", "loop", "evaluation")
 
 
 def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]:
@@ -54,7 +52,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench)
     method = METHODS[type(config.method)](config.method, known)
     source, on_host = _source(method.feed, config, bench, experts)
-    jax.eval_shape(partial(method.feed.plan, step=0, data=source.outline()), key["loop"])  # complains now if it must
+    outline = source.outline()  # trajectories that are too short are found here
+    jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), key["loop"])
     network_key = jax.random.fold_in(key["start"], 1)
     go_by = lambda name: basis(name, config.basis, bench, known.network, experts, network_key)  # noqa: E731
     initial = start(key["start"], config.init, bench, config.ipc, method.formation, go_by)
@@ -108,77 +107,6 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
         )
 
 
-def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
-    """Judge finished sets (of one data set and size) on the data set they were made from, random beside them.
-
-    Raises:
-        ValueError: if a set cannot be read, or the sets do not belong together.
-    """
-    short = [_label(path) for path in config.sets]
-    labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
-    stored = {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}
-    first = stored[labels[0]]
-    recipe = config.protocol or _first_judged_by(stored)
-    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve()
-    for label, other in stored.items():
-        if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
-            raise ValueError(
-                f"{label} is of {other.card['dataset']} at ipc {other.card['ipc']} and {labels[0]} of "
-                f"{first.card['dataset']} at ipc {first.card['ipc']}; evaluate sets of one data set and ipc together"
-            )
-        if not first.preprocess.equals(other.preprocess):
-            raise ValueError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
-    bench = open_bench(DataConfig(config.dataset or first.card["dataset"], config.data_dir), first.preprocess)
-    made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
-    if made_for != (bench.image_shape, bench.num_classes):
-        raise ValueError(
-            f"{labels[0]} was made for {made_for[1]} classes of images {made_for[0]}, but {bench.source.name} has "
-            f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
-        )
-    _check_baseline(bench, first.card["ipc"])
-    made_with = {_made_with(other.card) for other in stored.values()}
-    if len(made_with) > 1 and not config.network:
-        raise ValueError(
-            "these sets were made with different networks; choose with --network by which to judge them all"
-        )
-    judged = _judged(config, made_with.pop() if len(made_with) == 1 else NetworkConfig(), bench)
-    sets = {label: other.synthetic for label, other in stored.items()}
-    key = replicate(_keys(config.seed)["evaluation"], bench.mesh)
-    return judge(
-        key, sets, judged, bench, protocol, recipe, config.seeds,
-        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage,
-        tell=partial(say, console),
-    )  # fmt: skip
-
-
-def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:
-    """The name of the recipe that the cards say; DSA's if they say none."""
-    names = sorted({str(other.card["protocol"]) for other in stored.values() if "protocol" in other.card})
-    if len(names) > 1:
-        raise ValueError(f"these sets were made for the recipes {', '.join(names)}; choose one with --protocol")
-    return names[0] if names else EvaluationConfig.protocol
-
-
-def _judged(config: Evaluate, made_with: NetworkConfig, bench: Bench) -> dict[str, Network]:
-    """Networks by name: what is not given is as the set was made for the network it was made with, else as usual."""
-    fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
-    given = {name: value for name in fields if (value := getattr(config, name)) is not None}
-    judged = {}
-    for name in (config.network or made_with.network).split(","):
-        base = made_with if name.strip() == made_with.network else NetworkConfig()
-        judged |= networks(name, dataclasses.replace(base, **given), bench)
-    return judged
-
-
-def _made_with(card: dict[str, Any]) -> NetworkConfig:
-    """The network that a set was made with, as far as its card says."""
-    said = card.get("network", {})
-    kinds = typing.get_type_hints(NetworkConfig)
-    if not isinstance(said, dict) or any(not isinstance(said[name], kinds.get(name, ())) for name in said):
-        raise ValueError("the set's card names a network that this version does not know; copy the set again")
-    return NetworkConfig(**said)
-
-
 def _pinned(config: Run) -> tuple[Run, StoredBank | None]:
     """The configuration with its experts named, so that a resumed run has the same even where some were added."""
     if config.bank.experts is None:
@@ -201,33 +129,13 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     return source, on_host
 
 
-def _label(path: Path) -> str:
-    """A set's name in a table: its run's."""
-    path = path.resolve()
-    return path.parent.name if path.name == "set" else path.name
-
-
-def _keys(seed: int) -> dict[str, Key]:
-    """An independent key for each purpose of a run."""
-    return dict(zip(PURPOSES, jax.random.split(jax.random.key(seed), len(PURPOSES)), strict=True))
-
-
 def _prepare(config: Distill | Select) -> tuple[Bench, dict[str, Network], Recipe, dict[str, Key]]:
     protocol = config.evaluation.resolve()
     bench = open_bench(config.data)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
     if config.evaluation.eval_seeds:
-        _check_baseline(bench, config.ipc)
-    return bench, judged, protocol, _keys(config.seed)
-
-
-def _check_baseline(bench: Bench, ipc: int) -> None:
-    """Random images of the same size stand beside every evaluation, so there must be that many."""
-    smallest = int(np.asarray(bench.train.counts).argmin())
-    count = int(np.asarray(bench.train.counts)[smallest])
-    if ipc > count:
-        name = bench.source.class_names[smallest]
-        raise ValueError(f"class {name} has {count} training images, fewer than --ipc {ipc}; lower it to {count}")
+        check_baseline(bench, config.ipc)
+    return bench, judged, protocol, keys(config.seed)
 
 
 def _finish(

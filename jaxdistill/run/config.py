@@ -9,7 +9,6 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
-from jaxdistill.experts import ExpertRecipe
 from jaxdistill.methods import METHODS
 
 __all__ = [
@@ -19,10 +18,10 @@ __all__ = [
     "DataConfig",
     "Distill",
     "EvaluationConfig",
-    "Experts",
     "NetworkConfig",
     "RunConfig",
     "Select",
+    "check_seed",
     "method_config",
 ]  # fmt: skip
 
@@ -220,43 +219,14 @@ class Select:
         _check(self.ipc, self.seed)
 
 
-@dataclasses.dataclass(frozen=True)
-class Experts:
-    """Train experts on the real data and record their trajectories."""
-
-    data: DataConfig
-    out: Path
-    """Folder of the bank."""
-    count: int = 10
-    """Experts in all; the papers have 100. With --resume those that lack are added."""
-    epochs: int = 50
-    """Epochs of each; methods read up to the last start and a few more."""
-    seed: int = 0
-    """Everything random follows from it; an expert is the same however many there are."""
-    dtype: Literal["float32", "bfloat16"] = "float32"
-    """How parameters are stored; bfloat16 is half the size."""
-    resume: bool = False
-    """Go on with the bank in --out, or add to it; other arguments may be left out."""
-    quiet: bool = False
-    """Print nothing."""
-    experts_at_once: int | None = None
-    """Experts side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
-    distributed: str | None = None
-    """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
-    preset: str = "mtt"
-    """Whose recipe gives the defaults: mtt (also TESLA's), ftd (also DATM's) or selmatch."""
-    recipe: ExpertRecipe = dataclasses.field(default_factory=ExpertRecipe)
-    network: NetworkConfig = NetworkConfig()
-
-    def __post_init__(self) -> None:
-        _check(1, self.seed)
-        if min(self.count, self.epochs, self.experts_at_once or 1) < 1:
-            raise ValueError("--count, --epochs and --experts-at-once are at least 1")
-
-
 def _check(ipc: int, seed: int) -> None:
     if ipc < 1:
         raise ValueError(f"--ipc is a number of images per class, at least 1, not {ipc}")
+    check_seed(seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise a ValueError for what cannot be a seed."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed is a number from 0 to 2**32 - 1, not {seed}")
 

@@ -1,4 +1,4 @@
-"""The options of the commands that need no configuration to be kept."""
+"""The options of the commands that keep no config.json."""
 
 from __future__ import annotations
 
@@ -8,7 +8,44 @@ from typing import Annotated, Literal
 
 import tyro
 
-__all__ = ["Evaluate", "Export", "List", "Report"]
+from jaxdistill.experts import ExpertRecipe
+from jaxdistill.run.config import DataConfig, NetworkConfig, check_seed
+
+__all__ = ["Evaluate", "Experts", "Export", "List", "Report"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Experts:
+    """Train experts on the real data and record their trajectories."""
+
+    data: DataConfig
+    out: Path
+    """Folder of the bank."""
+    count: int = 10
+    """Experts in all; the papers have 100. With --resume those that lack are added."""
+    epochs: int = 50
+    """Epochs of each; methods read up to the last start and a few more."""
+    seed: int = 0
+    """Everything random follows from it; an expert is the same however many there are."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """How parameters are stored; bfloat16 is half the size."""
+    resume: bool = False
+    """Go on with the bank in --out, or add to it; other arguments may be left out."""
+    quiet: bool = False
+    """Print nothing."""
+    experts_at_once: int | None = None
+    """Experts side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
+    distributed: str | None = None
+    """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
+    preset: str = "mtt"
+    """Whose recipe gives the defaults: mtt (also TESLA's), ftd (also DATM's) or selmatch."""
+    recipe: ExpertRecipe = dataclasses.field(default_factory=ExpertRecipe)
+    network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
+
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if min(self.count, self.epochs, self.experts_at_once or 1) < 1:
+            raise ValueError("--count, --epochs and --experts-at-once are at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import numpy as np
 
 from jaxdistill.evaluate import Recipe, evaluate
 from jaxdistill.run.cover import cover
@@ -15,7 +16,7 @@ from jaxdistill.run.resolve import Bench, at_once, augmentation, select
 from jaxdistill.run.sharding import spread
 from jaxdistill.types import Key, Network, SyntheticSet
 
-__all__ = ["BASELINE", "judge"]
+__all__ = ["BASELINE", "check_baseline", "judge"]
 
 BASELINE = "random"
 """Name of the row that every other one is compared with."""
@@ -74,7 +75,7 @@ def judge(
                 bench.test,
                 protocol,
                 augment=augmentation(protocol.augment, bench),
-                selected_augment=apart and augmentation(apart, bench),
+                selected_augment=None if apart is None else augmentation(apart, bench),
                 seeds=seeds,
                 seeds_per_call=side_by_side * bench.mesh.size,
                 map_seeds=spread(bench.mesh, side_by_side, gather=True),
@@ -90,3 +91,16 @@ def judge(
         shown = {**named, BASELINE: baselines[0]} if baselines else named
         results["coverage"] = cover(jax.random.fold_in(key, 2), shown, network, name, bench)
     return results
+
+
+def check_baseline(bench: Bench, ipc: int) -> None:
+    """See that there are as many images as the random baseline, which stands beside every evaluation, needs.
+
+    Raises:
+        ValueError: if a class has fewer.
+    """
+    smallest = int(np.asarray(bench.train.counts).argmin())
+    count = int(np.asarray(bench.train.counts)[smallest])
+    if ipc > count:
+        name = bench.source.class_names[smallest]
+        raise ValueError(f"class {name} has {count} training images, fewer than --ipc {ipc}; lower it to {count}")

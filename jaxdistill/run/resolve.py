@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
@@ -25,8 +26,11 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.types import Augment, Key, Network, SyntheticSet, Task
 
 __all__ = [
-    "Bench", "at_once", "augmentation", "networks", "only_network", "open_bench", "select", "start", "task",
+    "Bench", "at_once", "augmentation", "keys", "networks", "only_network", "open_bench", "select", "start", "task",
 ]  # fmt: skip
+
+
+PURPOSES = ("start", "method", "loop", "evaluation")
 
 
 class Bench(NamedTuple):
@@ -88,6 +92,11 @@ def _split(
         images = np.asarray(fitted.apply(images))
         scale, shift = np.ones(images.shape[-1]), np.zeros(images.shape[-1])
     return real_data(images, labels, len(source.class_names), scale, shift, complete=complete)
+
+
+def keys(seed: int) -> dict[str, Key]:
+    """An independent key for each purpose of a run."""
+    return dict(zip(PURPOSES, jax.random.split(jax.random.key(seed), len(PURPOSES)), strict=True))
 
 
 def on_cpu(mesh: Mesh) -> bool:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-import numpy as np
-from jaxtyping import Float
+from jaxtyping import Array, Float
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.inner import Seen
@@ -47,7 +46,7 @@ class Witness(NamedTuple):
     data: RealData
 
 
-SCORES: dict[str, Callable[[Witness], Float[np.ndarray, " n"]]] = {
+SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {
     "forgetting": lambda witness: difficulty.forgetting(witness.seen.correct),
     "el2n": lambda witness: difficulty.el2n(witness.seen.error, witness.epoch),
     "grand": lambda witness: difficulty.grand(witness.network, witness.variables, witness.data),

@@ -1,0 +1,99 @@
+"""Judging finished sets side by side."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from jaxdistill.run import artifact
+from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig
+from jaxdistill.run.drive import say
+from jaxdistill.run.forms import Evaluate
+from jaxdistill.run.judge import check_baseline, judge
+from jaxdistill.run.resolve import Bench, keys, networks, open_bench
+from jaxdistill.run.sharding import replicate
+from jaxdistill.types import Network
+
+__all__ = ["evaluate_sets"]
+
+
+def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
+    """Judge finished sets (of one data set and size) on the data set they were made from, random beside them.
+
+    Raises:
+        ValueError: if a set cannot be read, or the sets do not belong together.
+    """
+    short = [_label(path) for path in config.sets]
+    labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
+    stored = {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}
+    first = stored[labels[0]]
+    recipe = config.protocol or _first_judged_by(stored)
+    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve()
+    for label, other in stored.items():
+        if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
+            raise ValueError(
+                f"{label} is of {other.card['dataset']} at ipc {other.card['ipc']} and {labels[0]} of "
+                f"{first.card['dataset']} at ipc {first.card['ipc']}; evaluate sets of one data set and ipc together"
+            )
+        if not first.preprocess.equals(other.preprocess):
+            raise ValueError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
+    bench = open_bench(DataConfig(config.dataset or first.card["dataset"], config.data_dir), first.preprocess)
+    made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
+    if made_for != (bench.image_shape, bench.num_classes):
+        raise ValueError(
+            f"{labels[0]} was made for {made_for[1]} classes of images {made_for[0]}, but {bench.source.name} has "
+            f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
+        )
+    check_baseline(bench, first.card["ipc"])
+    made_with = {_made_with(other.card) for other in stored.values()}
+    if len(made_with) > 1 and not config.network:
+        raise ValueError(
+            "these sets were made with different networks; choose with --network by which to judge them all"
+        )
+    judged = _judged(config, made_with.pop() if len(made_with) == 1 else NetworkConfig(), bench)
+    sets = {label: other.synthetic for label, other in stored.items()}
+    key = replicate(keys(config.seed)["evaluation"], bench.mesh)
+    return judge(
+        key, sets, judged, bench, protocol, recipe, config.seeds,
+        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage,
+        tell=partial(say, console),
+    )  # fmt: skip
+
+
+def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:
+    """The name of the recipe that the cards say; DSA's if they say none."""
+    names = sorted({str(other.card["protocol"]) for other in stored.values() if "protocol" in other.card})
+    if len(names) > 1:
+        raise ValueError(f"these sets were made for the recipes {', '.join(names)}; choose one with --protocol")
+    return names[0] if names else EvaluationConfig.protocol
+
+
+def _judged(config: Evaluate, made_with: NetworkConfig, bench: Bench) -> dict[str, Network]:
+    """Networks by name: what is not given is as the set was made for the network it was made with, else as usual."""
+    fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
+    given = {name: value for name in fields if (value := getattr(config, name)) is not None}
+    judged = {}
+    for name in (config.network or made_with.network).split(","):
+        base = made_with if name.strip() == made_with.network else NetworkConfig()
+        judged |= networks(name, dataclasses.replace(base, **given), bench)
+    return judged
+
+
+def _made_with(card: dict[str, Any]) -> NetworkConfig:
+    """The network that a set was made with, as far as its card says."""
+    said = card.get("network", {})
+    kinds = typing.get_type_hints(NetworkConfig)
+    if not isinstance(said, dict) or any(not isinstance(said[name], kinds.get(name, ())) for name in said):
+        raise ValueError("the set's card names a network that this version does not know; copy the set again")
+    return NetworkConfig(**said)
+
+
+def _label(path: Path) -> str:
+    """A set's name in a table: its run's."""
+    path = path.resolve()
+    return path.parent.name if path.name == "set" else path.name

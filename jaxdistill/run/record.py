@@ -1,0 +1,112 @@
+"""Writing an expert bank; `jaxdistill.run.bank` says what is in it and reads it."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from safetensors.numpy import save
+
+from jaxdistill.data.preprocess import Preprocess
+from jaxdistill.inner import Seen
+from jaxdistill.run import files
+from jaxdistill.run.resolve import Bench
+from jaxdistill.trajectories import flatten
+from jaxdistill.types import Network, Variables
+
+__all__ = ["DTYPES", "SCHEMA", "Record", "describe", "digest_of", "record", "save_card"]
+
+SCHEMA = 1
+DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
+
+
+def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, Any]:
+    """The card of a bank that is trained on `bench`: what `said` says, and what follows from data and network."""
+    shapes = jax.eval_shape(network.init, jax.random.key(0))
+    leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
+    return {
+        "schema": SCHEMA,
+        **said,
+        "image_shape": list(bench.image_shape),
+        "num_classes": bench.num_classes,
+        "parameters": [[jax.tree_util.keystr(path), list(leaf.shape)] for path, leaf in leaves],
+        "statistics": sum(leaf.size for leaf in jax.tree.leaves(shapes.statistics)),
+        "whitened": bench.preprocess.whiten is not None,
+        "digests": {"preprocess": digest_of(bench.preprocess.arrays()), "train": _train_digest(bench)},
+    }
+
+
+@contextlib.contextmanager
+def record(folder: Path, number: int, card: dict[str, Any]) -> Iterator[Record]:
+    """Write one expert; its folder is there when the block has ended well, and not before."""
+    path = folder / f"{number:05d}"
+    with files.write_folder(path) as temporary:
+        writer = Record(temporary, card)
+        yield writer
+        writer.finish()
+
+
+class Record:
+    """An expert's folder in the making."""
+
+    def __init__(self, folder: Path, card: dict[str, Any]):
+        sizes = sum(int(np.prod(shape)) for _, shape in card["parameters"])
+        self._folder = folder
+        stored = np.dtype(np.uint16) if card["dtype"] == "bfloat16" else np.dtype(np.float32)
+        self._params = np.lib.format.open_memmap(
+            folder / "params.npy", mode="w+", dtype=stored, shape=(card["epochs"] + 1, sizes)
+        )
+        self._dtype = DTYPES[card["dtype"]]
+        self._statistics: list[np.ndarray] = []
+        self._seen: list[Seen] = []
+        self.notes: dict[str, Any] = {}
+
+    def add(self, epoch: int, variables: Variables, seen: Seen | None) -> None:
+        """What the expert is after an epoch, and what it said of the images on the way; nothing of the start."""
+        self._params[epoch] = np.asarray(flatten(variables.params)).astype(self._dtype).view(self._params.dtype)
+        if jax.tree.leaves(variables.statistics):
+            self._statistics.append(np.asarray(flatten(variables.statistics)))
+        if seen is not None:
+            self._seen.append(jax.tree.map(np.asarray, seen))
+
+    def finish(self) -> None:
+        """Write what is left."""
+        self._params.flush()
+        if self._statistics:
+            np.save(self._folder / "statistics.npy", np.stack(self._statistics))
+        if self._seen:
+            correct, confidence, error = (np.stack(side) for side in zip(*self._seen, strict=True))
+            halves = (confidence.astype(np.float16), error.astype(np.float16))
+            packed = np.packbits(correct, axis=1)
+            np.savez(self._folder / "history.npz", correct=packed, confidence=halves[0], error=halves[1])
+        digest = hashlib.sha256(memoryview(self._params).cast("B")).hexdigest()
+        versions = {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")}
+        card = {"sha256": digest, **self.notes, "versions": versions}
+        files.write_text(self._folder / "card.json", json.dumps(card, indent=1))
+
+
+def save_card(folder: Path, card: dict[str, Any], preprocess: Preprocess) -> None:
+    """Make a bank's folder, with what all its experts share."""
+    with files.write_folder(folder) as temporary:
+        files.write_bytes(temporary / "preprocess.safetensors", save(preprocess.arrays()))
+        files.write_text(temporary / "card.json", json.dumps(card, indent=1))
+
+
+def digest_of(arrays: dict[str, np.ndarray]) -> str:
+    """A hash of named arrays."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+    return digest.hexdigest()
+
+
+def _train_digest(bench: Bench) -> str:
+    return digest_of({"images": bench.source.train_images, "labels": np.asarray(bench.source.train_labels, np.int64)})

@@ -1,0 +1,281 @@
+"""What selections go by: scores from a file, from experts and from own training, each for the image it belongs to.
+
+A pixel of each image of these data is its number in the data set's own order, in which classes are mixed.
+"""
+
+import gc
+import itertools
+import json
+
+import jax
+import numpy as np
+import pytest
+from test_cli import refused
+
+from jaxdistill.cli import main
+from jaxdistill.networks import make as make_network
+from jaxdistill.run.artifact import load_set
+from jaxdistill.run.bank import load_bank
+from jaxdistill.run.basis import basis, in_source_order, scores
+from jaxdistill.run.config import BasisConfig, DataConfig, RunConfig
+from jaxdistill.run.plain import from_json, to_json
+from jaxdistill.run.resolve import open_bench
+from jaxdistill.selection import NEEDS, SCORES
+from jaxdistill.selection.difficulty import grand
+
+SIZES = (24, 16, 20)
+LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3), SIZES))
+EPOCHS = 40
+NETWORK = ["--network", "mlp", "--width", "8"]
+PLAIN = ["--momentum", "0.9", "--weight-decay", "5e-4", "--augment", "none"]  # as networks that are trained for scores
+
+
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """60 images of three patterns that are easily told apart, and a few that are of another class's pattern."""
+    rng = np.random.default_rng(1)
+    patterns = rng.integers(0, 256, (3, 8, 8))
+    shown = np.where(np.arange(60) % 9 == 4, (LABELS + 1) % 3, LABELS)
+    images = np.clip(patterns[shown] + rng.normal(0, 40, (60, 8, 8)), 0, 255).astype(np.uint8)
+    images[:, 0, 0] = 4 * np.arange(60)
+    path = tmp_path_factory.mktemp("data") / "toy.npz"
+    np.savez(path, x_train=images, y_train=LABELS, x_test=patterns.astype(np.uint8), y_test=np.arange(3))
+    return path
+
+
+@pytest.fixture(scope="module")
+def bench(dataset):
+    return open_bench(DataConfig(str(dataset)))
+
+
+@pytest.fixture(scope="module")
+def bank(dataset, tmp_path_factory):
+    out = tmp_path_factory.mktemp("experts") / "bank"
+    words = ["--dataset", str(dataset), "--count", "2", "--epochs", str(EPOCHS), *NETWORK, *PLAIN, "--quiet"]
+    assert main(["experts", *words, "--out", str(out)]) == 0
+    return out
+
+
+@pytest.fixture(scope="module")
+def network(bench):
+    return make_network("mlp", bench.image_shape, 3, width=8)
+
+
+def words(strategy, dataset, out, *options, ipc=2):
+    fixed = ["--dataset", str(dataset), "--ipc", str(ipc), "--eval-seeds", "0", "--quiet", "--out", str(out)]
+    network = [] if "--experts" in options else NETWORK
+    return ["select", strategy, *fixed, *network, *map(str, options)]
+
+
+def picks(out, ipc=2):
+    """Numbers of the images of a run's set, class by class."""
+    stored = load_set(out)
+    pixels = stored.preprocess.invert(np.asarray(stored.synthetic.images))[:, 0, 0, 0]
+    return (pixels * 255 / 4).round().astype(int).reshape(3, ipc)
+
+
+def hardest(found, ipc=2, skipped=(0, 0, 0)):
+    """By hand: of each class the images with the largest scores, after some that are left out; ties in their order."""
+    ranked = [sorted(np.flatnonzero(c == LABELS), key=lambda i: (-found[i], i)) for c in range(3)]
+    return np.array([row[skip : skip + ipc] for row, skip in zip(ranked, skipped, strict=True)])
+
+
+def saved(tmp_path, found, name="given.npy"):
+    np.save(tmp_path / name, found)
+    return tmp_path / name
+
+
+@pytest.mark.parametrize("strategy", SCORES)
+def test_scores_from_a_file_are_those_of_the_images_in_the_data_sets_order(strategy, dataset, tmp_path):
+    given = np.random.default_rng(2).permutation(60).astype(np.float32)
+    hardness = -given if strategy == "cscore" else given  # C-scores are high for what is easy
+    path = saved(tmp_path, given)
+    assert main(words(strategy, dataset, tmp_path / "run", "--scores", path)) == 0
+    np.testing.assert_array_equal(picks(tmp_path / "run"), hardest(hardness))
+
+
+def test_archives_windows_and_their_readings(dataset, tmp_path):
+    given = np.random.default_rng(3).integers(0, 9, 60)  # with ties
+    np.savez(tmp_path / "one.npz", anything=given)
+    np.savez(tmp_path / "several.npz", labels=LABELS, scores=given)
+    for name, options, skipped in (
+        ("one.npz", ["--beta", "0.25"], [size // 4 for size in SIZES]),
+        ("several.npz", ["--beta", "0.75", "--window-start", "ipc_fraction"], [3, 3, 3]),
+    ):
+        run = tmp_path / name.removesuffix(".npz")
+        assert main(words("el2n", dataset, run, "--scores", tmp_path / name, *options, ipc=4)) == 0
+        np.testing.assert_array_equal(picks(run, 4), hardest(given, 4, skipped))
+
+
+def test_a_distillation_starts_from_the_hardest_of_a_file(dataset, tmp_path):
+    given = np.random.default_rng(4).permutation(60)
+    options = ["--scores", saved(tmp_path, given), "--beta", "0.5", "--init", "forgetting", "--steps", "0"]
+    select = words("random", dataset, tmp_path / "run", *options)
+    assert main(["distill", "dm", *select[2:]]) == 0
+    np.testing.assert_array_equal(picks(tmp_path / "run"), hardest(given, 2, [size // 2 for size in SIZES]))
+    np.testing.assert_array_equal(np.load(tmp_path / "given.npy"), given)
+
+
+def damaged(kind, path):
+    """A file of scores with something wrong."""
+    good = np.arange(60.0)
+    arrays = {"short": good[:-1], "flat": good[:, None], "words": np.array(["x"] * 60), "objects": good.astype(object)}
+    if kind in arrays:
+        np.save(path, arrays[kind], allow_pickle=True)
+    elif kind in ("nan", "inf"):
+        np.save(path, np.where(np.arange(60) == 7, float(kind), good))
+    elif kind in ("cut .npz", "no array"):
+        with path.open("wb") as file:
+            np.savez(file, **({} if kind == "no array" else {"scores": good}))
+        if kind == "cut .npz":
+            path.write_bytes(path.read_bytes()[:-40])
+    elif kind == "cut .npy":
+        np.save(path, good)
+        path.write_bytes(path.read_bytes()[:-40])
+    elif kind != "missing":
+        path.write_text({"empty": "", "text": "1, 2, 3"}[kind])
+    return path
+
+
+@pytest.mark.parametrize(
+    ("kind", "says"),
+    [
+        ("short", "60 finite ones"),
+        ("flat", "60 finite ones"),
+        ("nan", "finite"),
+        ("inf", "finite"),
+        *((kind, "cannot be read") for kind in ("words", "objects", "text", "cut .npy", "no array", "missing")),
+        *((kind, "cannot be read") for kind in ("empty", "cut .npz")),
+    ],
+)
+def test_unusable_files_are_refused_with_a_sentence(kind, says, dataset, tmp_path, capsys):
+    path = damaged(kind, tmp_path / "given.npy")
+    said = refused(capsys, words("forgetting", dataset, tmp_path / "run", "--scores", path), tmp_path)
+    assert says in said
+    assert str(path) in said
+    gc.collect()  # a file that was left open is complained of now, and not in another test
+
+
+def by_hand(strategy, seen, network, variables, bench):
+    """Scores of one network, from what it said in each epoch or where it stood after the last of them."""
+    if strategy == "forgetting":
+        events = [sum(a and not b for a, b in itertools.pairwise(row)) for row in seen.correct.T]
+        return [count if row.any() else len(row) for count, row in zip(events, seen.correct.T, strict=True)]
+    if strategy == "grand":
+        return grand(network, variables, bench.train)
+    return seen.error[-1] if strategy == "el2n" else 1 - seen.confidence.mean(0)
+
+
+@pytest.mark.parametrize("epochs", [3, EPOCHS])
+@pytest.mark.parametrize("strategy", SCORES)
+def test_scores_of_experts_are_means_of_what_each_recorded(strategy, epochs, bank, bench, network):
+    """Of which el2n and grand look at the epoch that is named."""
+    stored = load_bank(bank)
+    found = scores(strategy, BasisConfig(score_epochs=epochs), bench, network, stored, jax.random.key(0))
+    expected = []
+    for i in range(len(stored.params)):
+        seen = jax.tree.map(np.asarray, stored.history(i))
+        early = seen._replace(error=seen.error[:epochs])
+        expected.append(by_hand(strategy, early, network, stored.variables(network, i, epochs), bench))
+    assert len(expected) == 2
+    assert len(np.unique(found)) > 2
+    np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("strategy", SCORES)
+def test_own_training_gives_the_scores_of_experts_of_its_recipe(strategy, bank, bench, network):
+    key, config = jax.random.key(0), BasisConfig(score_networks=2, score_epochs=EPOCHS)  # 0 is the bank's seed
+    own = scores(strategy, config, bench, network, None, key)
+    stored = scores(strategy, config, bench, network, load_bank(bank), key)
+    np.testing.assert_allclose(own, stored, rtol=2e-3, atol=2e-3)  # histories are stored in half precision
+    if strategy == "forgetting":
+        np.testing.assert_array_equal(own, stored)
+
+
+def test_experts_score_the_images_that_are_hard_to_learn(bank, bench, network):
+    """Which are those of another class's pattern."""
+    found = in_source_order(scores("cscore", BasisConfig(), bench, network, load_bank(bank), None), bench)
+    strange = np.arange(60) % 9 == 4
+    assert found[strange].min() > found[~strange].mean()
+    assert found[strange].mean() > found[~strange].mean() + 0.1
+
+
+@pytest.mark.parametrize("strategy", SCORES)
+def test_a_run_leaves_scores_that_select_the_same_images_again(strategy, dataset, bank, tmp_path):
+    first, again = tmp_path / "first", tmp_path / "again"
+    assert main(words(strategy, dataset, first, "--experts", bank, "--beta", "0.2")) == 0
+    left = np.load(first / "scores.npy")
+    assert left.shape == (60,)
+    assert main(words(strategy, dataset, again, "--scores", first / "scores.npy", "--beta", "0.2")) == 0
+    np.testing.assert_array_equal(picks(again), picks(first))
+    np.testing.assert_array_equal(np.load(again / "scores.npy"), left)
+
+
+def test_a_selection_by_own_training_needs_no_experts(dataset, tmp_path):
+    out = tmp_path / "run"
+    options = ["--score-networks", "2", "--score-epochs", str(EPOCHS), "--beta", "0.25"]
+    assert main(words("forgetting", dataset, out, *options)) == 0
+    left = np.load(out / "scores.npy")
+    assert ((2 * left) % 1 == 0).all(), "counts of two networks"
+    assert len(np.unique(left)) > 2
+    np.testing.assert_array_equal(picks(out), hardest(left, 2, [size // 4 for size in SIZES]))
+    before = (out / "set" / "set.safetensors").read_bytes()
+    config = from_json(json.loads((out / "config.json").read_text()), RunConfig(out))
+    assert (config.basis.score_networks, config.basis.beta) == (2, 0.25)
+    assert main(["select", "forgetting", "--resume", "--out", str(out), "--quiet"]) == 0
+    assert (out / "set" / "set.safetensors").read_bytes() == before
+
+
+def test_experts_and_scores_are_kept_in_the_configuration(dataset, bank, tmp_path):
+    path, out = saved(tmp_path, np.arange(60)), tmp_path / "run"
+    assert main(words("el2n", dataset, out, "--experts", bank, "--scores", path)) == 0
+    plain = json.loads((out / "config.json").read_text())
+    assert plain["bank"]["expert_count"] == 2
+    assert plain["network"] == load_bank(bank).card["network"]
+    config = from_json(plain, RunConfig(out))
+    assert (config.basis.scores, config.bank.experts) == (path, bank)
+    assert to_json(config) == plain
+    np.testing.assert_array_equal(picks(out), hardest(np.arange(60)))  # a file comes before experts
+
+
+@pytest.mark.parametrize("strategy", [name for name, need in NEEDS.items() if need == "experts"])
+def test_what_asks_experts_is_refused_without_and_labels_with_them(strategy, dataset, bank, tmp_path, capsys):
+    said = refused(capsys, words(strategy, dataset, tmp_path / "run"), tmp_path)
+    assert f"{strategy} asks experts" in said
+    assert "--experts" in said
+    assert main(words(strategy, dataset, tmp_path / "run", "--experts", bank, ipc=3)) == 0
+    stored = load_set(tmp_path / "run").synthetic
+    assert stored.label_kind == "logit"
+    numbers = picks(tmp_path / "run", 3)
+    assert (LABELS[numbers] == np.arange(3)[:, None]).all()
+    assert len(np.unique(numbers)) == 9
+    network, experts = make_network("mlp", (8, 8, 1), 3, width=8), load_bank(bank)
+    said = [np.asarray(network.apply(experts.variables(network, i), stored.images)[0]) for i in range(2)]
+    if strategy == "labelled":
+        np.testing.assert_allclose(stored.labels, said[0], rtol=1e-4, atol=1e-4)
+    else:
+        np.testing.assert_array_equal(stored.labels.argmax(-1), np.repeat(np.arange(3), 3))
+        assert (np.abs(np.asarray(stored.labels) - said[0]).max(-1) > 1e-3).any(), "a mean, not one expert's"
+
+
+def test_a_set_of_real_images_says_that_they_are_selected(dataset, tmp_path):
+    out = tmp_path / "run"
+    assert main(words("random", dataset, out)) == 0
+    found = load_set(out).synthetic.selected
+    assert found.dtype == bool
+    assert found.tolist() == [True] * 6
+    assert main(["distill", "dm", *words("random", dataset, tmp_path / "made", "--steps", "0")[2:]]) == 0
+    assert load_set(tmp_path / "made").synthetic.selected is None
+
+
+def test_embeddings_are_of_a_network_that_was_trained(dataset, bench, network):
+    key, options = jax.random.key(3), {"bench": bench, "network": network, "stored": None}
+    pixels = basis("kcenter", BasisConfig(), **options, key=key)
+    np.testing.assert_allclose(pixels, bench.train.read(np.arange(60)).images.reshape(60, -1), rtol=1e-5)
+    config = BasisConfig(features="embedding", feature_epochs=30)
+    rows = np.asarray(basis("kcenter", config, **options, key=key))
+    assert rows.shape == (60, 8)
+    labels, shown = np.sort(LABELS), (np.arange(60) % 9 != 4)[np.argsort(LABELS, kind="stable")]
+    means = np.stack([rows[shown & (labels == c)].mean(0) for c in range(3)])
+    nearest = np.linalg.norm(rows[:, None] - means, axis=-1).argmin(1)
+    assert (nearest == labels)[shown].mean() > 0.9, "classes part in what it learned"
