@@ -19,7 +19,6 @@ from jaxdistill.experts import expert_preset
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, UnusableError, leading, parse, peek
-from jaxdistill.run.bank import read_card
 from jaxdistill.run.config import (
     METHOD_NAMES,
     BasisConfig,
@@ -152,7 +151,7 @@ def _like_experts(arguments: list[str]) -> dict[str, Any]:
     experts = peek(arguments, "--experts")
     if experts is None:
         return {}
-    fields = fields_of(read_card(Path(experts)))
+    fields = fields_of(Path(experts))
     return {"network": fields["network"], "data": DataConfig(MISSING, zca=fields["data"].zca)}
 
 
@@ -162,7 +161,7 @@ def _experts(arguments: list[str], console: Console) -> None:
     defaults = {"data": DataConfig(MISSING), "out": MISSING, "preset": preset, "recipe": recipe}
     defaults["network"] = NetworkConfig(**network)
     if "--resume" in arguments and out is not None and Path(out).exists():
-        defaults |= fields_of(read_card(Path(out)))
+        defaults |= fields_of(Path(out))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
     if config.distributed is not None:
         join(config.distributed)

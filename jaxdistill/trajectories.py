@@ -8,6 +8,7 @@ methods of the family are `match_trajectories` with different parts.
 from __future__ import annotations
 
 import dataclasses
+import math
 from typing import Any, NamedTuple
 
 import jax
@@ -27,6 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 _LEAST = 1e-6
+"""The least that a step size kept positive can be of its first value; in a step it changes by a factor of e at most."""
 
 
 class Learned(NamedTuple):
@@ -144,6 +146,8 @@ def match_trajectories(
     inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
     rates, momenta = Learned(*speeds), Learned(*inertias)
 
+    least = config.rate * (1 + math.log(_LEAST))
+
     def rate_of(learned: Learned) -> Float[Array, ""]:
         # A curve that touches the identity at the first step size: there a gradient moves both by the same.
         return learned.raw_rate if config.raw_rate else config.rate * jnp.exp(learned.raw_rate / config.rate - 1)
@@ -209,18 +213,19 @@ def match_trajectories(
         loss, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), (losses, gradients))
         velocity = jax.tree.map(lambda m, v, g: m * v + g, momenta, state.velocity, gradient)
         learned = jax.tree.map(lambda rate, x, v: x - rate * v, rates, state.learned, velocity)
-        applied = loss <= (jnp.inf if config.skip_above is None else config.skip_above)
-        learned, velocity = jax.tree.map(
-            lambda new, old: jnp.where(applied, new, old), (learned, velocity), (state.learned, state.velocity)
-        )
+        if not config.raw_rate:  # a long step would take it where it is 0, or where nothing holds it
+            change = jnp.clip(learned.raw_rate - state.learned.raw_rate, -config.rate, config.rate)
+            learned = learned._replace(raw_rate=jnp.maximum(state.learned.raw_rate + change, least))
         smooth = state.average
         if average is not None and smooth is not None:
             smooth = average * smooth + (1 - average) * learned.images
+        applied = loss <= (jnp.inf if config.skip_above is None else config.skip_above)
+        moved = TrajectoryState(learned, velocity, state.frozen, smooth, labels[-1] if kind == "probability" else None)
+        moved = jax.tree.map(lambda new, old: jnp.where(applied, new, old), moved, state)
         info = TrajectoryInfo(
             loss, optax.global_norm(gradient.images), rate_of(state.learned), applied.astype(jnp.float32)
         )
-        labels = labels[-1] if kind == "probability" else None
-        return TrajectoryState(learned, velocity, state.frozen, smooth, labels), info
+        return moved, info  # pyright: ignore[reportReturnType]
 
     def synthetic(state: TrajectoryState) -> SyntheticSet:
         images = state.learned.images if state.average is None else state.average

@@ -55,10 +55,12 @@ def unroll(
         plan: which images are in the batch of each step.
         rates: step sizes.
         augment: of each batch, with draws for each image.
-        keys: a key for each step, for `augment`.
+        keys: a key for each step, for `augment`; needed with it.
         transport: without it l_j is l_{j+1}, as if each g_j did not depend on earlier steps: an approximation (TESLA,
             Cui et al., ICML 2023), whose memory does not grow with the number of steps.
     """
+    if augment is not None and keys is None:
+        raise ValueError("an augmentation needs keys, one for each step; give both, or neither")
     how = _How(network, kind, augment, transport)
     keys = jnp.zeros((plan.shape[0], 0)) if keys is None else keys
     return _unroll(how, variables, images, labels, plan, keys, rates)

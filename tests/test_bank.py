@@ -22,7 +22,7 @@ from test_cli import refused
 from jaxdistill import cli
 from jaxdistill.cli import main
 from jaxdistill.evaluate.train import correct
-from jaxdistill.experts import EXPERTS, expert_epoch
+from jaxdistill.experts import EXPERTS, ExpertRecipe, expert_epoch, expert_preset
 from jaxdistill.run import experts as training
 from jaxdistill.run.bank import BankError, load_bank, open_bank
 from jaxdistill.run.config import DataConfig, NetworkConfig
@@ -34,7 +34,8 @@ from jaxdistill.types import Variables
 
 DATA = ["--dataset", "digits", "--quiet"]
 NETWORK = ["--network", "mlp", "--width", "8"]
-TRAIN = ["experts", *DATA, *NETWORK, "--epochs", "2", "--augment", "none", "--learning-rate", "0.1"]
+RECIPE = ["--augment", "none", "--learning-rate", "0.1", "--batch", "256", "--momentum", "0.5"]
+TRAIN = ["experts", *DATA, *NETWORK, *RECIPE, "--epochs", "2"]
 NORMED = ["experts", *DATA, "--width", "8", "--depth", "1", "--epochs", "2", "--preset", "selmatch", "--zca"]
 MTT = ["distill", "mtt", *DATA, "--ipc", "1", "--augment", "none", "--eval-seeds", "0", "--checkpoint-seconds", "0"]
 SHORT = ["--max-start", "1", "--expert-epochs", "1", "--student-steps", "2", "--steps", "4", "--chunk", "2"]
@@ -125,7 +126,8 @@ def test_snapshots_and_history_are_the_initial_network_and_each_epoch(bank, benc
     variables = network.init(key)
     np.testing.assert_allclose(stored.params[1][0], flatten(variables.params), rtol=1e-6)
     velocity = jax.tree.map(jnp.zeros_like, variables.params)
-    recipe = dataclasses.replace(EXPERTS["mtt"].recipe, learning_rate=0.1, augment="none")
+    recipe = ExpertRecipe(0.1, 256, 0.5, augment="none")
+    assert read(bank)["recipe"] == dataclasses.asdict(recipe)
     step = jax.jit(lambda key, v, m: expert_epoch(key, network, v, m, bench.train, recipe, augmentation("none", bench)))
     history = jax.tree.map(np.asarray, stored.history(1))
     for epoch in range(2):
@@ -186,16 +188,19 @@ def test_batch_normalisation_comes_back_with_its_averages(normed):
     assert int(count(Variables(end.params, begin.statistics))) != int(count(end))
 
 
-def test_presets_are_the_papers_recipes(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize("dataset", ["digits", "cifar10"])
+def test_presets_give_what_is_not_given(dataset, monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr(cli, "train_experts", lambda config, console: asked.append(config))
     for preset in EXPERTS:
-        made(tmp_path / "bank", "experts", "--dataset", "digits", "--preset", preset, "--batch", "99")
-        assert asked[-1].recipe == dataclasses.replace(EXPERTS[preset].recipe, batch=99)
-        assert asked[-1].network.norm == ("batch" if preset == "selmatch" else "instance")
-    assert EXPERTS["ftd"].recipe.rho > 0
-    assert EXPERTS["selmatch"].recipe.augment == "none"
-    assert str(tmp_path / "bank") in capsys.readouterr().out
+        made(tmp_path / "bank", "experts", "--dataset", dataset, "--preset", preset, "--batch", "99")
+        recipe, network = expert_preset(preset, dataset)
+        assert asked[-1].recipe == dataclasses.replace(recipe, batch=99)
+        assert asked[-1].network == NetworkConfig(**network)
+    rhos, augments, norms = zip(*((c.recipe.rho, c.recipe.augment, c.network.norm) for c in asked), strict=True)
+    assert rhos == (0, 0.01, 0)
+    assert augments == ("default", "default", "none")
+    assert norms == ("instance", "instance", "batch")
 
 
 def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
@@ -203,7 +208,7 @@ def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
 
     def fail():
         with record(tmp_path, 0, read(bank)) as writer:
-            writer.add(0, variables, None)
+            writer.add(variables, None)
             raise RuntimeError("it stopped")
 
     with pytest.raises(RuntimeError, match="it stopped"):
@@ -221,7 +226,7 @@ def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
         (["--resume", "--dtype", "bfloat16"], "another kind (dtype differ)"),
         (["--resume", "--zca"], "differ); leave the arguments out"),
         (["--resume", "--preset", "ftd"], "another kind (preset differ)"),
-        ([], "add to that bank with --resume"),
+        ([], "add to it with --resume"),
         (["--count", "0"], "--count"),
         (["--resume", "--count", "-1"], "--count"),
         (["--epochs", "0"], "--epochs"),
@@ -273,15 +278,15 @@ def test_a_folder_that_is_no_bank_is_refused(name, folders, capsys, tmp_path):
 
 
 def test_more_experts_than_there_are_is_refused(bank, capsys, tmp_path):
-    with pytest.raises(BankError, match="has 3 experts, not 4; add some with"):
+    with pytest.raises(BankError, match="has 3 whole experts, not 4; train those that"):
         load_bank(bank, 4)
     assert len(load_bank(bank, 2).params) == 2
     words = [*MTT, *SHORT, "--experts", str(bank), "--out", str(tmp_path / "run"), "--expert-count"]
-    assert "has 3 experts, not 4" in refused(capsys, [*words, "4"], tmp_path)
+    assert "has 3 whole experts, not 4" in refused(capsys, [*words, "4"], tmp_path)
     assert "--expert-count is at least 1" in refused(capsys, [*words, "0"], tmp_path)
     empty = tmp_path / "empty"
     shutil.copytree(bank, empty, ignore=shutil.ignore_patterns("0000*"))
-    with pytest.raises(BankError, match="has 0 experts"):
+    with pytest.raises(BankError, match="has 0 whole experts"):
         load_bank(empty)
 
 
@@ -445,7 +450,9 @@ def test_a_run_reads_no_damaged_bank(bank, tmp_path, capsys):
 def test_what_is_said_of_a_missing_card_helps_to_have_it_again(bank, tmp_path):
     shutil.copytree(bank, tmp_path / "bank")
     (tmp_path / "bank" / "00002" / "card.json").unlink()
-    with pytest.raises(BankError, match="has 2 experts, not 3; add some with 'jaxdistill experts --resume --count'"):
+    with pytest.raises(
+        BankError, match="has 2 whole experts, not 3; train those that lack with 'jaxdistill experts --resume --count'"
+    ):
         load_bank(tmp_path / "bank", 3)
     made(tmp_path / "bank", "experts", "--resume", "--count", "3", "--quiet")
     assert contents(tmp_path / "bank") == contents(bank)

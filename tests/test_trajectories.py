@@ -50,10 +50,13 @@ SMALL = Task(NETWORKS["regression"], make_augment("none"), (2, 2, 1), 3)
 P = 15  # parameters of its network
 
 
-@pytest.fixture(autouse=True, scope="module")
+@pytest.fixture(autouse=True)
 def double():
+    """Float64; and most programs run once: what compiling them well takes is not made up for."""
+    jax.config.update("jax_disable_most_optimizations", True)
     with jax.enable_x64(True):
         yield
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def golden(tree):
@@ -64,12 +67,11 @@ def golden(tree):
 
 @cache
 def golden_gradient(kind, transport=True):
-    """The golden loss and its gradients in images, labels and step size."""
+    """The golden loss and its gradients in images, labels and step sizes."""
     network = wide_task(SHAPE, "none").network
 
-    def loss(images, labels, rate):
+    def loss(images, labels, rates):
         start, plan = golden("start"), jnp.asarray(PLAN)
-        rates = jnp.broadcast_to(rate, len(plan))
         end = unroll(network, Variables(start, {}), images, labels, kind, plan, rates, transport=transport)
         return distance(end.params, start, golden("target"))
 
@@ -78,10 +80,10 @@ def golden_gradient(kind, transport=True):
 
 
 def given_of(kind):
-    return [GOLDEN["images"], LABELS[kind], GOLDEN["rate"]]
+    return [GOLDEN["images"], LABELS[kind], np.full(len(PLAN), GOLDEN["rate"])]
 
 
-def loop(network, variables, images, probabilities, plan, rate, held=False):
+def loop(network, variables, images, probabilities, plan, rates, held=False):
     """Where the steps end, with nothing kept from differentiation but, if `held`, each step's own parameters."""
 
     def loss(params, chosen):
@@ -89,9 +91,9 @@ def loop(network, variables, images, probabilities, plan, rate, held=False):
         return -jnp.mean(jnp.sum(probabilities[chosen] * jax.nn.log_softmax(logits), -1))
 
     params = variables.params
-    for chosen in plan:
+    for chosen, rate in zip(plan, rates, strict=True):
         gradient = jax.grad(loss)(jax.lax.stop_gradient(params) if held else params, chosen)
-        params = jax.tree.map(lambda p, g: p - rate * g, params, gradient)
+        params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradient)
     return params
 
 
@@ -110,6 +112,7 @@ def test_loss_and_gradients_equal_pytorchs(kind, mode):
             loss, gradient = golden_gradient(kind, mode == "exact")(*given_of(kind))
         assert loss.dtype == (jnp.float64 if wide else jnp.float32)
         np.testing.assert_allclose(loss, GOLDEN[f"{kind}_loss"], rtol=tolerance)
+        gradient = (*gradient[:2], gradient[2].sum())
         for number, name in names.items():
             assert_close(gradient[number], GOLDEN[f"{kind}_{mode}_{name}"], tolerance)
 
@@ -119,8 +122,8 @@ def test_gradients_are_slopes_under_augmentation():
     rng, keys, plan = np.random.default_rng(2), jax.random.split(jax.random.key(3), 5), jnp.asarray(PLAN)
     start, target = ({"matrix": rng.normal(size=(128, 3)) / 9, "offset": np.zeros(3)} for _ in range(2))
 
-    def loss(images, labels, rate, keys):
-        rates, options = jnp.broadcast_to(rate, 5), {"augment": make_augment("color_crop_scale"), "keys": keys}
+    def loss(images, labels, rates, keys):
+        options = {"augment": make_augment("color_crop_scale"), "keys": keys}
         end = unroll(SMALL.network, Variables(start, {}), images, labels, "logit", plan, rates, **options)
         return distance(end.params, start, target)
 
@@ -128,7 +131,8 @@ def test_gradients_are_slopes_under_augmentation():
     of = lambda given, keys=keys: compiled(*map(jnp.asarray, given), keys)  # noqa: E731
     value, gradient = of(given)
     assert abs(value - of(given, keys[::-1])[0]) > 1e-3
-    for number, place in [(0, (0, 2, 3, 1)), (0, (3, 5, 4, 0)), (0, (5, 4, 2, 1)), (1, (1, 0)), (1, (4, 2)), (2, ())]:
+    places = [(0, (0, 2, 3, 1)), (0, (3, 5, 4, 0)), (0, (5, 4, 2, 1)), (1, (1, 0)), (1, (4, 2)), (2, 0), (2, 3)]
+    for number, place in places:
         ends = []
         for step in (1e-5, -1e-5):
             moved = [leaf.copy() for leaf in given]
@@ -138,10 +142,9 @@ def test_gradients_are_slopes_under_augmentation():
         np.testing.assert_allclose((ends[0] - ends[1]) / 2e-5, gradient[number][place], rtol=1e-5)
 
 
-@pytest.mark.parametrize("held", [False, True])
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize(("name", "held"), [("regression", False), ("regression", True), ("batch norm", False)])
 def test_gradients_equal_those_through_a_plain_loop(name, held, monkeypatch):
-    """Without transport they are MTT's with the parameters held constant between steps; of a single step, exact.
+    """Without transport they are MTT's with the parameters held constant between steps.
 
     Batches are of 5 images, of which 2 at a time are worked on unless they depend on each other.
     """
@@ -150,23 +153,25 @@ def test_gradients_equal_those_through_a_plain_loop(name, held, monkeypatch):
     plan = jnp.asarray(np.stack([rng.permutation(6)[:5] for _ in range(3)]))
     start, target = ({"matrix": rng.normal(size=(4, 3)), "offset": rng.normal(size=3)} for _ in range(2))
     variables = Variables(jax.tree.map(jnp.asarray, start), {})
-    given = [IMAGES.reshape(6, 2, 2, 1), GOLDEN["logits"], 0.3]
 
-    def by_loop(plan, held, images, labels, rate):
-        end = loop(network, variables, images, jax.nn.softmax(labels), plan, rate, held)
+    def by_loop(images, labels, rates):
+        end = loop(network, variables, images, jax.nn.softmax(labels), plan, rates, held)
         return squared(end, target) / squared(start, target)
 
-    def by_unroll(plan, images, labels, rate):
-        rates = jnp.broadcast_to(rate, len(plan))
+    def by_unroll(images, labels, rates):
         end = unroll(network, variables, images, labels, "logit", plan, rates, transport=not held)
         return distance(end.params, start, target)
 
-    def gradient(f, *first):
-        return jax.jit(jax.value_and_grad(partial(f, *first), (0, 1, 2)))(*map(jnp.asarray, given))
+    given = [jnp.asarray(leaf) for leaf in (IMAGES.reshape(6, 2, 2, 1), GOLDEN["logits"], [0.4, 0.3, 0.2])]
+    found, expected = (jax.jit(jax.value_and_grad(f, (0, 1, 2)))(*given) for f in (by_unroll, by_loop))
+    assert_close(found, expected, 1e-9)
 
-    assert_close(gradient(by_unroll, plan), gradient(by_loop, plan, held), 1e-9)
-    if held and name == "regression":
-        assert_close(gradient(by_unroll, plan[:1]), gradient(by_loop, plan[:1], False), 1e-9)
+
+def test_without_transport_one_step_is_exact():
+    """Steps of no size after it change nothing."""
+    given = [*given_of("logit")[:2], np.array([0.3, 0.0, 0.0, 0.0, 0.0])]
+    exact, tesla = (golden_gradient("logit", transport)(*given) for transport in (True, False))
+    assert_close(tesla, exact, 1e-12)
 
 
 def test_what_the_gradient_loses_without_transport():
@@ -178,16 +183,16 @@ def test_what_the_gradient_loses_without_transport():
     """
     table = {0.01: (0.9999, 1.04), 0.1: (0.985, 1.35), 1.0: (0.801, 0.87)}
     for rate, figures in table.items():
-        given = [*given_of("logit")[:2], np.float64(rate)]
+        given = [*given_of("logit")[:2], np.full(len(PLAN), rate)]
         exact, tesla = (golden_gradient("logit", transport)(*given)[1] for transport in (True, False))
         one, other = (np.ravel(found[0]) for found in (exact, tesla))
         cosine = one @ other / np.linalg.norm(one) / np.linalg.norm(other)
-        np.testing.assert_allclose((cosine, tesla[2] / exact[2]), figures, rtol=5e-3)
+        np.testing.assert_allclose((cosine, tesla[2].sum() / exact[2].sum()), figures, rtol=5e-3)
         assert (cosine > 0.999) == (rate == 0.01)
         assert rate < 1 or cosine < 0.9
 
 
-@pytest.mark.parametrize(("n", "batch", "steps"), [(6, 2, 9), (6, 6, 2), (7, 3, 5), (5, 4, 1), (4, 9, 3), (3, 1, 7)])
+@pytest.mark.parametrize(("n", "batch", "steps"), [(6, 2, 9), (7, 3, 5), (4, 4, 2), (4, 9, 3)])
 def test_minibatches_are_shuffled_passes(n, batch, steps):
     plan = np.asarray(minibatches(jax.random.key(0), n, batch, steps))
     assert plan.shape == (steps, min(batch, n))
@@ -203,6 +208,7 @@ def test_minibatches_are_shuffled_passes(n, batch, steps):
 
 @pytest.mark.parametrize(("transport", "least", "most"), [(True, 0.9, 1.2), (False, 0.0, 0.01)])
 def test_memory_grows_by_the_parameters_for_each_step_or_not_at_all(transport, least, most):
+    jax.config.update("jax_disable_most_optimizations", False)
     params = {"matrix": jax.ShapeDtypeStruct((1024, 4), jnp.float32), "offset": jax.ShapeDtypeStruct((4,), jnp.float32)}
     vector = jax.ShapeDtypeStruct((1024 * 4 + 4,), jnp.float32)
 
@@ -245,13 +251,12 @@ def by_hand(held, plan, images, logits, rate, start, target):
     """The loss and its gradients in images, logits and step size."""
     _, tree = ravel_pytree(SMALL.network.init(jax.random.key(0)).params)
     labels, variables = jax.nn.softmax(logits), Variables(tree(start), {})
-    end = loop(SMALL.network, variables, images.reshape(6, 2, 2, 1), labels, plan, rate, held)
+    end = loop(SMALL.network, variables, images.reshape(6, 2, 2, 1), labels, plan, [rate, rate], held)
     return jnp.sum((ravel_pytree(end)[0] - target) ** 2) / jnp.sum((start - target) ** 2)
 
 
 ALL, HARD = np.tile(np.arange(6), (2, 1)), 1e3 * LABELS["class"]
 OPTIONS = {
-    "one segment": ({}, {}),
     "two segments": ({"segments": 2}, {}),
     "raw step size": ({"raw_rate": True}, {}),
     "labels": ({"momentum": 0.3}, {"label_lr": 5.0, "label_momentum": 0.9}),
@@ -327,12 +332,19 @@ def test_a_step_trains_on_augmented_batches_of_the_set():
 
 
 def test_the_step_size_stays_positive():
-    """However far it is sent, also in a run's float32."""
+    """However far it is sent: by a factor of e in a step, and to a millionth in the end."""
     method = mtt(MTT(2, 1, 1, rate_lr=1e3, rate=0.2), SMALL)
-    with jax.enable_x64(False):
-        state, _ = jax.jit(method.step)(jax.random.key(0), start_of(method), segments_of())
-    assert state.learned.raw_rate < -1
-    assert method.synthetic(state).learning_rate > 0
+    state, step, rates = start_of(method), jax.jit(method.step), []
+    for number in range(20):
+        state, info = step(jax.random.key(number), state, segments_of())
+        rates.append(float(info.step_size))
+    ratios = np.array(rates[1:]) / rates[:-1]
+    assert ratios[0] == pytest.approx(np.exp(-1))
+    assert ((ratios > np.exp(-1.001)) & (ratios < np.exp(1.001))).all()
+    assert min(rates) >= 0.2e-6 * (1 - 1e-6)
+    raw = mtt(MTT(2, 1, 1, rate_lr=1e3, rate=0.2, raw_rate=True), SMALL)
+    state, _ = jax.jit(raw.step)(jax.random.key(0), start_of(raw), segments_of())
+    assert raw.synthetic(state).learning_rate < 0
 
 
 @pytest.mark.parametrize("rate", [0.0, -0.2])

@@ -94,5 +94,6 @@ def decode(synthetic: SyntheticSet, fill: Float[ArrayLike, "#c"] | float = 0.0) 
         images=decode_images(synthetic.images, synthetic.formation, fill),
         labels=jnp.repeat(synthetic.labels, tiles, axis=0),
         weights=None if synthetic.weights is None else jnp.repeat(synthetic.weights, tiles),
+        selected=None if synthetic.selected is None else jnp.repeat(synthetic.selected, tiles),
         formation=1,
     )

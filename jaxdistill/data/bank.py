@@ -71,6 +71,14 @@ class Segments:
     count: int = 1
     source: ClassVar[str] = "experts"
 
+    def __post_init__(self) -> None:
+        bound = self.begin if self.grow else self.end
+        if min(self.length, self.count) < 1 or self.grow < 0 or not 0 <= self.first < bound <= self.end:
+            raise ValueError(
+                f"{self.count} segments of {self.length} epochs, starting from {self.first} to below {bound} and at "
+                f"last to below {self.end}, are none; let each number be at least 1, and the bounds not fall"
+            )
+
     def bound(self, step: Int[Array, ""]) -> Int[Array, ""]:
         """Starts are below this."""
         if not self.grow:

@@ -124,13 +124,7 @@ def datm(config: DATM, task: Task) -> Method:
         counts=("first_bound",) if config.grow_steps else (),
         not_negative=("min_start", "grow_steps"),
     )
-    begin = config.first_bound if config.grow_steps else config.max_start
-    if not config.min_start < begin <= config.max_start:
-        raise ValueError(
-            f"starts from {config.min_start} to below {begin}, growing to {config.max_start}, are none or do not grow; "
-            "choose min_start < first_bound <= max_start"
-        )
     feed = Segments(
-        config.expert_epochs, config.max_start, config.min_start, begin, config.grow_steps, count=config.segments
+        config.expert_epochs, config.max_start, config.min_start, config.first_bound, config.grow_steps, config.segments
     )
     return match_trajectories(config, task, feed, label_lr=config.label_lr, label_momentum=config.label_momentum)

@@ -21,12 +21,13 @@ from safetensors.numpy import load
 from jaxdistill.data.bank import Bank
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.inner import Seen
+from jaxdistill.run import files
 from jaxdistill.run.record import DTYPES, SCHEMA, describe, digest_of
 from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import unflatten
 from jaxdistill.types import Network, Variables
 
-__all__ = ["BankError", "StoredBank", "check_bank", "load_bank", "open_bank", "read_card"]
+__all__ = ["BankError", "StoredBank", "check_bank", "check_whitening", "load_bank", "open_bank", "read_card"]
 
 
 class BankError(ValueError):
@@ -49,7 +50,7 @@ class StoredBank(NamedTuple):
 
     def digest(self) -> str:
         """What these experts are, as a hash."""
-        hashes = [_read_json(self._expert(i) / "card.json")["sha256"] for i in range(len(self.params))]
+        hashes = [_hash_of(self._expert(i)) for i in range(len(self.params))]
         return hashlib.sha256(json.dumps([self.card, hashes], sort_keys=True).encode()).hexdigest()
 
     def variables(self, network: Network, expert: int, epoch: int = -1) -> Variables:
@@ -58,20 +59,14 @@ class StoredBank(NamedTuple):
         params = unflatten(jnp.asarray(self.params[expert][epoch], jnp.float32), like.params)
         if not jax.tree.leaves(like.statistics):
             return Variables(params, like.statistics)
-        statistics = np.load(self._expert(expert) / "statistics.npy", mmap_mode="r")[epoch]
+        statistics = _arrays(self._expert(expert) / "statistics.npy")[""][epoch]
         return Variables(params, unflatten(jnp.asarray(statistics), like.statistics))
 
     def history(self, expert: int) -> Seen:
         """What an expert said of the training images: arrays ``[epochs, n]``, sorted by class."""
-        path = self._expert(expert) / "history.npz"
-        try:
-            with np.load(path, allow_pickle=False) as stored:
-                n = stored["error"].shape[1]
-                correct = np.unpackbits(stored["correct"], axis=1, count=n).astype(bool)
-                halves = (stored[name].astype(np.float32) for name in ("confidence", "error"))
-                return Seen(jnp.asarray(correct), *map(jnp.asarray, halves))
-        except (OSError, ValueError, KeyError) as error:
-            raise BankError(f"{path} cannot be read ({str(error)[:100]}); train that expert again") from None
+        stored = _arrays(self._expert(expert) / "history.npz")
+        correct = np.unpackbits(stored["correct"], axis=1, count=stored["error"].shape[1]).astype(bool)
+        return Seen(jnp.asarray(correct), *(jnp.asarray(stored[name], jnp.float32) for name in ("confidence", "error")))
 
     def _expert(self, number: int) -> Path:
         return self.folder / f"{number:05d}"
@@ -107,23 +102,27 @@ def load_bank(folder: Path, count: int | None = None) -> StoredBank:
         size = sum(int(np.prod(shape)) for _, shape in card["parameters"])
         shape, dtype = (card["epochs"] + 1, size), DTYPES[card["dtype"]]
         preprocess = Preprocess(**load((folder / "preprocess.safetensors").read_bytes()))
+        digest = card["digests"]["preprocess"]
     except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
         raise BankError(f"{folder} is not a bank that can be read ({str(error)[:100]}); make it again") from None
-    if digest_of(preprocess.arrays()) != card["digests"]["preprocess"]:
+    if digest_of(preprocess.arrays()) != digest:
         raise BankError(f"the preprocessing in {folder} is not what its card was written for; make the bank again")
     found = 0
     while (folder / f"{found:05d}" / "card.json").is_file():
         found += 1
-    if not found or found < (count or 1):
+    later = any(path.name > f"{found:05d}" for path in folder.glob("[0-9]*"))
+    wanted = count or max(1, found + later)
+    if found < wanted:
         raise BankError(
-            f"{folder} has {found} experts, not {count or 1}; add some with 'jaxdistill experts --resume --count'"
+            f"{folder} has {found} whole experts{' before a gap' if later else ''}, not {wanted}; train those that "
+            "lack with 'jaxdistill experts --resume --count'"
         )
     params = []
     for number in range(count or found):
         path = folder / f"{number:05d}" / "params.npy"
         try:
             stored = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, EOFError) as error:
             raise BankError(f"{path} cannot be read ({str(error)[:100]}); remove its folder and resume") from None
         if stored.shape != shape or stored.dtype.itemsize != dtype.itemsize:
             raise BankError(f"{path} has shape {stored.shape}, not {shape}; remove its folder and resume")
@@ -150,9 +149,18 @@ def open_bank(stored: StoredBank, limit: float) -> tuple[Bank, bool]:
     params = np.stack(stored.params)
     for number, array in enumerate(params):
         path = stored.folder / f"{number:05d}"
-        if hashlib.sha256(array.view(np.uint8)).hexdigest() != _read_json(path / "card.json")["sha256"]:
+        if hashlib.sha256(array.view(np.uint8)).hexdigest() != _hash_of(path):
             raise BankError(f"{path} is not what its card was written for; remove it and resume 'jaxdistill experts'")
     return Bank(params, count, stored.epochs), False
+
+
+def check_whitening(stored: StoredBank, zca: bool) -> None:
+    """Raise a BankError unless a run whitens its images exactly if those of the experts were."""
+    if zca != stored.card["whitened"]:
+        said = ("not whitened", "leave --zca out") if zca else ("whitened", "leave --no-zca out")
+        raise BankError(
+            f"the experts in {stored.folder} saw images that were {said[0]}; {said[1]}, or train other experts"
+        )
 
 
 def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], bench: Bench) -> None:
@@ -170,13 +178,10 @@ def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], be
     ours, card, where = describe(bench, network, {}), stored.card, stored.folder
     if (ours["image_shape"], ours["num_classes"]) != (card["image_shape"], card["num_classes"]):
         raise BankError(f"the experts in {where} were trained on {card['data']['dataset']}, not on data like this")
-    if ours["whitened"] != card["whitened"]:
-        said = ("whitened", "leave --no-zca out") if card["whitened"] else ("not whitened", "leave --zca out")
-        raise BankError(f"the experts in {where} saw images that were {said[0]}; {said[1]}, or train other experts")
     if ours["digests"] != card["digests"]:
         raise BankError(
-            f"the experts in {where} were trained on other images, or on images that were preprocessed otherwise; "
-            "give the data set they were made from, or train experts on this one"
+            f"the experts in {where} were trained on other images; give the data set they were made from, or train "
+            "experts on this one"
         )
     if ours["parameters"] != card["parameters"] or _kind(options) != _kind(card["network"]):
         name = " ".join(f"--{key} {value}" for key, value in card["network"].items() if value is not None)
@@ -190,6 +195,20 @@ def _kind(options: dict[str, Any]) -> list[Any]:
     base = options["network"].removesuffix("-bn")
     norm = options["norm"] if base == options["network"] else "batch"
     return [base, norm, options["activation"], options["pooling"]]
+
+
+def _hash_of(expert: Path) -> str:
+    card = _read_json(expert / "card.json")
+    if not isinstance(card.get("sha256"), str):
+        raise BankError(f"{expert / 'card.json'} is damaged; remove its folder and resume 'jaxdistill experts'")
+    return card["sha256"]
+
+
+def _arrays(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return files.load_arrays(path)
+    except ValueError as error:
+        raise BankError(f"{path} cannot be read ({error}); remove its folder and resume") from None
 
 
 def _read_json(path: Path) -> dict[str, Any]:

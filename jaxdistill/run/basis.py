@@ -13,11 +13,12 @@ from jaxdistill.inner import Seen
 from jaxdistill.run.bank import StoredBank
 from jaxdistill.run.config import BasisConfig
 from jaxdistill.run.experts import RECIPE, trained
+from jaxdistill.run.files import load_arrays
 from jaxdistill.run.resolve import Bench, at_once, augmentation
-from jaxdistill.selection import NEEDS, SCORES, Difficulty, Teachers, Witness, features
+from jaxdistill.selection import NEEDS, SCORES, TYPICAL, Difficulty, Teachers, Witness, features
 from jaxdistill.types import Key, Network, Variables
 
-__all__ = ["basis", "in_source_order", "scores"]
+__all__ = ["basis", "for_file", "scores"]
 
 
 def basis(
@@ -68,7 +69,7 @@ def scores(
     """How hard each training image is by a score, larger is harder, averaged over networks; sorted by class."""
     if config.scores is not None:
         found = _read(config.scores, len(bench.source.train_labels))
-        return (-found if strategy == "cscore" else found)[_order(bench)]
+        return (-found if strategy in TYPICAL else found)[_order(bench)]
     if stored is not None:
         histories = (stored.history(number) for number in range(len(stored.params)))
         early = min(config.score_epochs, stored.epochs)
@@ -86,10 +87,10 @@ def scores(
     return np.mean(found, axis=0)
 
 
-def in_source_order(found: np.ndarray, bench: Bench) -> np.ndarray:
-    """Scores that are sorted by class, in the data set's own order: what --scores reads."""
+def for_file(strategy: str, found: np.ndarray, bench: Bench) -> np.ndarray:
+    """Scores as --scores reads them again: in the data set's own order, and the way round that the score has."""
     back = np.empty_like(found)
-    back[_order(bench)] = found
+    back[_order(bench)] = -found if strategy in TYPICAL else found
     return back
 
 
@@ -119,18 +120,13 @@ def _order(bench: Bench) -> np.ndarray:
 
 def _read(path: Path, count: int) -> np.ndarray:
     try:
-        found = np.load(path, allow_pickle=False)
-        if not isinstance(found, np.ndarray):
-            names = list(found.files)
-            found = found["scores" if "scores" in names else names[0]]
-        found = np.asarray(found, np.float64)
-    except (OSError, ValueError, KeyError, IndexError) as error:
-        raise ValueError(
-            f"the scores in {path} cannot be read ({str(error)[:100]}); give an .npy or .npz file"
-        ) from None
+        arrays = load_arrays(path)
+        found = np.asarray(arrays.get("scores", next(iter(arrays.values()), np.empty(0))), np.float64)
+    except ValueError as error:
+        raise ValueError(f"the scores in {path} cannot be read ({error}); give an .npy or .npz") from None
     if found.shape != (count,) or not np.isfinite(found).all():
         raise ValueError(
-            f"{path} holds scores of shape {found.shape}, finite or not, where {count} finite ones are needed: one for "
-            "each training image in the data set's own order"
+            f"{path} does not hold {count} finite numbers, one for each training image in the data set's own order "
+            f"(its shape is {found.shape}); give other scores"
         )
     return found

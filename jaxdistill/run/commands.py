@@ -17,8 +17,8 @@ from rich.console import Console
 from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
-from jaxdistill.run.bank import StoredBank, check_bank, load_bank, open_bank
-from jaxdistill.run.basis import basis, in_source_order
+from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
+from jaxdistill.run.basis import basis, for_file
 from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.drive import Feeding, drive, read_out, say
 from jaxdistill.run.feeding import require_grain
@@ -46,7 +46,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     """
     config, experts = _pinned(config)
     check_folder(config)
-    bench, judged, protocol, key = _prepare(config)
+    bench, judged, protocol, key = _prepare(config, experts)
     known = task(config.network, config.augment, bench, config.run)
     if experts is not None:
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench)
@@ -90,7 +90,7 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     """
     config, experts = _pinned(config)
     check_folder(config)
-    bench, judged, protocol, key = _prepare(config)
+    bench, judged, protocol, key = _prepare(config, experts)
     network = only_network(config.network, bench)
     if experts is not None:
         check_bank(experts, network, dataclasses.asdict(config.network), bench)
@@ -101,7 +101,7 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     folder = open_folder(config)
     with hold(folder):
         if isinstance(by, Difficulty) and jax.process_index() == 0:
-            np.save(folder / "scores.npy", in_source_order(by.scores, bench))
+            np.save(folder / "scores.npy", for_file(config.strategy, by.scores, bench))
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )
@@ -129,9 +129,14 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     return source, on_host
 
 
-def _prepare(config: Distill | Select) -> tuple[Bench, dict[str, Network], Recipe, dict[str, Key]]:
+def _prepare(
+    config: Distill | Select, experts: StoredBank | None
+) -> tuple[Bench, dict[str, Network], Recipe, dict[str, Key]]:
     protocol = config.evaluation.resolve()
-    bench = open_bench(config.data)
+    if experts is not None:
+        check_whitening(experts, config.data.zca)
+    # Not fitted anew: on another machine whitening would differ in its last digits.
+    bench = open_bench(config.data, None if experts is None else experts.preprocess)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
     if config.evaluation.eval_seeds:
         check_baseline(bench, config.ipc)

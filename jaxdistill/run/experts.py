@@ -7,6 +7,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -55,22 +56,30 @@ def train_experts(config: Experts, console: Console) -> None:
         _open(config, card, bench)
     size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
     with hold(config.out, "card.json"):
-        there = np.asarray([(config.out / f"{i:05d}").exists() for i in range(config.count)])
+        there = np.asarray([(config.out / f"{i:05d}" / "card.json").is_file() for i in range(config.count)])
         lacking = np.flatnonzero(~from_first(there))
         step = min(size * bench.mesh.size, max(len(lacking), 1))
         for begin in range(0, len(lacking), step):
             _add(config, lacking[begin : begin + step], size, network, augment, bench, card, console)
-    say(console, f"{config.out} holds {config.count} experts of {config.epochs} epochs")
+    held = sum(1 for _ in config.out.glob("*/card.json"))
+    say(console, f"{config.out} holds {held} experts of {config.epochs} epochs")
 
 
-def fields_of(card: dict[str, Any]) -> dict[str, Any]:
-    """The configuration that a bank was made with, as fields of `Experts`."""
+def fields_of(folder: Path) -> dict[str, Any]:
+    """The configuration that a bank was made with, as fields of `Experts`.
+
+    Raises:
+        BankError: if it is no bank.
+    """
+    card = read_card(folder)
     try:
         said = {name: card[name] for name in ("epochs", "seed", "dtype", "preset")}
         parts = {"network": NetworkConfig(**card["network"]), "recipe": ExpertRecipe(**card["recipe"])}
         return {**said, **parts, "data": DataConfig(**card["data"])}
     except (KeyError, TypeError) as error:
-        raise BankError(f"the bank's card was not written by this version of jaxdistill ({error})") from None
+        raise BankError(
+            f"{folder} is not a bank of this version of jaxdistill (its card lacks {error}); choose another folder"
+        ) from None
 
 
 def trained(
@@ -139,19 +148,18 @@ def _tested(variables: Variables, data, network: Network, mapper: Callable[..., 
 
 def _open(config: Experts, card: dict[str, Any], bench: Bench) -> None:
     """See that the folder is there and is of these experts."""
-    if not config.out.exists():
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        save_card(config.out, card, bench.preprocess)
-    elif not config.resume:
-        raise BankError(f"{config.out} exists; choose another --out, or add to that bank with --resume")
-    else:
-        stored = read_card(config.out)
-        differ = sorted(name for name in card if name != "data" and card[name] != stored.get(name))
-        if differ:
-            raise BankError(
-                f"{config.out} holds experts of another kind ({', '.join(differ)} differ); leave the arguments out, "
-                "or choose another --out"
-            )
+    try:
+        return save_card(config.out, card, bench.preprocess)
+    except FileExistsError:
+        if not config.resume:
+            raise BankError(f"{config.out} exists; choose another --out, or add to it with --resume") from None
+    stored = read_card(config.out)
+    differ = sorted(name for name in card if name != "data" and card[name] != stored.get(name))
+    if differ:
+        raise BankError(
+            f"{config.out} holds experts of another kind ({', '.join(differ)} differ); leave the arguments out, or "
+            "choose another --out"
+        )
 
 
 def _add(
@@ -183,7 +191,7 @@ def _add(
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables.params)):
                 raise RunFailedError(f"{which} is not finite after epoch {epoch}; resume with a smaller step size")
             for i, writer in enumerate(writers):
-                writer.add(epoch, *jax.tree.map(lambda leaf, i=i: leaf[i], (variables, seen)))
+                writer.add(*jax.tree.map(lambda leaf, i=i: leaf[i], (variables, seen)))
             if seen is not None:
                 last[:] = seen.correct.mean(axis=1).tolist()
             progress.update(shown, completed=epoch)

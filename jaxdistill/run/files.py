@@ -9,10 +9,14 @@ import contextlib
 import errno
 import os
 import shutil
+import tempfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-__all__ = ["os_error", "write_bytes", "write_folder", "write_text"]
+import numpy as np
+
+__all__ = ["load_arrays", "new_folder", "os_error", "write_bytes", "write_folder", "write_text"]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -37,6 +41,46 @@ def write_bytes(path: Path, data: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """Write a text file (UTF-8), replacing one that is there; see `write_bytes`."""
     write_bytes(path, text.encode())
+
+
+@contextlib.contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well; never in the place of another.
+
+    Raises:
+        FileExistsError: if there is something at `path`, now or when the block ends.
+        OSError: if it cannot be written.
+    """
+    path = Path(path)
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    try:
+        yield temporary
+        temporary.chmod(0o755)
+        try:
+            os.rename(temporary, path)
+        except OSError as error:
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+            raise error
+    finally:
+        _clear(temporary)
+
+
+def load_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz by name, or of an .npy by no name.
+
+    Raises:
+        ValueError: if it cannot be read, for whatever reason; the message says which.
+    """
+    try:
+        with Path(path).open("rb") as file:
+            stored = np.load(file, allow_pickle=False)
+            return {"": stored} if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored.files}
+    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(" ".join(str(error).split())[:100] or type(error).__name__) from None
 
 
 @contextlib.contextmanager

@@ -5,9 +5,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-import os
-import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -46,17 +43,11 @@ def open_folder(config: Distill | Select) -> Path:
     if jax.process_index():
         return folder
     if not folder.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
         try:
-            files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
-            temporary.chmod(0o755)
-            os.rename(temporary, folder)
-        except OSError as error:
-            shutil.rmtree(temporary, ignore_errors=True)
-            if folder.exists():
-                raise ValueError(f"{folder} was made by another command just now; choose another --out") from None
-            raise error
+            with files.new_folder(folder) as temporary:
+                files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
+        except FileExistsError:
+            raise ValueError(f"{folder} was made by another command just now; choose another --out") from None
     return folder
 
 

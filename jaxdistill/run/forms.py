@@ -32,7 +32,7 @@ class Experts:
     resume: bool = False
     """Go on with the bank in --out, or add to it; other arguments may be left out."""
     quiet: bool = False
-    """Print nothing."""
+    """Print nothing but the bank's folder."""
     experts_at_once: int | None = None
     """Experts side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     distributed: str | None = None
@@ -44,7 +44,7 @@ class Experts:
 
     def __post_init__(self) -> None:
         check_seed(self.seed)
-        if min(self.count, self.epochs, self.experts_at_once or 1) < 1:
+        if min(self.count, self.epochs, 1 if self.experts_at_once is None else self.experts_at_once) < 1:
             raise ValueError("--count, --epochs and --experts-at-once are at least 1")
 
 

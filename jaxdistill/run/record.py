@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import jax
 import jax.numpy as jnp
@@ -48,8 +49,8 @@ def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, 
 def record(folder: Path, number: int, card: dict[str, Any]) -> Iterator[Record]:
     """Write one expert; its folder is there when the block has ended well, and not before."""
     path = folder / f"{number:05d}"
-    with files.write_folder(path) as temporary:
-        writer = Record(temporary, card)
+    with files.write_folder(path) as temporary, (temporary / "params.npy").open("wb") as file:
+        writer = Record(temporary, file, card)
         yield writer
         writer.finish()
 
@@ -57,21 +58,22 @@ def record(folder: Path, number: int, card: dict[str, Any]) -> Iterator[Record]:
 class Record:
     """An expert's folder in the making."""
 
-    def __init__(self, folder: Path, card: dict[str, Any]):
-        sizes = sum(int(np.prod(shape)) for _, shape in card["parameters"])
-        self._folder = folder
-        stored = np.dtype(np.uint16) if card["dtype"] == "bfloat16" else np.dtype(np.float32)
-        self._params = np.lib.format.open_memmap(
-            folder / "params.npy", mode="w+", dtype=stored, shape=(card["epochs"] + 1, sizes)
-        )
+    def __init__(self, folder: Path, file: BinaryIO, card: dict[str, Any]):
+        self._folder, self._file, self._digest = folder, file, hashlib.sha256()
+        size = sum(int(np.prod(shape)) for _, shape in card["parameters"])
         self._dtype = DTYPES[card["dtype"]]
+        stored = np.dtype(np.uint16) if self._dtype.itemsize == 2 else self._dtype  # NumPy has no name for bfloat16
+        described = {"descr": stored.str, "fortran_order": False, "shape": (card["epochs"] + 1, size)}
+        np.lib.format.write_array_header_1_0(file, described)
         self._statistics: list[np.ndarray] = []
         self._seen: list[Seen] = []
         self.notes: dict[str, Any] = {}
 
-    def add(self, epoch: int, variables: Variables, seen: Seen | None) -> None:
-        """What the expert is after an epoch, and what it said of the images on the way; nothing of the start."""
-        self._params[epoch] = np.asarray(flatten(variables.params)).astype(self._dtype).view(self._params.dtype)
+    def add(self, variables: Variables, seen: Seen | None) -> None:
+        """What the expert is after the next epoch, and what it said of the images on the way; nothing of the start."""
+        row = np.asarray(flatten(variables.params)).astype(self._dtype).tobytes()
+        self._file.write(row)
+        self._digest.update(row)
         if jax.tree.leaves(variables.statistics):
             self._statistics.append(np.asarray(flatten(variables.statistics)))
         if seen is not None:
@@ -79,7 +81,8 @@ class Record:
 
     def finish(self) -> None:
         """Write what is left."""
-        self._params.flush()
+        self._file.flush()
+        os.fsync(self._file.fileno())
         if self._statistics:
             np.save(self._folder / "statistics.npy", np.stack(self._statistics))
         if self._seen:
@@ -87,15 +90,18 @@ class Record:
             halves = (confidence.astype(np.float16), error.astype(np.float16))
             packed = np.packbits(correct, axis=1)
             np.savez(self._folder / "history.npz", correct=packed, confidence=halves[0], error=halves[1])
-        digest = hashlib.sha256(memoryview(self._params).cast("B")).hexdigest()
         versions = {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")}
-        card = {"sha256": digest, **self.notes, "versions": versions}
+        card = {"sha256": self._digest.hexdigest(), **self.notes, "versions": versions}
         files.write_text(self._folder / "card.json", json.dumps(card, indent=1))
 
 
 def save_card(folder: Path, card: dict[str, Any], preprocess: Preprocess) -> None:
-    """Make a bank's folder, with what all its experts share."""
-    with files.write_folder(folder) as temporary:
+    """Make a bank's folder, with what all its experts share.
+
+    Raises:
+        FileExistsError: if it is there.
+    """
+    with files.new_folder(folder) as temporary:
         files.write_bytes(temporary / "preprocess.safetensors", save(preprocess.arrays()))
         files.write_text(temporary / "card.json", json.dumps(card, indent=1))
 

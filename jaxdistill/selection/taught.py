@@ -94,7 +94,8 @@ def _label(
     counted = right | ~(right.any(0) & only_right)
     mean = (np.stack(said) * counted[..., None]).sum(0) / counted.sum(0)[:, None]
     found = class_set(data.read(jnp.asarray(chosen)).images)
-    return dataclasses.replace(found, labels=jnp.asarray(mean, jnp.float32), label_kind="logit")
+    selected = jnp.ones(found.count, bool)
+    return dataclasses.replace(found, labels=jnp.asarray(mean, jnp.float32), label_kind="logit", selected=selected)
 
 
 @partial(jax.jit, static_argnums=0)
