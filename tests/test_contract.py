@@ -34,9 +34,18 @@ NETWORKS = ("convnet", "convnet-bn")
 CASES = [(config, network) for config in METHODS for network in NETWORKS]
 
 
+@pytest.fixture(autouse=True, scope="module")
+def compile_quickly():
+    """Most of this file's time is compilation, and what it compares is compiled alike."""
+    before = jax.config.jax_disable_most_optimizations
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", before)
+
+
 def make_task(network, map_classes=map_one_by_one):
     built = make_network(network, SHAPE, 4, width=8, depth=2)
-    augment = make_augment("color_crop")
+    augment = make_augment("crop")
     return Task(built, augment, SHAPE, 4, map_classes, pixel_range=((-4.0,), (4.0,)))
 
 
@@ -233,6 +242,7 @@ print(json.dumps({"devices": jax.device_count(), "images": out}))
 @pytest.fixture(scope="module")
 def on_eight_devices():
     flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
+    flags["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
     done = subprocess.run(
         [sys.executable, "-c", EIGHT, os.path.dirname(__file__)],
         env={**os.environ, **flags},
