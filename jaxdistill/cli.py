@@ -30,6 +30,7 @@ from jaxdistill.run.config import (
     Select,
     method_config,
 )
+from jaxdistill.run.defaults import like_experts, named, unlike
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.folder import stored_config
@@ -113,17 +114,16 @@ def _distill(arguments: list[str], console: Console) -> None:
     name, rest = leading(arguments, "method", list(METHOD_NAMES))
     method = method_config(name)
     defaults = _stored(rest, lambda stored: isinstance(stored, Distill) and type(stored.method) is method)
-    listed = True
+    listed, differ = True, []
     if defaults is None:
         ipc = peek(rest, "--ipc") or ""
         asked = peek(rest, "--preset")
         reading = method.PRESETS[0] if asked is None else asked
         if reading not in method.PRESETS:
             raise UnusableError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
-        dataset = peek(rest, "--dataset") or ""
-        dataset = Path(dataset).stem if Path(dataset).exists() else dataset  # a folder may have a data set's name
-        preset = method.preset(dataset, int(ipc) if ipc.isdecimal() else 1, reading)
-        like = _like_experts(rest)
+        preset = method.preset(named(peek(rest, "--dataset")), int(ipc) if ipc.isdecimal() else 1, reading)
+        like = like_experts(rest)
+        differ = unlike(like, preset)
         defaults = {
             "method": preset.config, "data": DataConfig(MISSING, zca=preset.zca), "run": RunConfig(MISSING),
             "ipc": MISSING, "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment,
@@ -135,31 +135,26 @@ def _distill(arguments: list[str], console: Console) -> None:
     example = "--dataset digits --ipc 10 --out runs/first"
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
     console = _begin(config.run, console)
-    note = (
-        ""
-        if listed
-        else (
+    note = ""
+    if not listed:
+        note = (
             f"note: there is no published setting of {name} for {config.data.dataset} at ipc {config.ipc}; "
             f"running {config.method} for {config.steps} steps"
         )
-    )
+    elif differ:
+        note = (
+            f"note: these experts are not the paper's ({', '.join(differ)}), and so this is not the published setting"
+        )
     _show(commands.distill(config, console, note), config.run)
-
-
-def _like_experts(arguments: list[str]) -> dict[str, Any]:
-    """Network and preprocessing of the experts that are given, as defaults: a run has to have the same."""
-    experts = peek(arguments, "--experts")
-    if experts is None:
-        return {}
-    fields = fields_of(Path(experts))
-    return {"network": fields["network"], "data": DataConfig(MISSING, zca=fields["data"].zca)}
 
 
 def _experts(arguments: list[str], console: Console) -> None:
     out, preset = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt"
-    recipe, network = expert_preset(preset, peek(arguments, "--dataset") or "")
-    defaults = {"data": DataConfig(MISSING), "out": MISSING, "preset": preset, "recipe": recipe}
-    defaults["network"] = NetworkConfig(**network)
+    dataset = named(peek(arguments, "--dataset"))
+    papers = expert_preset(preset, dataset)
+    data, network = DataConfig(MISSING, zca=dataset in papers.whitened), NetworkConfig(**papers.network)
+    defaults = {"data": data, "out": MISSING, "epochs": papers.epochs, "recipe": papers.recipe, "network": network}
+    defaults["preset"] = preset
     if "--resume" in arguments and out is not None and Path(out).exists():
         defaults |= fields_of(Path(out))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
@@ -175,7 +170,7 @@ def _select(arguments: list[str], console: Console) -> None:
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = _stored(rest, lambda stored: isinstance(stored, Select) and stored.strategy == strategy)
     if defaults is None:
-        defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **_like_experts(rest)}
+        defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **like_experts(rest)}
     defaults = {"strategy": strategy, **defaults}
     config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
     _show(commands.select_set(config, _begin(config.run, console)), config.run)

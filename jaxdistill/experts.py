@@ -58,14 +58,20 @@ class ExpertPreset(NamedTuple):
     recipe: ExpertRecipe
     network: Mapping[str, Any] = MappingProxyType({})
     """Fields of `jaxdistill.run.config.NetworkConfig` where it is not the plain ConvNet."""
+    epochs: int = 50
+    whitened: tuple[str, ...] = ()
+    """Data sets whose images are whitened."""
 
 
+_FLAT = ExpertRecipe(rho=0.01, alpha=0.3)
 EXPERTS: dict[str, ExpertPreset] = {
     "mtt": ExpertPreset(ExpertRecipe()),
-    "ftd": ExpertPreset(ExpertRecipe(rho=0.01, alpha=0.3)),
-    "selmatch": ExpertPreset(ExpertRecipe(augment="none"), {"norm": "batch"}),
+    "ftd": ExpertPreset(_FLAT, whitened=("cifar10", "cifar100")),
+    "datm": ExpertPreset(_FLAT, epochs=100, whitened=("cifar10", "cifar100", "tiny_imagenet")),
+    "selmatch": ExpertPreset(ExpertRecipe(augment="none"), {"norm": "batch"}, epochs=100),
 }
-"""MTT's and TESLA's; FTD's (whose paper has alpha 1 in its larger cells) and DATM's; those of SelMatch's code."""
+"""MTT's and TESLA's, whose whitening differs from cell to cell; FTD's, whose alpha is 1 in all cells but CIFAR-10 at
+one and ten images per class; DATM's; those of SelMatch's code."""
 
 
 def expert_preset(name: str, dataset: str) -> ExpertPreset:

@@ -194,13 +194,15 @@ def test_presets_give_what_is_not_given(dataset, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "train_experts", lambda config, console: asked.append(config))
     for preset in EXPERTS:
         made(tmp_path / "bank", "experts", "--dataset", dataset, "--preset", preset, "--batch", "99")
-        recipe, network = expert_preset(preset, dataset)
-        assert asked[-1].recipe == dataclasses.replace(recipe, batch=99)
-        assert asked[-1].network == NetworkConfig(**network)
+        papers = expert_preset(preset, dataset)
+        assert asked[-1].recipe == dataclasses.replace(papers.recipe, batch=99)
+        assert asked[-1].network == NetworkConfig(**papers.network)
+        assert asked[-1].data.zca == (dataset in papers.whitened)
     rhos, augments, norms = zip(*((c.recipe.rho, c.recipe.augment, c.network.norm) for c in asked), strict=True)
-    assert rhos == (0, 0.01, 0)
-    assert augments == ("default", "default", "none")
-    assert norms == ("instance", "instance", "batch")
+    assert rhos == (0, 0.01, 0.01, 0)
+    assert augments == ("default", "default", "default", "none")
+    assert norms == ("instance", "instance", "instance", "batch")
+    assert [config.epochs for config in asked] == [50, 50, 100, 100]
 
 
 def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
@@ -231,7 +233,7 @@ def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
         (["--resume", "--count", "-1"], "--count"),
         (["--epochs", "0"], "--epochs"),
         (["--experts-at-once", "0"], "--experts-at-once"),
-        (["--preset", "dc"], "unknown preset 'dc' of experts; choose one of mtt, ftd, selmatch"),
+        (["--preset", "dc"], "unknown preset 'dc' of experts; choose one of mtt, ftd, datm, selmatch"),
         (["--learning-rate", "-1"], "learning_rate"),
         (["--momentum", "1"], "momentum"),
         (["--network", "transformer9"], "transformer9"),

@@ -2,10 +2,9 @@
 
 MTT with starts out of a range of the experts' epochs that fits the size of the set and may grow, labels that are
 learned as logits, and images to begin with that experts classify correctly. Experts are FTD's, trained for longer
-(``jaxdistill experts --preset ftd --epochs 100``).
+(``jaxdistill experts --preset datm``).
 
-Differs from the code: as MTT does; and where a class has too few images that the first expert gets right, all that the
-second one gets right are next, as in the code, but labels are means over all experts of the bank, not of one file.
+Differs from the code: as MTT does; and labels of a start whose images have hard ones begin at a probability of 0.9.
 """
 
 from __future__ import annotations

@@ -5,7 +5,8 @@ easiest of their class (``--init cscore --beta 0.3``); its harder part is kept a
 Experts have batch normalisation and no augmentation (``jaxdistill experts --preset selmatch``).
 
 Differs from the code: as MTT does; and the window starts at a share of the class, as in the paper, not at a share of
-the images per class (``--window-start ipc_fraction``).
+the images per class (``--window-start ipc_fraction``); crops of Tiny-ImageNet's selected images go up to an eighth of
+the side, as for CIFAR, not 4 pixels.
 """
 
 from __future__ import annotations
@@ -105,7 +106,7 @@ def selmatch(config: SelMatch, task: Task) -> Method:
         Partial Updates by Trajectory Matching, ICML 2024.
     """
     check_student(config)
-    check(config, shares=("alpha",))
+    check(config, positive=("alpha",), shares=("alpha",))
 
     feed = Segments(config.expert_epochs, config.max_start, count=config.segments)
     return match_trajectories(config, task, feed, learned_share=config.alpha)

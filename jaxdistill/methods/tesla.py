@@ -48,7 +48,10 @@ class TESLA(MTT):
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
-        """The code's settings for its three cells, with half its step size on pixels; others follow MTT's."""
+        """The code's settings for its three cells, with half its step size on pixels; others follow MTT's.
+
+        CIFAR-10 at one image is whitened as its experts are; the code's command for the set does not say.
+        """
         plain = MTT.preset(dataset, ipc, name)
         config, zca = cls(**vars(plain.config)), plain.zca
         cell = (dataset, ipc)

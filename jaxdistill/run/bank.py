@@ -27,7 +27,16 @@ from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import unflatten
 from jaxdistill.types import Network, Variables
 
-__all__ = ["BankError", "StoredBank", "check_bank", "check_whitening", "load_bank", "open_bank", "read_card"]
+__all__ = [
+    "BankError",
+    "StoredBank",
+    "check_bank",
+    "check_whitening",
+    "load_bank",
+    "open_bank",
+    "read_card",
+    "read_preprocess",
+]
 
 
 class BankError(ValueError):
@@ -86,6 +95,23 @@ def read_card(folder: Path) -> dict[str, Any]:
     return card
 
 
+def read_preprocess(folder: Path) -> Preprocess:
+    """What the images of all experts of a bank went through.
+
+    Raises:
+        BankError: if it cannot be read, or is not what the card says.
+    """
+    card = read_card(folder)
+    try:
+        found = Preprocess(**load((folder / "preprocess.safetensors").read_bytes()))
+        digest = card["digests"]["preprocess"]
+    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+        raise BankError(f"{folder} is not a bank that can be read ({str(error)[:100]}); make it again") from None
+    if digest_of(found.arrays()) != digest:
+        raise BankError(f"the preprocessing in {folder} is not what its card was written for; make the bank again")
+    return found
+
+
 def load_bank(folder: Path, count: int | None = None) -> StoredBank:
     """Open a bank; nothing large is read.
 
@@ -101,12 +127,9 @@ def load_bank(folder: Path, count: int | None = None) -> StoredBank:
     try:
         size = sum(int(np.prod(shape)) for _, shape in card["parameters"])
         shape, dtype = (card["epochs"] + 1, size), DTYPES[card["dtype"]]
-        preprocess = Preprocess(**load((folder / "preprocess.safetensors").read_bytes()))
-        digest = card["digests"]["preprocess"]
-    except (KeyError, TypeError, ValueError, OSError, SafetensorError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise BankError(f"{folder} is not a bank that can be read ({str(error)[:100]}); make it again") from None
-    if digest_of(preprocess.arrays()) != digest:
-        raise BankError(f"the preprocessing in {folder} is not what its card was written for; make the bank again")
+    preprocess = read_preprocess(folder)
     found = 0
     while (folder / f"{found:05d}" / "card.json").is_file():
         found += 1

@@ -15,7 +15,7 @@ from jaxdistill.run.config import BasisConfig
 from jaxdistill.run.experts import RECIPE, trained
 from jaxdistill.run.files import load_arrays
 from jaxdistill.run.resolve import Bench, at_once, augmentation
-from jaxdistill.selection import NEEDS, SCORES, TYPICAL, Difficulty, Teachers, Witness, features
+from jaxdistill.selection import ASKED, NEEDS, SCORES, TYPICAL, Difficulty, Teachers, Witness, features
 from jaxdistill.types import Key, Network, Variables
 
 __all__ = ["basis", "for_file", "scores"]
@@ -49,7 +49,7 @@ def basis(
         if stored is None:
             raise ValueError(f"{strategy} asks experts; make some with 'jaxdistill experts' and give --experts")
         return Teachers(network, lambda number: stored.variables(network, number), len(stored.params))
-    if bench.on_host and (need == "features" or (stored is None and config.scores is None)):
+    if bench.on_host and (need == "features" or (config.scores is None and (stored is None or strategy in ASKED))):
         free = sorted(name for name, needed in NEEDS.items() if needed == "nothing")
         raise ValueError(
             f"{strategy} looks at all training images, which stay on the host at this --device-gib; raise it, or take "

@@ -20,6 +20,7 @@ from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
 from jaxdistill.run.basis import basis, for_file
 from jaxdistill.run.config import Distill, Select
+from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, read_out, say
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_folder, hold, open_folder
@@ -137,6 +138,8 @@ def _prepare(
         check_whitening(experts, config.data.zca)
     # Not fitted anew: on another machine whitening would differ in its last digits.
     bench = open_bench(config.data, None if experts is None else experts.preprocess)
+    if config.evaluation.coverage:
+        check_cover(bench)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
     if config.evaluation.eval_seeds:
         check_baseline(bench, config.ipc)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from jaxdistill.run import artifact
 from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig
+from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import say
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.judge import check_baseline, judge
@@ -50,6 +51,8 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
             f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
         )
     check_baseline(bench, first.card["ipc"])
+    if config.coverage:
+        check_cover(bench)
     made_with = {_made_with(other.card) for other in stored.values()}
     if len(made_with) > 1 and not config.network:
         raise ValueError(

@@ -21,7 +21,7 @@ from jaxdistill.selection import features
 from jaxdistill.selection.difficulty import cscore
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
-__all__ = ["cover"]
+__all__ = ["check_cover", "cover"]
 
 EPOCHS = 20
 
@@ -43,11 +43,7 @@ def cover(key: Key, sets: Mapping[str, SyntheticSet], network: Network, name: st
     Returns:
         What `jaxdistill.run.judge.judge` adds to evaluation.json as ``coverage``.
 
-    Raises:
-        ValueError: if the training images are not on the device.
     """
-    if bench.on_host:
-        raise ValueError("coverage compares all training images, which stay on the host; raise --device-gib")
     said: list[np.ndarray] = []
 
     def tell(epoch: int, variables: Variables, seen: object) -> None:
@@ -69,6 +65,12 @@ def cover(key: Key, sets: Mapping[str, SyntheticSet], network: Network, name: st
         shares[label] = coverage(test, found, within, hard)._asdict()
     said_of = f"embedding of {name}, {EPOCHS} epochs on the training split"
     return {"features": said_of, "radius": float(within), "shares": shares}
+
+
+def check_cover(bench: Bench) -> None:
+    """Raise a ValueError unless all training images are on the device, where they are compared."""
+    if bench.on_host:
+        raise ValueError("--coverage compares all training images, and these are too many for the device; leave it out")
 
 
 def _embedded(network: Network, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n d"]:

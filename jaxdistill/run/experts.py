@@ -20,7 +20,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from jaxdistill.evaluate.train import correct
 from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.inner import Seen
-from jaxdistill.run.bank import BankError, read_card
+from jaxdistill.run.bank import BankError, read_card, read_preprocess
 from jaxdistill.run.config import DataConfig, NetworkConfig
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.folder import hold
@@ -43,7 +43,11 @@ def train_experts(config: Experts, console: Console) -> None:
         ValueError: for arguments or data that cannot be used, or a bank of other experts.
         RunFailedError: if an expert does not stay finite.
     """
-    bench = open_bench(config.data)
+    # Not fitted anew where experts are added: on another machine whitening would differ in its last digits.
+    stored = read_preprocess(config.out) if config.resume and (config.out / "card.json").is_file() else None
+    if stored is not None and config.data.zca != (stored.whiten is not None):
+        raise BankError(_other(config.out, ["zca"]))
+    bench = open_bench(config.data, stored)
     network = only_network(config.network, bench)
     augment = augmentation(config.recipe.augment, bench)
     said = {"data": {"dataset": config.data.dataset, "zca": config.data.zca}, "preset": config.preset}
@@ -52,8 +56,9 @@ def train_experts(config: Experts, console: Console) -> None:
     card = describe(bench, network, said)
     if bench.on_host:
         raise ValueError("experts are trained on images that are on the device; raise --device-gib")
-    if jax.process_index() == 0:
-        _open(config, card, bench)
+    problem = _problem(config, card, bench) if jax.process_index() == 0 else ""
+    if bool(from_first(np.int32(bool(problem)))):
+        raise BankError(problem or "process 0 refused the bank; see its message")
     size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
     with hold(config.out, "card.json"):
         there = np.asarray([(config.out / f"{i:05d}" / "card.json").is_file() for i in range(config.count)])
@@ -146,20 +151,25 @@ def _tested(variables: Variables, data, network: Network, mapper: Callable[..., 
     return mapper(lambda variables, data: correct(network, variables, data), variables, data)
 
 
-def _open(config: Experts, card: dict[str, Any], bench: Bench) -> None:
-    """See that the folder is there and is of these experts."""
+def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
+    """Make the folder, or say what is wrong with the one that is there."""
     try:
-        return save_card(config.out, card, bench.preprocess)
+        save_card(config.out, card, bench.preprocess)
+        return ""
     except FileExistsError:
         if not config.resume:
-            raise BankError(f"{config.out} exists; choose another --out, or add to it with --resume") from None
-    stored = read_card(config.out)
+            return f"{config.out} exists; choose another --out, or add to it with --resume"
+    try:
+        stored = read_card(config.out)
+    except BankError as error:
+        return str(error)
     differ = sorted(name for name in card if name != "data" and card[name] != stored.get(name))
-    if differ:
-        raise BankError(
-            f"{config.out} holds experts of another kind ({', '.join(differ)} differ); leave the arguments out, or "
-            "choose another --out"
-        )
+    return _other(config.out, differ) if differ else ""
+
+
+def _other(folder: Path, differ: list[str]) -> str:
+    names = ", ".join(differ)
+    return f"{folder} holds experts of another kind ({names} differ); leave the arguments out, or choose another --out"
 
 
 def _add(
@@ -200,8 +210,8 @@ def _add(
         end = trained(key, numbers, config.epochs, network, config.recipe, augment, bench.train, bench.mesh, size, tell)
         counts = np.asarray(_tested(end, bench.test, network, spread(bench.mesh, size, gather=True)))
         tested = (counts / bench.test.count).tolist()
-        for writer, *accuracies in zip(writers, last, tested, strict=True):
-            writer.notes |= {"train_accuracy": accuracies[0], "test_accuracy": accuracies[1]}
+        for i, writer in enumerate(writers):
+            writer.notes |= {"train_accuracy": last[i], "test_accuracy": tested[i]}
             writer.notes |= {"seconds": (time.perf_counter() - began) / len(numbers)}
     for number, seen, test in zip(numbers, last, tested, strict=True):
         say(console, f"expert {number}: {seen:.1%} of the training images in its last epoch, {test:.1%} of the test's")

@@ -38,7 +38,7 @@ class Experts:
     distributed: str | None = None
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
     preset: str = "mtt"
-    """Whose recipe gives the defaults: mtt (also TESLA's), ftd (also DATM's) or selmatch."""
+    """Whose recipe gives the defaults: mtt (also TESLA's), ftd, datm or selmatch."""
     recipe: ExpertRecipe = dataclasses.field(default_factory=ExpertRecipe)
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
 

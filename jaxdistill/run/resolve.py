@@ -71,6 +71,9 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
         stored: preprocessing of a finished set, which then applies to the data too.
     """
     source = load(data.dataset, data.data_dir)
+    wanted = stored.center.size if stored is not None and stored.center is not None else source.train_images[0].size
+    if wanted != source.train_images[0].size:
+        raise ValueError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
     fitted = stored or preprocessing.fit(
         source.train_images, statistics=preprocessing.STATISTICS.get(source.name), zca=data.zca
     )

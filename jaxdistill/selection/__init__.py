@@ -28,7 +28,7 @@ from jaxdistill.selection.uniform import uniform
 from jaxdistill.types import Network, Variables
 
 __all__ = [
-    "NEEDS", "SCORES", "SELECTIONS", "TYPICAL", "Difficulty", "Select", "Strategy", "Teachers", "Witness",
+    "ASKED", "NEEDS", "SCORES", "SELECTIONS", "TYPICAL", "Difficulty", "Select", "Strategy", "Teachers", "Witness",
     "herding", "kcenter", "kmeans", "uniform",
 ]  # fmt: skip
 
@@ -53,6 +53,8 @@ SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {
     "cscore": lambda witness: difficulty.cscore(witness.seen.confidence),
 }
 """How hard each image is, by name; larger is harder."""
+ASKED: frozenset[str] = frozenset({"grand"})
+"""Those that need the images as well."""
 TYPICAL: frozenset[str] = frozenset({"cscore"})
 """Those whose files have them the other way round: larger is more typical."""
 SELECTIONS: dict[str, Strategy] = {

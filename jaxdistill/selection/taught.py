@@ -55,9 +55,8 @@ def correct(key: Key, data: RealData, teachers: Teachers, ipc: int) -> Synthetic
         wanting = [shuffled[c][begin : begin + BLOCK] for c in range(len(counts)) if len(found[c]) < ipc]
         block = np.concatenate([*wanting, np.empty(0, int)])
         if len(block):
-            full = np.resize(block, len(counts) * BLOCK)  # one shape, one compilation
-            said = np.asarray(_logits(teachers.network, teachers.variables(number), data, jnp.asarray(full)))
-            for index in block[said[: len(block)].argmax(-1) == labels[block]]:
+            said = _logits(teachers.network, teachers.variables(number), data, block)
+            for index in block[said.argmax(-1) == labels[block]]:
                 own = found[labels[index]]
                 if len(own) < ipc and index not in own:
                     own.append(index)
@@ -84,10 +83,10 @@ def _label(
     data: RealData, teachers: Teachers, chosen: Int[np.ndarray, "classes ipc"], only_right: bool = True
 ) -> SyntheticSet:
     """The set of these images with mean logits; over all experts for an image that none of them gets right."""
-    flat = jnp.asarray(chosen.reshape(-1))
+    flat = chosen.reshape(-1)
     labels = np.repeat(np.arange(len(chosen)), chosen.shape[1])
     said = [
-        np.asarray(_logits(teachers.network, teachers.variables(number), data, flat), np.float64)
+        _logits(teachers.network, teachers.variables(number), data, flat).astype(np.float64)
         for number in range(teachers.count)
     ]
     right = np.stack([logits.argmax(-1) == labels for logits in said])
@@ -98,8 +97,15 @@ def _label(
     return dataclasses.replace(found, labels=jnp.asarray(mean, jnp.float32), label_kind="logit", selected=selected)
 
 
-@partial(jax.jit, static_argnums=0)
 def _logits(
-    network: Network, variables: Variables, data: RealData, indices: Int[Array, " b"]
-) -> Float[Array, "b classes"]:
-    return each_image(lambda images: network.apply(variables, images)[0], data.read(indices).images)
+    network: Network, variables: Variables, data: RealData, indices: Int[np.ndarray, " b"]
+) -> Float[np.ndarray, "b classes"]:
+    """What a network says of some images, a block at a time, all of one size; data may be on the host."""
+    blocks = np.resize(indices, (-(-len(indices) // BLOCK), BLOCK))
+    said = [np.asarray(_said(network, variables, jnp.asarray(data.read(block).images))) for block in blocks]
+    return np.concatenate(said)[: len(indices)]
+
+
+@partial(jax.jit, static_argnums=0)
+def _said(network: Network, variables: Variables, images: Float[Array, "b h w c"]) -> Float[Array, "b classes"]:
+    return each_image(lambda images: network.apply(variables, images)[0], images)
