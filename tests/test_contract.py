@@ -37,10 +37,9 @@ CASES = [(config, network) for config in METHODS for network in NETWORKS]
 @pytest.fixture(autouse=True, scope="module")
 def compile_quickly():
     """Most of this file's time is compilation, and what it compares is compiled alike."""
-    before = jax.config.jax_disable_most_optimizations
     jax.config.update("jax_disable_most_optimizations", True)
     yield
-    jax.config.update("jax_disable_most_optimizations", before)
+    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def make_task(network, map_classes=map_one_by_one):
