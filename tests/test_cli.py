@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from jaxdistill.cli import main
-from jaxdistill.run import commands
+from jaxdistill.run import compare
 from jaxdistill.run.config import Distill, RunConfig, Select
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.plain import from_json, to_json
@@ -275,7 +275,7 @@ def test_data_kept_on_the_host_give_the_same_set_and_a_resumed_run_keeps_its_cos
 def test_evaluation_takes_what_the_cards_say():
     card = {"network": {"network": "convnet", "norm": "none", "width": 8}}
     bench = SimpleNamespace(image_shape=(8, 8, 1), num_classes=3)
-    judged = commands._judged(Evaluate((), network="convnet,convnet-bn", depth=2), commands._made_with(card), bench)
+    judged = compare._judged(Evaluate((), network="convnet,convnet-bn", depth=2), compare._made_with(card), bench)
     assert list(judged) == ["convnet", "convnet-bn"]
     params = judged["convnet"].init(jax.random.key(0)).params["body"]
     assert [name for name in params if name.startswith("Norm")] == []
@@ -284,16 +284,16 @@ def test_evaluation_takes_what_the_cards_say():
     assert [name for name in other if name.startswith("Norm")] != [], "others are as usual"
     for strange in ({"network": 5}, {"network": {"width": "x"}}, {"network": {"unheard": 1}}):
         with pytest.raises(ValueError, match="copy the set again"):
-            commands._made_with(strange)
+            compare._made_with(strange)
 
 
 def test_sets_judged_by_different_recipes_need_a_choice():
     stored = [SimpleNamespace(card={"protocol": name}) for name in ("idc1000", "dc300")]
-    said = commands._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})})
+    said = compare._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})})
     assert said == stored[0].card["protocol"]
-    assert commands._first_judged_by({"a": SimpleNamespace(card={})}) == "dsa1000"
+    assert compare._first_judged_by({"a": SimpleNamespace(card={})}) == "dsa1000"
     with pytest.raises(ValueError, match="dc300, idc1000; choose one with --protocol"):
-        commands._first_judged_by({"a": stored[0], "b": stored[1]})
+        compare._first_judged_by({"a": stored[0], "b": stored[1]})
 
 
 def test_a_start_from_tiles_needs_as_many_images(capsys, tmp_path):
