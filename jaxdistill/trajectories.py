@@ -224,10 +224,8 @@ def match_trajectories(
         applied = loss <= (jnp.inf if config.skip_above is None else config.skip_above)
         moved = TrajectoryState(learned, velocity, state.frozen, smooth, labels[-1] if kind == "probability" else None)
         moved = jax.tree.map(lambda new, old: jnp.where(applied, new, old), moved, state)
-        info = TrajectoryInfo(
-            loss, optax.global_norm(gradient.images), rate_of(state.learned), applied.astype(jnp.float32)
-        )
-        return moved, info  # pyright: ignore[reportReturnType]
+        norm = optax.global_norm(gradient.images)
+        return moved, TrajectoryInfo(loss, norm, rate_of(state.learned), jnp.float32(applied))  # pyright: ignore
 
     def synthetic(state: TrajectoryState) -> SyntheticSet:
         images = state.learned.images if state.average is None else state.average
