@@ -104,8 +104,7 @@ def test_an_outline_plans_the_same_without_the_trajectories(tmp_path):
     feed = Segments(2, 8, first=1, begin=3, grow=10, count=2)
     for params in (BANK.params, mapped(tmp_path)):
         bank = Bank(params, EXPERTS, EPOCHS)
-        assert bank.nbytes == VALUES.nbytes
-        assert bank.outline().nbytes == 0
+        assert bank.outline().params.size == 0
         for step in (0, 7):
             for one, other in zip(draws(feed, step, bank.outline()), draws(feed, step, bank), strict=True):
                 np.testing.assert_array_equal(one, other)

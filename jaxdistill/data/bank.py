@@ -42,11 +42,6 @@ class Bank:
         """The same without what only `read` needs."""
         return dataclasses.replace(self, params=np.empty((0, 0, 0)))
 
-    @property
-    def nbytes(self) -> int:
-        """Size of the trajectories."""
-        return sum(leaf.nbytes for leaf in jax.tree.leaves(self.params))
-
 
 class Segment(NamedTuple):
     """Pieces of trajectories: where experts stood, and where some epochs later."""

@@ -61,7 +61,7 @@ def cover(key: Key, sets: Mapping[str, SyntheticSet], network: Network, name: st
     shares = {}
     for label, chosen in sets.items():
         images = decode(chosen, (black + white) / 2).images
-        found = jax.jit(partial(_embedded, network))(variables, jnp.asarray(images))
+        found = _embedded(network, variables, jnp.asarray(images))
         shares[label] = coverage(test, found, within, hard)._asdict()
     said_of = f"embedding of {name}, {EPOCHS} epochs on the training split"
     return {"features": said_of, "radius": float(within), "shares": shares}
@@ -73,6 +73,7 @@ def check_cover(bench: Bench) -> None:
         raise ValueError("--coverage compares all training images, and these are too many for the device; leave it out")
 
 
+@partial(jax.jit, static_argnums=0)
 def _embedded(network: Network, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
     return each_image(lambda images: network.features(variables, images).embedding, images)
 
