@@ -85,7 +85,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunFailedError as error:
         return _complain(error, 1)
     except jax.errors.JaxRuntimeError as error:
-        advice = "; where memory ran out, lower --classes-at-once or --networks-at-once"
+        advice = f"; where memory ran out, lower {AT_ONCE[name]}" if name in AT_ONCE else ""
         return _complain(str(error).splitlines()[0] + advice, 1)
     except KeyboardInterrupt:
         return _complain("stopped; add --resume to the same command to go on", 1)
@@ -225,6 +225,13 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "report": _report,
     "list": _list,
 }
+AT_ONCE = {
+    "distill": "--classes-at-once or --networks-at-once",
+    "select": "--networks-at-once",
+    "experts": "--experts-at-once",
+    "evaluate": "--networks-at-once",
+}
+"""What a command works on side by side."""
 
 
 def _begin(run: RunConfig, console: Console) -> Console:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.chunks import each_image
 from jaxdistill.data.bank import Segment, Segments
+from jaxdistill.data.batches import BATCH
 from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Key, LabelKind, Method, PyTree, SyntheticSet, Task, Variables
 from jaxdistill.unroll import unroll
@@ -244,7 +245,9 @@ def match_trajectories(
 def _taught(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
     """Probabilities that a network gives images as they are; batch normalisation looks at all of them."""
     if task.network.couples_batch:
-        logits, _ = task.network.apply(variables, images, train=True)
-    else:
-        logits = each_image(lambda images: task.network.apply(variables, images)[0], images)
-    return jax.nn.softmax(logits)
+        return jax.nn.softmax(task.network.apply(variables, images, train=True)[0])
+    n, size = images.shape[0], min(BATCH, images.shape[0])
+    blocks = jnp.minimum(jnp.arange(-(-n // size) * size), n - 1).reshape(-1, size)
+    said = lambda images: task.network.apply(variables, images)[0]  # noqa: E731
+    logits = jax.lax.map(lambda rows: each_image(said, images[rows]), blocks)
+    return jax.nn.softmax(logits.reshape(-1, task.num_classes)[:n])

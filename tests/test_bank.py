@@ -1,21 +1,13 @@
-"""Expert banks: what is written and what it says, what is refused, and runs that draw from one."""
+"""Expert banks: what training writes, and what it refuses."""
 
 import dataclasses
-import gc
-import hashlib
-import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from banks import TRAIN, contents, experts_of, made, read, three, whole, with_averages
 from safetensors.numpy import load_file
 from test_cli import refused
 
@@ -24,7 +16,7 @@ from jaxdistill.cli import main
 from jaxdistill.evaluate.train import correct
 from jaxdistill.experts import EXPERTS, ExpertRecipe, expert_epoch, expert_preset
 from jaxdistill.run import experts as training
-from jaxdistill.run.bank import BankError, load_bank, open_bank
+from jaxdistill.run.bank import load_bank, open_bank
 from jaxdistill.run.config import DataConfig, NetworkConfig
 from jaxdistill.run.folder import hold
 from jaxdistill.run.record import record
@@ -32,29 +24,15 @@ from jaxdistill.run.resolve import augmentation, only_network, open_bench
 from jaxdistill.trajectories import flatten
 from jaxdistill.types import Variables
 
-DATA = ["--dataset", "digits", "--quiet"]
-NETWORK = ["--network", "mlp", "--width", "8"]
-RECIPE = ["--augment", "none", "--learning-rate", "0.1", "--batch", "256", "--momentum", "0.5"]
-TRAIN = ["experts", *DATA, *NETWORK, *RECIPE, "--epochs", "2"]
-NORMED = ["experts", *DATA, "--width", "8", "--depth", "1", "--epochs", "2", "--preset", "selmatch", "--zca"]
-MTT = ["distill", "mtt", *DATA, "--ipc", "1", "--augment", "none", "--eval-seeds", "0", "--checkpoint-seconds", "0"]
-SHORT = ["--max-start", "1", "--expert-epochs", "1", "--student-steps", "2", "--steps", "4", "--chunk", "2"]
-
-
-def made(out, *words):
-    assert main([*words, "--out", str(out)]) == 0
-    return out
-
 
 @pytest.fixture(scope="module")
 def bank(tmp_path_factory):
-    return made(tmp_path_factory.mktemp("experts") / "bank", *TRAIN, "--count", "3")
+    return three(tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="module")
 def normed(tmp_path_factory):
-    """One expert with batch normalisation on whitened images."""
-    return made(tmp_path_factory.mktemp("experts") / "normed", *NORMED, "--learning-rate", "0.1", "--count", "1")
+    return with_averages(tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="module")
@@ -65,31 +43,6 @@ def bench():
 @pytest.fixture(scope="module")
 def network(bench):
     return only_network(NetworkConfig("mlp", 8), bench)
-
-
-def experts_of(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
-
-
-def read(path):
-    return json.loads((path / "card.json").read_text())
-
-
-def contents(folder):
-    """Every file of the experts but the seconds they took."""
-    files = {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*.np*")}
-    cards = {path.name: {k: v for k, v in read(path).items() if k != "seconds"} for path in experts_of(folder)}
-    return files, cards
-
-
-def whole(folder):
-    """Every expert that is there is all there."""
-    for path in experts_of(folder):
-        assert {file.name for file in path.iterdir()} == {"params.npy", "history.npz", "card.json"}
-        params = np.load(path / "params.npy")
-        assert hashlib.sha256(params.tobytes()).hexdigest() == read(path)["sha256"]
-        assert len(np.load(path / "history.npz")["error"]) == len(params) - 1
-    return len(experts_of(folder))
 
 
 @pytest.mark.parametrize(("which", "files"), [("bank", []), ("normed", ["statistics.npy"])])
@@ -179,7 +132,7 @@ def test_batch_normalisation_comes_back_with_its_averages(normed):
     stored = load_bank(normed)
     bench = open_bench(DataConfig("digits", zca=True))
     network = only_network(NetworkConfig(width=8, depth=1, norm="batch"), bench)
-    count = jax.jit(lambda variables: correct(network, variables, bench.test))
+    count = jax.jit(lambda held: correct(lambda images: network.apply(held, images)[0], bench.test))
     end, begin = stored.variables(network, 0), stored.variables(network, 0, 0)
     assert int(count(end)) / bench.test.count == read(normed / "00000")["test_accuracy"]
     assert int(count(end)) > 0.3 * bench.test.count, "it has learned something"
@@ -252,214 +205,6 @@ def test_what_cannot_be_trained_is_refused_and_nothing_is_written(words, says, b
     assert {path: path.stat().st_mtime_ns for path in bank.rglob("*")} == stamps
 
 
-@pytest.fixture(scope="module")
-def folders(tmp_path_factory):
-    """Folders that are no banks."""
-    place = tmp_path_factory.mktemp("folders")
-    (place / "work").mkdir()
-    (place / "work" / "thesis.txt").write_text("mine")
-    made(place / "core", "select", "random", *DATA, "--ipc", "1", "--eval-seeds", "0")
-    return place
-
-
-@pytest.mark.parametrize("name", ["work", "core", "core/set", "nowhere"])
-def test_a_folder_that_is_no_bank_is_refused(name, folders, capsys, tmp_path):
-    folder = folders / name
-    with pytest.raises(BankError, match=rf"{name} (is no expert bank|is not a bank that can be read)"):
-        load_bank(folder)
-    commands = [[*MTT, "--experts", str(folder), "--out", str(tmp_path / "run")]]
-    if folder.exists():
-        words = ([*TRAIN], [*TRAIN, "--resume"], ["experts", "--quiet", "--resume"])
-        commands += [[*some, "--out", str(folder)] for some in words]
-    for command in commands:
-        said = refused(capsys, command, folders)
-        assert str(folder) in said
-        assert ";" in said, "it says what to do"
-    if not folder.exists():
-        assert "--dataset" in refused(capsys, ["experts", "--resume", "--out", str(folder)], folders)
-
-
-def test_more_experts_than_there_are_is_refused(bank, capsys, tmp_path):
-    with pytest.raises(BankError, match="has 3 whole experts, not 4; train those that"):
-        load_bank(bank, 4)
-    assert len(load_bank(bank, 2).params) == 2
-    words = [*MTT, *SHORT, "--experts", str(bank), "--out", str(tmp_path / "run"), "--expert-count"]
-    assert "has 3 whole experts, not 4" in refused(capsys, [*words, "4"], tmp_path)
-    assert "--expert-count is at least 1" in refused(capsys, [*words, "0"], tmp_path)
-    empty = tmp_path / "empty"
-    shutil.copytree(bank, empty, ignore=shutil.ignore_patterns("0000*"))
-    with pytest.raises(BankError, match="has 0 whole experts"):
-        load_bank(empty)
-
-
-def changed(**values):
-    """A card with other values; None leaves one out."""
-    said = lambda card: {k: v for k, v in {**card, **values}.items() if v is not None}  # noqa: E731
-    return lambda data: json.dumps(said(json.loads(data))).encode()
-
-
-def flipped(data):
-    return data[:-5] + bytes([data[-5] ^ 1]) + data[-4:]
-
-
-def halved(data):
-    return data[: len(data) // 2]
-
-
-DAMAGE = {
-    "params halved": ("00001/params.npy", halved),
-    "params empty": ("00001/params.npy", lambda data: b""),
-    "params one byte": ("00001/params.npy", flipped),
-    "params of another expert": ("00001/params.npy", lambda data: data[:128] + data[128:][::-1]),
-    "card halved": ("card.json", halved),
-    "card a list": ("card.json", lambda data: b"[1, 2]"),
-    "card not text": ("card.json", lambda data: b"\xff\xfe"),
-    "card of another schema": ("card.json", changed(schema=2)),
-    "card of more epochs": ("card.json", changed(epochs=5)),
-    "card of another type": ("card.json", changed(dtype="bfloat16")),
-    "card of no type": ("card.json", changed(dtype="float8")),
-    "card without parameters": ("card.json", changed(parameters=None)),
-    "card without digests": ("card.json", changed(digests=None)),
-    "preprocessing halved": ("preprocess.safetensors", halved),
-    "preprocessing one byte": ("preprocess.safetensors", flipped),
-    "expert's card halved": ("00001/card.json", halved),
-    "expert's card without hash": ("00001/card.json", lambda data: b"{}"),
-    "history halved": ("00001/history.npz", halved),
-    "history empty": ("00001/history.npz", lambda data: b""),
-}
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_a_damaged_bank_is_refused_with_a_sentence(kind, bank, tmp_path):
-    copy = tmp_path / "bank"
-    shutil.copytree(bank, copy)
-    name, change = DAMAGE[kind]
-    (copy / name).write_bytes(change((copy / name).read_bytes()))
-
-    def used():
-        stored = load_bank(copy)
-        stored.digest()
-        open_bank(stored, limit=2**30)
-        stored.history(1)
-
-    with pytest.raises(BankError, match=str(copy)) as error:
-        used()
-    assert "\n" not in str(error.value)
-    assert ";" in str(error.value), "it says what to do"
-    gc.collect()  # a file that was left open is complained of now, and not in another test
-
-
-@pytest.fixture(scope="module")
-def run(bank, tmp_path_factory):
-    """A finished run of four steps on two of the experts, with a checkpoint at each look at the loss."""
-    folder = tmp_path_factory.mktemp("runs")
-    shutil.copytree(bank, folder / "bank", ignore=shutil.ignore_patterns("00002"))
-    return made(folder / "run", *MTT, *SHORT, "--experts", str(folder / "bank"))
-
-
-def images_of(folder):
-    return load_file(folder / "set" / "set.safetensors")["images"]
-
-
-def test_a_run_takes_network_and_preprocessing_from_the_bank(run, normed, tmp_path):
-    config = json.loads((run / "config.json").read_text())
-    bank = run.parent / "bank"
-    assert config["network"] == read(bank)["network"]
-    assert config["data"]["zca"] is False
-    assert config["bank"] == {"experts": str(bank), "expert_count": 2, "digest": load_bank(bank).digest()}
-    assert read(run / "set")["experts"] == {"count": 2, "digest": load_bank(bank).digest()}
-    other = made(tmp_path / "run", *MTT, *SHORT, "--steps", "0", "--experts", str(normed))
-    config = json.loads((other / "config.json").read_text())
-    assert config["network"] == read(normed)["network"]
-    assert config["network"]["norm"] == "batch"
-    assert config["data"]["zca"] is True
-    assert read(other / "set")["preprocessing"] == "ZCA whitening"
-
-
-def test_a_bank_that_stays_on_disk_gives_the_same_set(run, tmp_path):
-    out = made(tmp_path / "run", *MTT, *SHORT, "--experts", str(run.parent / "bank"), "--device-gib", "0")
-    np.testing.assert_allclose(images_of(out), images_of(run), rtol=1e-5, atol=1e-5)
-    losses = [[json.loads(line)["loss"] for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (out, run)]
-    assert len(losses[0]) == 4
-    np.testing.assert_allclose(*losses, rtol=1e-4)
-
-
-def test_a_resumed_run_keeps_its_experts_where_some_were_added(run, bank, tmp_path, capsys):
-    cut, more, other = tmp_path / "cut", tmp_path / "more", tmp_path / "other"
-    shutil.copytree(run, cut)
-    shutil.rmtree(max((cut / "checkpoints").iterdir()))
-    reached = int(max((cut / "checkpoints").iterdir()).name)
-    assert 0 < reached < 4
-    shutil.copytree(bank, more)
-    again = ["distill", "mtt", "--resume", "--out", str(cut), "--experts"]
-    made(other, *TRAIN, "--count", "2", "--seed", "5")
-    capsys.readouterr()
-    assert "(digest differ)" in refused(capsys, [*again, str(other)], tmp_path)
-    assert "expert_count" in refused(capsys, [*again, str(more), "--expert-count", "3"], tmp_path)
-    assert len(load_bank(more).params) == 3
-    assert main([*again, str(more)]) == 0  # that it was moved does not matter
-    assert f"resuming after step {reached}" in capsys.readouterr().err
-    assert (cut / "set" / "set.safetensors").read_bytes() == (run / "set" / "set.safetensors").read_bytes()
-    assert json.loads((cut / "config.json").read_text())["bank"]["expert_count"] == 2
-
-
-@pytest.fixture(scope="module")
-def strangers(tmp_path_factory):
-    """Data sets of as many images of ten classes: one of digits' size, and one of another."""
-    folder, rng = tmp_path_factory.mktemp("strangers"), np.random.default_rng(0)
-    for side in (8, 6):
-        arrays = {f"x_{split}": rng.integers(0, 256, (30, side, side), np.uint8) for split in ("train", "test")}
-        np.savez(folder / f"{side}.npz", **arrays, y_train=np.arange(30) % 10, y_test=np.arange(30) % 10)
-    return folder
-
-
-@pytest.mark.parametrize(
-    ("which", "words", "says"),
-    [
-        ("bank", ["--width", "4"], "another network than this run's (--network mlp --width 8"),
-        ("bank", ["--network", "convnet"], "another network"),
-        ("bank", ["--norm", "batch"], "another network"),
-        ("bank", ["--activation", "sigmoid"], "another network"),
-        ("normed", ["--norm", "instance"], "another network"),
-        ("normed", ["--pooling", "max"], "another network"),
-        ("bank", ["--zca"], "saw images that were not whitened; leave --zca out"),
-        ("normed", ["--no-zca"], "saw images that were whitened; leave --no-zca out"),
-        ("bank", ["--dataset", "8.npz"], "were trained on other images"),
-        ("bank", ["--dataset", "6.npz"], "were trained on digits, not on data like this"),
-        ("bank", ["--max-start", "50"], "need experts of 50 epochs, and these have 2; train longer ones"),
-        ("bank", ["--expert-epochs", "3"], "need experts of 3 epochs, and these have 2"),
-        (None, [], "mtt matches experts; make some with 'jaxdistill experts' and give them with --experts"),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else value or "",
-)
-def test_a_run_that_does_not_fit_its_experts_is_refused(which, words, says, request, strangers, tmp_path, capsys):
-    given = [] if which is None else ["--experts", str(request.getfixturevalue(which))]
-    words = [str(strangers / word) if word.endswith(".npz") else word for word in words]
-    assert says in refused(capsys, [*MTT, *SHORT, *given, *words, "--out", str(tmp_path / "run")], tmp_path)
-
-
-def test_a_run_reads_no_damaged_bank(bank, tmp_path, capsys):
-    shutil.copytree(bank, tmp_path / "bank")
-    path = tmp_path / "bank" / "00001" / "params.npy"
-    path.write_bytes(flipped(path.read_bytes()))
-    words = [*MTT, *SHORT, "--experts", str(tmp_path / "bank"), "--out", str(tmp_path / "run")]
-    assert "00001 is not what its card was written for; remove it and resume" in refused(capsys, words, tmp_path)
-    shutil.rmtree(path.parent)  # as it says
-    made(tmp_path / "bank", "experts", "--resume", "--count", "3", "--quiet")
-    assert contents(tmp_path / "bank") == contents(bank)
-
-
-def test_what_is_said_of_a_missing_card_helps_to_have_it_again(bank, tmp_path):
-    shutil.copytree(bank, tmp_path / "bank")
-    (tmp_path / "bank" / "00002" / "card.json").unlink()
-    with pytest.raises(
-        BankError, match="has 2 whole experts, not 3; train those that lack with 'jaxdistill experts --resume --count'"
-    ):
-        load_bank(tmp_path / "bank", 3)
-    made(tmp_path / "bank", "experts", "--resume", "--count", "3", "--quiet")
-    assert contents(tmp_path / "bank") == contents(bank)
-
-
 def test_a_second_command_is_kept_out_of_a_bank(bank, tmp_path, capsys):
     shutil.copytree(bank, tmp_path / "bank")
     words = ["experts", "--quiet", "--resume", "--count", "4", "--out", str(tmp_path / "bank")]
@@ -482,60 +227,3 @@ def test_of_two_commands_that_make_a_bank_at_once_neither_takes_the_others_exper
     assert contents(out) == contents(bank)
     assert status == 2
     assert capsys.readouterr().err.count("\n") == 1
-
-
-def started(out, *before):
-    """A process of its own that trains experts until it is killed; it finds compiled programs where tests keep them."""
-    kept = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    words = [*before, sys.executable, "-m", "jaxdistill", *TRAIN, "--count", "500", "--resume", "--out", str(out)]
-    environment = {**os.environ, **kept, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-    return subprocess.Popen(words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def test_a_full_disk_is_told_in_a_sentence(bank, tmp_path):
-    del bank  # whose programs are compiled
-    room = ["unshare", "--user", "--map-root-user", "--mount", "sh", "-c"]
-    mount = f"mount -t tmpfs -o size=16k tmpfs {tmp_path}"
-    if shutil.which("unshare") is None or subprocess.run([*room, mount], capture_output=True, check=False).returncode:
-        pytest.skip("needs a small file system of its own")
-    process = started(tmp_path / "bank", *room, f'{mount} && exec "$@"', "sh")
-    said = process.communicate(timeout=300)[1]
-    assert process.returncode == 2, said
-    assert "free some space" in said
-    assert said.count("\n") == 1
-
-
-def kill_and_resume(tmp_path, moments, capsys):
-    """Kill the training at each moment, ``(experts more, seconds after them)``, and let it be completed at last."""
-    out, reached = tmp_path / "cut", [0]
-    for more, delay in moments:
-        process = started(out)
-        while process.poll() is None and (not out.exists() or len(experts_of(out)) < reached[-1] + more):
-            time.sleep(0.002)
-        assert process.poll() is None, process.communicate()
-        if more and not reached[-1]:
-            assert main(["experts", "--quiet", "--resume", "--out", str(out)]) == 2
-            assert "another command is at work" in capsys.readouterr().err
-        time.sleep(delay)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        reached.append(whole(out))
-        assert reached[-1] >= reached[-2] + more
-    count = str(reached[-1] + 2)
-    made(out, "experts", "--quiet", "--resume", "--count", count)
-    assert whole(out) == int(count)
-    assert not [path for path in out.parent.rglob(".*")], "something half-written was left behind"
-    assert contents(out) == contents(made(tmp_path / "whole", *TRAIN, "--count", count))
-
-
-def test_a_bank_whose_making_is_killed_holds_whole_experts_and_can_be_completed(bank, tmp_path, capsys):
-    del bank  # whose programs are compiled
-    rng = random.Random()
-    kill_and_resume(tmp_path, [(more, rng.uniform(0, 0.1)) for more in (0, 1, 2)], capsys)
-
-
-@pytest.mark.slow
-def test_a_bank_whose_making_is_killed_many_times(bank, tmp_path, capsys):
-    del bank
-    rng = random.Random(1)
-    kill_and_resume(tmp_path, [(rng.randrange(1, 4), rng.uniform(0, 0.2)) for _ in range(12)], capsys)

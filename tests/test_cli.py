@@ -1,6 +1,7 @@
 """The command line as a person meets it: what it makes, what it refuses, and how."""
 
 import json
+import re
 import subprocess
 import sys
 from types import SimpleNamespace
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+from jaxdistill import cli
 from jaxdistill.cli import main
 from jaxdistill.run import compare
 from jaxdistill.run.config import Distill, RunConfig, Select
@@ -224,6 +226,25 @@ def test_a_loss_that_does_not_stay_finite_is_status_1_with_advice(capsys, tmp_pa
     assert "step" in said
     assert "smaller step size" in said
     assert "image_lr=1e+30" in said
+
+
+@pytest.mark.parametrize("words", [["distill", "dm"], ["select", "random"], ["experts"], ["evaluate"], ["report"]])
+def test_a_full_device_is_told_by_the_flags_that_the_command_has(words, monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        main([*words, "--help"])
+    known = set(re.findall(r"--[a-z]+-at-once", capsys.readouterr().out))
+
+    def fail(arguments, console):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand where")
+
+    monkeypatch.setitem(cli.COMMANDS, words[0], fail)
+    assert main(words) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("jaxdistill: RESOURCE_EXHAUSTED: out of memory")
+    assert said.count("\n") == 1
+    unused = {"--classes-at-once"} if words[0] == "select" else set()
+    assert set(re.findall(r"--[a-z]+-at-once", said)) == known - unused
+    assert ("; where memory ran out, lower --" in said) == bool(known)
 
 
 def rows_of(run):

@@ -4,7 +4,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill.augment.formation import decode_images
 from jaxdistill.evaluate.coverage import CHUNK, coverage, nearest, radius
+from jaxdistill.run import cover
+from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 RNG = np.random.default_rng(0)
 TRAIN, TEST, SET = (jnp.asarray(RNG.normal(size=(n, 5)), jnp.float32) for n in (40, 33, 9))
@@ -83,6 +86,26 @@ def test_more_examples_never_cover_less():
     found = np.array([coverage(TEST, TRAIN[:m], within, DIFFICULTY) for m in (1, 5, 20, 40)])
     assert (np.diff(found, axis=0) >= 0).all()
     assert found[0, 0] < found[-1, 0]
+
+
+def test_a_set_is_embedded_a_block_at_a_time(monkeypatch):
+    """Its tiles as they are trained on, in their order, whatever the blocks."""
+    monkeypatch.setattr(cover, "BATCH", 9)
+    rng, sizes, matrix = np.random.default_rng(1), set(), RNG.normal(size=(32, 3))
+
+    def features(variables, images, train=False):
+        sizes.add(len(images))
+        return Features(images.reshape(len(images), -1) @ variables.params, ())
+
+    network = Network(lambda key: None, lambda *_: None, features)
+    for formation, most in ((1, 9), (2, 8)):
+        stored = SyntheticSet(rng.normal(size=(10, 4, 4, 2)), np.eye(2).repeat(5, 0), formation=formation)
+        sizes.clear()
+        found = cover._embedded(network, Variables(matrix, {}), stored, np.zeros(2))
+        images = np.asarray(decode_images(jnp.asarray(stored.images), formation))
+        np.testing.assert_allclose(found, images.reshape(-1, 32) @ matrix, rtol=1e-4, atol=1e-5)
+        assert len(found) == 10 * formation**2
+        assert max(sizes) == most
 
 
 def test_half_of_the_labels_and_other_difficulties_are_refused():

@@ -1,8 +1,6 @@
-"""Trajectory matching against PyTorch, finite differences, loops without shortcuts and heavy-ball SGD in NumPy."""
+"""A student's training, and gradients through it, against PyTorch, finite differences and loops without shortcuts."""
 
-from functools import cache, partial
-from itertools import combinations
-from pathlib import Path
+from functools import cache
 
 import jax
 import jax.numpy as jnp
@@ -10,44 +8,13 @@ import numpy as np
 import pytest
 from jax.flatten_util import ravel_pytree
 from toys import assert_close, wide_task
+from trajectory_toys import GOLDEN, IMAGES, LABELS, NETWORKS, PLAN, SHAPE, SMALL, P, loop
 
 from jaxdistill import chunks
 from jaxdistill.augment import make as make_augment
-from jaxdistill.data.bank import Segment, Segments
-from jaxdistill.methods.mtt import MTT, mtt
-from jaxdistill.sets import class_set
-from jaxdistill.trajectories import distance, flatten, match_trajectories, minibatches, unflatten
-from jaxdistill.types import Network, Task, Variables
+from jaxdistill.trajectories import distance, flatten, minibatches, unflatten
+from jaxdistill.types import Variables
 from jaxdistill.unroll import unroll
-
-GOLDEN = np.load(Path(__file__).parent / "reference" / "trajectories.npz")  # by experiments/golden/trajectories.py
-SHAPE, PLAN = GOLDEN["images"].shape[1:], GOLDEN["plan"].astype(np.int32)
-LABELS = {"class": np.repeat(np.eye(3), 2, 0), "logit": GOLDEN["logits"]}
-IMAGES = np.random.default_rng(0).normal(size=(3, 2, 2, 2, 1))
-
-
-def regression(variables, images, train=False):
-    del train
-    return images.reshape(len(images), -1) @ variables.params["matrix"] + variables.params["offset"], {}
-
-
-def normalised(variables, images, train=False):
-    """Without running averages, as in a trajectory, there is nothing to normalise by but the batch."""
-    logits, statistics = regression(variables, images)
-    return (logits - logits.mean(0)) / jnp.sqrt(logits.var(0) + 0.1) if train else logits + jnp.nan, statistics
-
-
-def shapes_of_regression(key):
-    del key
-    return Variables({"matrix": jnp.zeros((4, 3)), "offset": jnp.zeros(3)}, {})
-
-
-NETWORKS = {
-    "regression": Network(shapes_of_regression, regression, None),
-    "batch norm": Network(shapes_of_regression, normalised, None, couples_batch=True),
-}
-SMALL = Task(NETWORKS["regression"], make_augment("none"), (2, 2, 1), 3)
-P = 15  # parameters of its network
 
 
 @pytest.fixture(autouse=True)
@@ -81,20 +48,6 @@ def golden_gradient(kind, transport=True):
 
 def given_of(kind):
     return [GOLDEN["images"], LABELS[kind], np.full(len(PLAN), GOLDEN["rate"])]
-
-
-def loop(network, variables, images, probabilities, plan, rates, held=False):
-    """Where the steps end, with nothing kept from differentiation but, if `held`, each step's own parameters."""
-
-    def loss(params, chosen):
-        logits, _ = network.apply(Variables(params, variables.statistics), images[chosen], train=True)
-        return -jnp.mean(jnp.sum(probabilities[chosen] * jax.nn.log_softmax(logits), -1))
-
-    params = variables.params
-    for chosen, rate in zip(plan, rates, strict=True):
-        gradient = jax.grad(loss)(jax.lax.stop_gradient(params) if held else params, chosen)
-        params = jax.tree.map(lambda p, g, rate=rate: p - rate * g, params, gradient)
-    return params
 
 
 def squared(*trees):
@@ -236,205 +189,3 @@ def test_vectors_are_the_networks_parameters():
     jax.tree.map(np.testing.assert_array_equal, unflatten(vector, params), params)
     with pytest.raises(ValueError, match=f"have {P + 1} parameters and this network {P}"):
         unflatten(jnp.zeros(P + 1), params)
-
-
-def segments_of(count=1, seed=0):
-    """Where experts of `SMALL` stand and where they go, at random."""
-    rng = np.random.default_rng(seed)
-    start = 0.5 * rng.normal(size=(count, P))
-    return Segment(jnp.asarray(start), jnp.asarray(start + 0.1 * rng.normal(size=(count, P))))
-
-
-@partial(jax.jit, static_argnums=0)
-@partial(jax.value_and_grad, argnums=(2, 3, 4))
-def by_hand(held, plan, images, logits, rate, start, target):
-    """The loss and its gradients in images, logits and step size."""
-    _, tree = ravel_pytree(SMALL.network.init(jax.random.key(0)).params)
-    labels, variables = jax.nn.softmax(logits), Variables(tree(start), {})
-    end = loop(SMALL.network, variables, images.reshape(6, 2, 2, 1), labels, plan, [rate, rate], held)
-    return jnp.sum((ravel_pytree(end)[0] - target) ** 2) / jnp.sum((start - target) ** 2)
-
-
-ALL, HARD = np.tile(np.arange(6), (2, 1)), 1e3 * LABELS["class"]
-OPTIONS = {
-    "two segments": ({"segments": 2}, {}),
-    "raw step size": ({"raw_rate": True}, {}),
-    "labels": ({"momentum": 0.3}, {"label_lr": 5.0, "label_momentum": 0.9}),
-    "kept, average": ({}, {"learned_share": 0.5, "average": 0.8}),
-    "tesla": ({}, {"transport": False}),
-}
-
-
-def start_of(method, images=IMAGES, **changes):
-    return method.init(jax.random.key(0), class_set(jnp.asarray(images)).replace(**changes))
-
-
-@pytest.mark.parametrize("name", OPTIONS)
-def test_steps_are_heavy_ball_sgd(name):
-    """Three steps written out: the step size by an exponential; what is kept stays; the average follows."""
-    changes, options = OPTIONS[name]
-    config = MTT(2, 1, 1, image_lr=2.0, rate_lr=0.012, rate=0.2, **changes)
-    method = match_trajectories(config, SMALL, Segments(1, 1, count=config.segments), **options)
-    soft, kept = "label_lr" in options, int("learned_share" in options)
-    state, step = start_of(method), jax.jit(method.step)
-    images, rate, average, velocity = IMAGES.copy(), config.rate, IMAGES[:, kept:], [0.0, 0.0, 0.0]
-    logits = np.log(np.where(LABELS["class"] > 0, 0.9, 0.05)) if soft else HARD
-    raw = rate
-    for i in range(3):
-        segments = segments_of(config.segments, seed=i)
-        found = [
-            by_hand("transport" in options, ALL, images, logits, rate, *one) for one in zip(*segments, strict=True)
-        ]
-        loss, gradient = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *found)
-        state, info = step(jax.random.key(i), state, segments)
-        gradient = [gradient[0][:, kept:], gradient[1], gradient[2]]
-        np.testing.assert_allclose(info, (loss, np.linalg.norm(gradient[0]), rate, 1.0), rtol=1e-8)
-        if not config.raw_rate:
-            gradient[2] = gradient[2] * rate / config.rate
-        momenta = (config.momentum, options.get("label_momentum", 0.0), config.momentum)
-        velocity = [m * v + g for m, v, g in zip(momenta, velocity, gradient, strict=True)]
-        images[:, kept:] -= 2.0 * velocity[0]
-        logits = logits - options.get("label_lr", 0.0) * velocity[1]
-        raw = raw - 0.012 * velocity[2]
-        rate = raw if config.raw_rate else config.rate * np.exp(raw / config.rate - 1)
-        average = 0.8 * average + 0.2 * images[:, kept:]
-        result = method.synthetic(state)
-        np.testing.assert_allclose(result.learning_rate, rate, rtol=1e-8)
-        np.testing.assert_allclose(state.learned.images, images[:, kept:], rtol=1e-8)
-        seen = np.concatenate([IMAGES[:, :kept], average], 1) if kept else images
-        np.testing.assert_allclose(result.images.reshape(images.shape), seen, rtol=1e-8)
-        np.testing.assert_allclose(result.labels, logits if soft else LABELS["class"], rtol=1e-8)
-        assert result.label_kind == ("logit" if soft else "class")
-        if kept:
-            np.testing.assert_array_equal(result.images.reshape(images.shape)[:, 0], IMAGES[:, 0])
-            np.testing.assert_array_equal(result.selected, [True, False] * 3)
-    assert (rate < 0) == config.raw_rate
-
-
-def test_a_step_trains_on_augmented_batches_of_the_set():
-    """Its loss is that of two disjoint pairs of images, halved, among all such pairs; which, the key decides."""
-
-    def halved(key, images, siamese):
-        assert not siamese
-        return 0.5 * images
-
-    method, segment = mtt(MTT(2, 1, 1, 2, rate=0.2), SMALL._replace(augment=halved)), segments_of()
-    pairs = list(combinations(range(6), 2))
-    plans = [(one, other) for one in pairs for other in pairs if not {*one} & {*other}]
-    ends = (segment.start[0], segment.target[0])
-    losses = [by_hand(False, np.array(plan), 0.5 * IMAGES, HARD, 0.2, *ends)[0] for plan in plans]
-    step, chosen = jax.jit(method.step), set()
-    for seed in range(4):
-        loss = step(jax.random.key(seed), start_of(method), segment)[1].loss
-        chosen.add(int(np.argmin(np.abs(np.array(losses) - loss))))
-        np.testing.assert_allclose(np.min(np.abs(np.array(losses) - loss)), 0, atol=1e-12)
-    assert len(chosen) > 1
-
-
-def test_the_step_size_stays_positive():
-    """However far it is sent: by a factor of e in a step, and to a millionth in the end."""
-    method = mtt(MTT(2, 1, 1, rate_lr=1e3, rate=0.2), SMALL)
-    state, step, rates = start_of(method), jax.jit(method.step), []
-    for number in range(20):
-        state, info = step(jax.random.key(number), state, segments_of())
-        rates.append(float(info.step_size))
-    ratios = np.array(rates[1:]) / rates[:-1]
-    assert ratios[0] == pytest.approx(np.exp(-1))
-    assert ((ratios > np.exp(-1.001)) & (ratios < np.exp(1.001))).all()
-    assert min(rates) >= 0.2e-6 * (1 - 1e-6)
-    raw = mtt(MTT(2, 1, 1, rate_lr=1e3, rate=0.2, raw_rate=True), SMALL)
-    state, _ = jax.jit(raw.step)(jax.random.key(0), start_of(raw), segments_of())
-    assert raw.synthetic(state).learning_rate < 0
-
-
-@pytest.mark.parametrize("rate", [0.0, -0.2])
-def test_a_set_whose_step_size_is_not_positive_is_a_start(rate):
-    """A run with a raw step size may leave one."""
-    raw, positive = (mtt(MTT(raw_rate=raw), SMALL) for raw in (True, False))
-    assert raw.synthetic(start_of(raw, learning_rate=jnp.asarray(rate))).learning_rate == rate
-    assert np.isfinite(start_of(positive, learning_rate=jnp.asarray(rate)).learned.raw_rate)
-
-
-@cache
-def skipped():
-    """The state after a step, after another one whose loss is above the threshold, and what those said."""
-    given = [segments_of(seed=seed) for seed in (0, 1)]
-    losses = [by_hand(False, ALL, IMAGES, HARD, 0.2, one.start[0], one.target[0])[0] for one in given]
-    below, above = (given[i] for i in np.argsort(losses))
-    config = MTT(2, 1, 1, image_lr=1e-3, rate_lr=1e-3, rate=0.2, skip_above=float(np.mean(losses)))
-    method = match_trajectories(config, SMALL, Segments(1, 1), average=0.8)
-    step = jax.jit(method.step)
-    before, first = step(jax.random.key(0), start_of(method), below)
-    after, second = step(jax.random.key(1), before, above)
-    return before, after, first, second
-
-
-def test_a_step_above_the_threshold_moves_nothing():
-    before, after, first, second = skipped()
-    assert (first.applied, second.applied) == (1, 0)
-    assert np.abs(before.learned.images - IMAGES).max() > 0
-    assert np.abs(before.velocity.images).max() > 0
-    jax.tree.map(np.testing.assert_array_equal, (before.learned, before.velocity), (after.learned, after.velocity))
-
-
-def test_a_step_above_the_threshold_leaves_the_average_as_it_is():
-    before, after, *_ = skipped()
-    np.testing.assert_array_equal(before.average, after.average)
-
-
-@pytest.mark.parametrize("name", NETWORKS)
-def test_teacher_labels_are_the_probabilities_of_the_expert_at_the_end(name):
-    """Of the images before the step."""
-    network = NETWORKS[name]
-
-    task, segment = SMALL._replace(network=network), segments_of()
-    method = match_trajectories(MTT(2, 1, 1, rate=0.2), task, Segments(1, 1), teacher_labels=True)
-    state = start_of(method, labels=jnp.full((6, 3), 1 / 3), label_kind="probability")
-    np.testing.assert_array_equal(method.synthetic(state).labels, np.full((6, 3), 1 / 3))
-    state, info = jax.jit(method.step)(jax.random.key(0), state, segment)
-    teacher = Variables(unflatten(segment.target[0], network.init(jax.random.key(0)).params), {})
-    logits, _ = network.apply(teacher, jnp.asarray(IMAGES.reshape(6, 2, 2, 1)), train=True)
-    assert method.synthetic(state).label_kind == "probability"
-    np.testing.assert_allclose(method.synthetic(state).labels, jax.nn.softmax(logits), rtol=1e-12)
-    if name == "regression":
-        loss, gradient = by_hand(False, ALL, IMAGES, logits, 0.2, segment.start[0], segment.target[0])
-        np.testing.assert_allclose(info[:2], (loss, np.linalg.norm(gradient[0])), rtol=1e-9)
-
-
-def test_how_a_set_begins():
-    plain, soft = (match_trajectories(MTT(), SMALL, Segments(2, 20), label_lr=lr) for lr in (None, 1.0))
-    given = jnp.asarray(GOLDEN["logits"])
-    state = start_of(soft, labels=given, label_kind="logit")
-    np.testing.assert_array_equal(state.learned.logits, given)
-    with pytest.raises(ValueError, match="hard classes"):
-        start_of(plain, labels=given, label_kind="logit")
-    np.testing.assert_allclose(plain.synthetic(start_of(plain)).learning_rate, 0.01, rtol=1e-12)
-    for rate in (1e-6, 0.3):
-        found = plain.synthetic(start_of(plain, learning_rate=jnp.asarray(rate))).learning_rate
-        np.testing.assert_allclose(found, rate, rtol=1e-8)
-    for share, learned in ((1.0, 10), (0.29, 2), (0.7, 7), (0.01, 1)):
-        method = match_trajectories(MTT(), SMALL, Segments(2, 20), learned_share=share)
-        state = start_of(method, np.zeros((3, 10, 2, 2, 1)))
-        assert state.learned.images.shape[1] == learned
-        assert (state.frozen is None) == (learned == 10)
-        assert method.synthetic(state).images.shape[0] == 30
-
-
-@pytest.mark.parametrize(
-    ("settings", "advice"),
-    [
-        ({"image_lr": 0.0}, "image_lr of MTT is a positive number"),
-        ({"rate_lr": float("nan")}, "rate_lr of MTT is a positive number"),
-        ({"rate": -0.01}, "rate of MTT is a positive number"),
-        ({"momentum": 1.0}, "momentum of MTT is a number from 0 to below 1"),
-        ({"student_steps": 0}, "student_steps of MTT is at least 1"),
-        ({"expert_epochs": 0}, "expert_epochs of MTT is at least 1"),
-        ({"max_start": 0}, "max_start of MTT is at least 1"),
-        ({"segments": 0}, "segments of MTT is at least 1"),
-        ({"batch": 0}, "batch of MTT is at least 1"),
-        ({"skip_above": 0.0}, "skip_above of MTT is a positive number"),
-    ],
-)
-def test_bad_settings_are_refused_with_a_sentence(settings, advice):
-    with pytest.raises(ValueError, match=advice):
-        mtt(MTT(**settings), SMALL)

@@ -52,12 +52,13 @@ def nearest(
     # The nearest row is found by |y|^2 - 2 x.y, which loses fewer digits near the origin; its distance is then that of
     # the difference, so that copies are at distance 0 whatever was lost.
     centre = others.mean(axis=0)
-    points, others = points - centre, others - centre
+    others = others - centre
     squares = jnp.sum(others**2, axis=1)
     rows = jnp.arange(others.shape[0])
 
     def of_row(row: tuple[Array, Array, Array | None]) -> Float[Array, ""]:
         index, point, label = row
+        point = point - centre  # here, and not a copy of all of them
         allowed = jnp.ones_like(rows, bool)
         if skip_self:
             allowed &= rows != index

@@ -5,7 +5,10 @@ Nothing of jaxdistill is needed to use one::
     from safetensors.numpy import load_file           # or safetensors.torch, safetensors.flax
     tensors = load_file("runs/first/set/set.safetensors")
     images, labels = tensors["images"], tensors["labels"]       # [n, h, w, c] in preprocessed space; [n, classes]
-    pixels = images * tensors["preprocess/std"] + tensors["preprocess/mean"]     # in [0, 1], unless it was whitened
+    if "preprocess/unwhiten" in tensors:
+        flat = images.reshape(len(images), -1) @ tensors["preprocess/unwhiten"] + tensors["preprocess/center"]
+        images = flat.reshape(images.shape)
+    pixels = images * tensors["preprocess/std"] + tensors["preprocess/mean"]     # in [0, 1]
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
         OSError: if the folder cannot be written; what was there before is untouched.
     """
     folder = Path(folder)
-    if folder.exists() and not (folder / "card.json").is_file():  # it may be somebody's work
+    if folder.exists() and not (folder / "set.safetensors").is_file():  # it may be somebody's work
         raise ArtifactError(f"{folder} exists and is not a set; choose another place")
     arrays = {name: value for name in FIELDS if (value := getattr(synthetic, name)) is not None}
     arrays |= {PREFIX + name: value for name, value in preprocess.arrays().items()}
@@ -102,9 +105,10 @@ def load_set(folder: Path) -> Stored:
         folder = folder / "set"
     path = folder / "set.safetensors"
     if not (folder / "card.json").is_file() or not path.is_file():
-        raise ArtifactError(
-            f"{folder} holds no set (card.json and set.safetensors); give a finished run or its set folder"
-        )
+        what = "holds no set (card.json and set.safetensors)"
+        if (folder / "preprocess.safetensors").is_file():
+            what = "is an expert bank, not a set"
+        raise ArtifactError(f"{folder} {what}; give a finished run or its set folder")
     card = _card(folder / "card.json")
     if path.stat().st_size > _most_bytes(card):
         raise ArtifactError(f"{path} is far larger than its card says; copy the set again")

@@ -22,7 +22,7 @@ from jaxdistill.data.bank import Bank
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.inner import Seen
 from jaxdistill.run import files
-from jaxdistill.run.record import DTYPES, SCHEMA, describe, digest_of
+from jaxdistill.run.record import DTYPES, KIND, SCHEMA, describe, digest_of
 from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import unflatten
 from jaxdistill.types import Network, Variables
@@ -87,9 +87,14 @@ def read_card(folder: Path) -> dict[str, Any]:
     Raises:
         BankError: if the folder is no bank.
     """
+    if (folder / "config.json").is_file():
+        raise BankError(f"{folder} is a run, not an expert bank; give one that 'jaxdistill experts' made")
     if not (folder / "card.json").is_file():
         raise BankError(f"{folder} is no expert bank (it has no card.json); make one with 'jaxdistill experts'")
     card = _read_json(folder / "card.json")
+    kind = card.get("kind", KIND if "recipe" in card else "set")  # the first banks' cards did not say
+    if kind != KIND:
+        raise BankError(f"{folder} is a {kind!s:.20}, not an expert bank; give one that 'jaxdistill experts' made")
     if card.get("schema") != SCHEMA:
         raise BankError(f"{folder} is of schema {card.get('schema')!r:.40}, this version reads {SCHEMA}; make it again")
     return card

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.formation import decode
 from jaxdistill.chunks import each_image
+from jaxdistill.data.batches import BATCH, each_batch
 from jaxdistill.data.feeds import RealData
 from jaxdistill.evaluate.coverage import coverage, radius
 from jaxdistill.run.experts import RECIPE, trained
@@ -60,8 +61,7 @@ def cover(key: Key, sets: Mapping[str, SyntheticSet], network: Network, name: st
     black, white = bench.test.pixel_range
     shares = {}
     for label, chosen in sets.items():
-        images = decode(chosen, (black + white) / 2).images
-        found = _embedded(network, variables, jnp.asarray(images))
+        found = _embedded(network, variables, chosen, (black + white) / 2)
         shares[label] = coverage(test, found, within, hard)._asdict()
     said_of = f"embedding of {name}, {EPOCHS} epochs on the training split"
     return {"features": said_of, "radius": float(within), "shares": shares}
@@ -73,20 +73,31 @@ def check_cover(bench: Bench) -> None:
         raise ValueError("--coverage compares all training images, and these are too many for the device; leave it out")
 
 
+def _embedded(
+    network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array, " c"]
+) -> Float[np.ndarray, "n d"]:
+    """The embedding of a set's images as they are trained on; the set stays on the host but for a block at a time."""
+    chosen, tiles = jax.tree.map(np.asarray, chosen), chosen.formation**2
+    size = min(max(1, BATCH // tiles), chosen.count)
+    blocks = np.resize(np.arange(chosen.count), (-(-chosen.count // size), size))  # all of one size, filled up
+    found = [np.asarray(_block(network, variables, chosen.take(block), grey)) for block in blocks]
+    return np.concatenate(found)[: chosen.count * tiles]
+
+
 @partial(jax.jit, static_argnums=0)
-def _embedded(network: Network, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
+def _block(
+    network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array, " c"]
+) -> Float[Array, "n d"]:
+    images = decode(chosen, grey).images
     return each_image(lambda images: network.features(variables, images).embedding, images)
 
 
 @partial(jax.jit, static_argnums=0)
 def _confidence(network: Network, variables: Variables, data: RealData) -> Float[Array, " n"]:
     """Probability that a network gives each image's class, a batch at a time."""
-    size = min(features.BATCH, data.count)
 
-    def of_batch(start: Int[Array, ""]) -> Float[Array, " b"]:
-        batch = data.read(jnp.minimum(start + jnp.arange(size), data.count - 1))
-        logits = each_image(lambda images: network.apply(variables, images)[0], batch.images)
-        return jnp.take_along_axis(jax.nn.softmax(logits), batch.labels[:, None], axis=-1)[:, 0]
+    def of_batch(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Float[Array, " b"]:
+        said = jax.nn.softmax(network.apply(variables, images)[0])
+        return jnp.take_along_axis(said, labels[:, None], axis=-1)[:, 0]
 
-    found = jax.lax.map(of_batch, jnp.arange(-(-data.count // size)) * size)
-    return found.reshape(-1)[: data.count]
+    return each_batch(of_batch, data)

@@ -76,15 +76,17 @@ def fields_of(folder: Path) -> dict[str, Any]:
     Raises:
         BankError: if it is no bank.
     """
-    card = read_card(folder)
-    try:
-        said = {name: card[name] for name in ("epochs", "seed", "dtype", "preset")}
-        parts = {"network": NetworkConfig(**card["network"]), "recipe": ExpertRecipe(**card["recipe"])}
-        return {**said, **parts, "data": DataConfig(**card["data"])}
-    except (KeyError, TypeError) as error:
-        raise BankError(
-            f"{folder} is not a bank of this version of jaxdistill (its card lacks {error}); choose another folder"
-        ) from None
+    card, found = read_card(folder), {}
+    kinds = {"network": NetworkConfig, "recipe": ExpertRecipe, "data": DataConfig}
+    for name in ("epochs", "seed", "dtype", "preset", *kinds):
+        try:
+            found[name] = kinds[name](**card[name]) if name in kinds else card[name]
+        except (KeyError, TypeError, ValueError):
+            raise BankError(
+                f"the card of {folder} does not say the experts' {name} in a way that this version of jaxdistill "
+                "understands; choose another bank, or make it again"
+            ) from None
+    return found
 
 
 def trained(
@@ -148,7 +150,9 @@ def _advance(
 
 @partial(jax.jit, static_argnums=(2, 3))
 def _tested(variables: Variables, data, network: Network, mapper: Callable[..., PyTree]):
-    return mapper(lambda variables, data: correct(network, variables, data), variables, data)
+    return mapper(
+        lambda variables, data: correct(lambda images: network.apply(variables, images)[0], data), variables, data
+    )
 
 
 def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
@@ -163,7 +167,7 @@ def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
         stored = read_card(config.out)
     except BankError as error:
         return str(error)
-    differ = sorted(name for name in card if name != "data" and card[name] != stored.get(name))
+    differ = sorted(name for name in card if name not in ("data", "kind") and card[name] != stored.get(name))
     return _other(config.out, differ) if differ else ""
 
 

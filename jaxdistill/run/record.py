@@ -23,9 +23,11 @@ from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import flatten
 from jaxdistill.types import Network, Variables
 
-__all__ = ["DTYPES", "SCHEMA", "Record", "describe", "digest_of", "record", "save_card"]
+__all__ = ["DTYPES", "KIND", "SCHEMA", "Record", "describe", "digest_of", "record", "save_card"]
 
 SCHEMA = 1
+KIND = "experts"
+ROWS = 1024
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
 
 
@@ -35,6 +37,7 @@ def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, 
     leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
     return {
         "schema": SCHEMA,
+        "kind": KIND,
         **said,
         "image_shape": list(bench.image_shape),
         "num_classes": bench.num_classes,
@@ -107,10 +110,13 @@ def save_card(folder: Path, card: dict[str, Any], preprocess: Preprocess) -> Non
 
 
 def digest_of(arrays: dict[str, np.ndarray]) -> str:
-    """A hash of named arrays."""
+    """A hash of named arrays, which are not copied: training images may fill half of the memory."""
     digest = hashlib.sha256()
     for name in sorted(arrays):
-        digest.update(name.encode() + np.ascontiguousarray(arrays[name]).tobytes())
+        digest.update(name.encode())
+        rows = np.atleast_1d(arrays[name])
+        for begin in range(0, len(rows), ROWS):  # contiguous ones are views, others copied block by block
+            digest.update(np.ascontiguousarray(rows[begin : begin + ROWS]).view(np.uint8).data)
     return digest.hexdigest()
 
 

@@ -9,14 +9,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.chunks import each_image
+from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import RealData
 from jaxdistill.inner import epoch
 from jaxdistill.types import Augment, Key, Network, Variables
 
 __all__ = ["Embedding", "embed", "fit", "pixels"]
-
-BATCH = 500
 
 
 class Embedding(NamedTuple):
@@ -56,15 +54,7 @@ def fit(key: Key, network: Network, data: RealData, augment: Augment, epochs: in
 
 @partial(jax.jit, static_argnames="network")
 def _embed(network: Network, variables: Variables, data: RealData) -> Float[Array, "n d"]:
-    total = data.labels.shape[0]
-    size = min(BATCH, total)
-
-    def rows(start):
-        images = data.read(jnp.minimum(start + jnp.arange(size), total - 1)).images
-        return each_image(lambda images: network.features(variables, images).embedding, images)
-
-    embedded = jax.lax.map(rows, jnp.arange(-(-total // size)) * size)
-    return embedded.reshape(-1, embedded.shape[-1])[:total]
+    return each_batch(lambda images, _: network.features(variables, images).embedding, data)
 
 
 def embed(embedding: Embedding, data: RealData) -> Float[Array, "n d"]:
