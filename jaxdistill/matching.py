@@ -16,7 +16,6 @@ from jaxtyping import Array, Float
 
 from jaxdistill.chunks import each_image, training_gradient, training_slope
 from jaxdistill.losses.embeddings import mean_embedding_distance
-from jaxdistill.networks.layers import MOMENTUM
 from jaxdistill.types import Features, Key, Network, PyTree, Task, Variables
 
 __all__ = ["gradient_distance", "match_gradients", "match_means", "refresh"]
@@ -173,5 +172,5 @@ def refresh(
     refreshed = variables._replace(statistics=moved)
     if rule == "faithful":
         return refreshed, refreshed
-    whole = jax.tree.map(lambda old, new: old + (new - old) / MOMENTUM, variables.statistics, moved)
+    whole = jax.tree.map(lambda old, new: old + (new - old) / network.momentum, variables.statistics, moved)
     return refreshed, variables._replace(statistics=whole)

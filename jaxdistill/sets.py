@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["by_class", "by_step", "class_set", "soft_logits"]
+__all__ = ["by_class", "by_step", "centred", "class_set", "soft_logits"]
 
 _CERTAINTY = 0.9
 
@@ -37,6 +38,20 @@ def soft_logits(labels: Float[Array, "n classes"]) -> Float[Array, "n classes"]:
     """Logits to learn, of hard labels: a probability of 0.9 for the class, the rest shared by the others."""
     other = (1 - _CERTAINTY) / max(labels.shape[1] - 1, 1)
     return jnp.log(jnp.where(labels > 0, _CERTAINTY, other).astype(labels.dtype))
+
+
+def centred(synthetic: SyntheticSet) -> Float[Array, "n classes"]:
+    """A set's labels as regression targets (KIP, FRePo): probabilities less ``1 / classes``; targets stay as they are.
+
+    Raises:
+        ValueError: if the set stores several tiles in an image.
+    """
+    if synthetic.formation != 1:
+        raise ValueError("regression takes whole images; start it from a set with formation 1")
+    if synthetic.label_kind == "target":
+        return synthetic.labels
+    soft = jax.nn.softmax(synthetic.labels) if synthetic.label_kind == "logit" else synthetic.labels
+    return soft - 1 / soft.shape[1]
 
 
 def by_step(synthetic: SyntheticSet, steps: int) -> Int[np.ndarray, "steps b"]:

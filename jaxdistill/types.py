@@ -105,6 +105,21 @@ class Network(NamedTuple):
     features: Callable[..., Features]
     couples_batch: bool = False
     """Whether, in training, one image's output depends on the others of its batch (batch normalisation)."""
+    momentum: float = 0.1
+    """Share of the way that running averages go towards a batch's."""
+
+
+class Kernel(NamedTuple):
+    """A kernel of pairs of images, as pure functions."""
+
+    prepare: Callable[[Key, Float[Array, "n h w c"]], PyTree]
+    """What `gram` takes of images, in rows; a kernel that draws networks draws them by the key, others ignore it."""
+    gram: Callable[[PyTree, PyTree], Float[Array, "n m"]]
+    """Of all pairs of two sets of rows, in the rows' type."""
+    pair_size: int = 1
+    """Numbers that a pair takes while it is computed; see `jaxdistill.kernels.gram`."""
+    random: bool = False
+    """Whether it draws networks."""
 
 
 @runtime_checkable
@@ -180,6 +195,10 @@ class Task(NamedTuple):
     map_classes: Callable[..., PyTree] = map_one_by_one
     """How a method goes over the class axis, with the signature of `map_one_by_one`. How many classes run at once, and
     on which devices, is decided by whoever builds the task (`jaxdistill.run.sharding`)."""
+    kernel: Kernel | None = None
+    """What takes the network's place in kernel methods."""
+    steps: int | None = None
+    """How many there will be in all, for schedules; None leaves them where they begin."""
     pixel_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """What the pixels 0 and 1 are in preprocessed space, by channel, for methods that keep images in [0, 1]; None where
     that is not a matter of channels (whitening)."""

@@ -8,7 +8,7 @@ import pytest
 import jaxdistill
 
 ROOT = Path(jaxdistill.__file__).parent
-EDGES = ("run/", "cli.py", "__main__.py", "data/source.py")
+EDGES = ("run/", "cli.py", "__main__.py", "data/source.py", "kernels/tangents.py")
 IMPURE = {
     "asyncio", "datetime", "glob", "io", "logging", "multiprocessing", "os", "pathlib", "random", "shutil", "socket",
     "subprocess", "sys", "tempfile", "threading", "time", "urllib", "requests", "rich", "tyro", "orbax", "matplotlib",
@@ -41,6 +41,12 @@ def test_the_core_touches_nothing_outside(path):
     assert not calls(tree) & {"print", "open", "input"}
     edges = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) and node.module}
     assert not [m for m in edges if m.startswith(("jaxdistill.run", "jaxdistill.cli", "jaxdistill.data.source"))]
+
+
+def test_one_file_imports_neural_tangents():
+    """Which does not import by itself on today's JAX."""
+    names = {path: {name for name, _ in imported(ast.parse(path.read_text()))} for path in ROOT.rglob("*.py")}
+    assert [path for path in names if "neural_tangents" in names[path]] == [ROOT / "kernels/tangents.py"]
 
 
 @pytest.mark.parametrize("path", ROOT.rglob("*.py"), ids=lambda path: str(path.relative_to(ROOT)))

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
 from jaxdistill.augment.operations import over_batch
@@ -82,7 +83,7 @@ def _crop(count: int, key: Key, images: Images) -> Images:
 
 
 def _scale(count: int, key: Key, images: Images) -> Images:
-    fy, fx = jax.random.uniform(key, (2, count), images.dtype, 0.8, 1.2)
+    fy, fx = draws.uniform(key, (2, count), images.dtype, 0.8, 1.2)
     return over_batch(resize_nearest, images, fy, fx)
 
 
@@ -93,7 +94,7 @@ def _rotate(count: int, key: Key, images: Images) -> Images:
 
 
 def _noise(count: int, key: Key, images: Images) -> Images:
-    return images + 0.001 * jax.random.normal(key, (count, *images.shape[1:]), images.dtype)
+    return images + 0.001 * draws.normal(key, (count, *images.shape[1:]), images.dtype)
 
 
 _OPERATIONS: dict[str, Callable[[int, Key, Images], Images]] = {

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.operations import over_batch
 from jaxdistill.types import Key
@@ -73,8 +74,12 @@ class DSA:
         count = 1 if siamese else images.shape[0]
         key_operation, key_parameters = jax.random.split(key)
         drawn = jax.random.randint(key_operation, (), 0, len(names))
-        branches = [partial(OPERATIONS[name], self, count) for name in names]
+        branches = [partial(self.operation(name), self, count) for name in names]
         return jax.lax.switch(drawn, branches, key_parameters, images)
+
+    def operation(self, name: str) -> Callable[[DSA, int, Key, Images], Images]:
+        """``operation(config, count, key, images)``; see `OPERATIONS`."""
+        return OPERATIONS[name]
 
 
 def parse(strategy: str, known: tuple[str, ...]) -> tuple[str, ...]:
@@ -93,7 +98,7 @@ def parse(strategy: str, known: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _color(config: DSA, count: int, key: Key, images: Images) -> Images:
-    u_brightness, u_saturation, u_contrast = jax.random.uniform(key, (3, count), images.dtype)
+    u_brightness, u_saturation, u_contrast = draws.uniform(key, (3, count), images.dtype)
     images = over_batch(operations.brightness, images, (u_brightness - 0.5) * config.brightness)
     images = over_batch(operations.saturation, images, u_saturation * config.saturation)
     return over_batch(operations.contrast, images, u_contrast + config.contrast)
@@ -119,7 +124,7 @@ def _flip(config: DSA, count: int, key: Key, images: Images) -> Images:
 
 
 def _scale(config: DSA, count: int, key: Key, images: Images) -> Images:
-    sy, sx = jax.random.uniform(key, (2, count), images.dtype, 1 / config.scale, config.scale)
+    sy, sx = draws.uniform(key, (2, count), images.dtype, 1 / config.scale, config.scale)
     return over_batch(operations.scale, images, sy, sx)
 
 

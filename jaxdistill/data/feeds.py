@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
+from jaxdistill import draws
 from jaxdistill.types import Batch, Feed, Key, PyTree, SyntheticSet
 
 AnyArray: TypeAlias = Array | np.ndarray
@@ -109,7 +110,7 @@ class ClassBalanced:
     def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[AnyArray, "classes b"]:
         """Indices into the split."""
         del step
-        scores = jax.random.uniform(key, (data.counts.shape[0], data.largest))
+        scores = draws.uniform(key, (data.counts.shape[0], data.largest))
         scores = jnp.where(jnp.arange(data.largest) < data.counts[:, None], scores, -1.0)
         b = min(self.per_class, data.largest)
         _, order = jax.lax.top_k(scores, b)

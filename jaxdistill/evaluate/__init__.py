@@ -3,8 +3,10 @@
 from jaxdistill.evaluate.protocol import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluate.protocol import InOrder as InOrder
 from jaxdistill.evaluate.protocol import Protocol as Protocol
-from jaxdistill.evaluate.protocol import Recipe as Recipe
+from jaxdistill.evaluate.recipe import Recipe as Recipe
+from jaxdistill.evaluate.regression import Regression as Regression
+from jaxdistill.evaluate.ridge import KernelRidge as KernelRidge
 from jaxdistill.evaluate.train import Evaluation as Evaluation
 from jaxdistill.evaluate.train import evaluate as evaluate
 
-__all__ = ["PROTOCOLS", "Evaluation", "InOrder", "Protocol", "Recipe", "evaluate"]
+__all__ = ["PROTOCOLS", "Evaluation", "InOrder", "KernelRidge", "Protocol", "Recipe", "Regression", "evaluate"]

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.evaluate.regression import Regression
+from jaxdistill.evaluate.ridge import KernelRidge
 from jaxdistill.inner import epoch
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 from jaxdistill.unroll import train_in_order
 
-__all__ = ["PROTOCOLS", "InOrder", "Protocol", "Recipe"]
+__all__ = ["PROTOCOLS", "InOrder", "Protocol"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Protocol:
+class Protocol(Recipe):
     """Train fresh networks on the set alone with SGD, then test the final weights once on the whole test set.
 
     Last-iterate accuracy only: nothing is chosen by the test set.
@@ -122,7 +125,7 @@ class Protocol:
 
 
 @dataclasses.dataclass(frozen=True)
-class InOrder:
+class InOrder(Recipe):
     """Apply a set's images in stored order, each batch with the step size learned for it (DD, Wang et al. 2018).
 
     Plain gradient steps, no momentum, no augmentation. A set without such step sizes takes one image of each class a
@@ -134,10 +137,6 @@ class InOrder:
     learning_rate: float = 0.1
     """Step size of a set that carries none. This and `epochs` are a compromise for random images between data sets, out
     of the grid that the paper searched for its baselines, found on training images held out."""
-    augment: Literal["none"] = "none"
-    """There is none."""
-    selected_augment: None = None
-    """There is none."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
 
@@ -170,10 +169,6 @@ class InOrder:
         return train_in_order(network, network.init(key), synthetic, rates)
 
 
-Recipe: TypeAlias = Protocol | InOrder
-"""What a set is judged by: ``epochs augment selected_augment labels summary``, and ``fit(key, synthetic, network,
-augment, selected_augment)``."""
-
 _IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)
 _SELMATCH = Protocol(
     1000, "each:default", "all:default-color-cutout-scale-rotate", batch=128, learning_rate=0.1, drops=(), cosine=0.01
@@ -191,9 +186,11 @@ PROTOCOLS: dict[str, Recipe] = {
     "dd": InOrder(),
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
+    "krr": KernelRidge(),
+    "frepo": Regression(),
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
 }
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
 without it, and with cutout instead; DataDAM's code; DD; MTT, TESLA and FTD; DATM, which both train a set at the step
-size that was learned with it, and random images, which have none, at `learning_rate`; SelMatch, whose epochs go down as
-sets grow, so that all take as many steps."""
+size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and the NTK and NNGP of any
+set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps."""

@@ -10,17 +10,15 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.augment.formation import decode
-from jaxdistill.chunks import each_image
+from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import RealData
-from jaxdistill.evaluate.protocol import Recipe
+from jaxdistill.evaluate.recipe import Recipe
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
 __all__ = ["Evaluation", "correct", "evaluate", "train"]
-
-TEST_BATCH = 500
 
 
 class Evaluation(NamedTuple):
@@ -55,19 +53,13 @@ def train(
     return protocol.fit(key, synthetic, network, augment, selected_augment)
 
 
-def correct(network: Network, variables: Variables, data: RealData) -> Int[Array, ""]:
+def correct(predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]], data: RealData) -> Int[Array, ""]:
     """How many examples of a split are classified correctly; pure, a scan over batches of it."""
-    total = data.labels.shape[0]
-    size = min(TEST_BATCH, total)
-    batches = -(-total // size)
 
-    def of_batch(start: Int[Array, ""]) -> Int[Array, ""]:
-        indices = start + jnp.arange(size)
-        batch = data.read(jnp.minimum(indices, total - 1))
-        logits = each_image(lambda images: network.apply(variables, images)[0], batch.images)
-        return jnp.sum((jnp.argmax(logits, -1) == batch.labels) & (indices < total))
+    def right(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Bool[Array, " b"]:
+        return jnp.argmax(predict(images), -1) == labels
 
-    return jnp.sum(jax.lax.map(of_batch, jnp.arange(batches) * size))
+    return jnp.sum(each_batch(right, data))
 
 
 @partial(jax.jit, static_argnames=("network", "augment", "selected_augment", "protocol", "map_seeds"))
@@ -87,7 +79,7 @@ def _correct_counts(
         black, white = data.pixel_range
         synthetic = decode(synthetic, (black + white) / 2)
         variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol, selected_augment)
-        return correct(network, variables, data)
+        return correct(partial(protocol.predict, network, variables), data)
 
     return map_seeds(one, (seeds, sets), key, data)
 

@@ -8,8 +8,10 @@ from jaxdistill.methods.dc import DC, dc
 from jaxdistill.methods.dd import DD, dd
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.methods.dsa import DSA, dsa
+from jaxdistill.methods.frepo import FRePo, frepo
 from jaxdistill.methods.ftd import FTD, ftd
 from jaxdistill.methods.idc import IDC, idc
+from jaxdistill.methods.kip import KIP, kip
 from jaxdistill.methods.mtt import MTT, mtt
 from jaxdistill.methods.selmatch import SelMatch, selmatch
 from jaxdistill.methods.tesla import TESLA, tesla
@@ -19,6 +21,6 @@ __all__ = ["METHODS"]
 
 METHODS: dict[type, Callable[..., Method]] = {
     DD: dd, DC: dc, DSA: dsa, DM: dm, IDC: idc, DataDAM: datadam, MTT: mtt, TESLA: tesla, FTD: ftd, DATM: datm,
-    SelMatch: selmatch,
+    SelMatch: selmatch, KIP: kip, FRePo: frepo,
 }  # fmt: skip
 """Configuration class -> builder ``(config, task) -> Method``; the only place where a method is named."""

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
-from jaxdistill.networks.layers import ACTIVATIONS, INITIALS, NORMS, POOLINGS, Classifier
+from jaxdistill.networks.doublenet import DoubleNet
+from jaxdistill.networks.layers import ACTIVATIONS, INITIALS, MOMENTUM, NORMS, POOLINGS, Classifier
 from jaxdistill.networks.lenet import LeNet
 from jaxdistill.networks.mlp import MLP
 from jaxdistill.networks.resnet import ResNet18
@@ -28,6 +29,7 @@ __all__ = [
     "AlexCifarNet",
     "AlexNet",
     "ConvNet",
+    "DoubleNet",
     "LeNet",
     "Options",
     "ResNet18",
@@ -49,6 +51,7 @@ class Options(NamedTuple):
 
 NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
     "convnet": lambda o: ConvNet(o.width, o.depth, o.norm, o.activation, o.pooling),
+    "doublenet": lambda o: DoubleNet(o.width, o.depth, o.norm, o.activation, o.pooling),
     "mlp": lambda o: MLP(o.width),
     "lenet": lambda o: LeNet(),
     "alexnet": lambda o: AlexNet(),
@@ -80,11 +83,13 @@ def make(
         name: A key of `NETWORKS`; ``-bn`` after it means ``norm="batch"``, where the network normalises at all.
         image_shape: ``(h, w, c)``.
         num_classes: Outputs of the classifier.
-        width: Channels of ``convnet``, hidden units of ``mlp``; the others have the widths of their papers.
-        depth: Blocks of ``convnet``; None takes `default_depth`.
-        norm: Normalisation of ``convnet``, ``vgg11`` and ``resnet18``; see `jaxdistill.networks.layers.Norm`.
-        activation: Of ``convnet``: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
-        pooling: Of ``convnet``: ``avg``, ``max`` or ``none``.
+        width: Channels of ``convnet`` and of ``doublenet``'s first block, hidden units of ``mlp``; the others have the
+            widths of their papers.
+        depth: Blocks of ``convnet`` and ``doublenet``; None takes `default_depth`.
+        norm: Normalisation of ``convnet``, ``doublenet``, ``vgg11`` and ``resnet18``; see
+            `jaxdistill.networks.layers.Norm`.
+        activation: Of both: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
+        pooling: Of both: ``avg``, ``max`` or ``none``.
         initial: Distribution of the initial weights; see `jaxdistill.networks.layers.INITIALS`.
         network_seed: Start from the weights of this seed, whatever key ``init`` is given; by default from the key's.
 
@@ -163,7 +168,8 @@ def network(
         return run(Classifier.features, variables, images, train)[0]
 
     jax.eval_shape(init, jax.random.key(0))  # fail here rather than at the first use
-    return Network(init, apply, features, couples_batch=getattr(body, "norm", None) == "batch")
+    momentum = getattr(body, "momentum", MOMENTUM)
+    return Network(init, apply, features, getattr(body, "norm", None) == "batch", momentum)
 
 
 def default_depth(size: int) -> int:

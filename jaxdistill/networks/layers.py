@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdistill import draws
 from jaxdistill.networks.convolution import convolution
 from jaxdistill.types import Features, Key, PyTree
 
@@ -39,32 +40,46 @@ NORMS = ("instance", "batch", "layer", "group", "none")
 _EPSILON = 1e-5
 _GROUPS = 4
 MOMENTUM = 0.1
+_CUT_OFF = 0.87962566103423978
+"""Standard deviation of a normal distribution cut off at two of its own."""
 
 
 def torch_uniform(fan_in: int) -> Callable[..., jax.Array]:
     """PyTorch's default for the weight *and* the bias of a layer: uniform within 1/sqrt(fan_in) of zero."""
     bound = 1 / math.sqrt(fan_in)
-    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
+    return lambda key, shape, dtype=jnp.float32: draws.uniform(key, shape, dtype, -bound, bound)
 
 
-def _xavier(key: Key, params: PyTree) -> PyTree:
-    normal = nn.initializers.variance_scaling(1.0, "fan_avg", "normal")
+def _xavier_normal(key: Key, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    *window, fan_in, fan_out = shape
+    return draws.normal(key, shape, dtype) * math.sqrt(2 / (math.prod(window) * (fan_in + fan_out)))
+
+
+def _lecun_normal(key: Key, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    return draws.truncated_normal(key, shape, dtype) * math.sqrt(1 / math.prod(shape[:-1])) / _CUT_OFF
+
+
+def _redraw(initializer: Callable[..., jax.Array], key: Key, params: PyTree) -> PyTree:
     leaves, structure = jax.tree.flatten_with_path(params)
 
     def redrawn(path: tuple[Any, ...], leaf: Array, key: Key) -> Array:
         kind = path[-1].key
         if kind == "kernel":
-            return normal(key, leaf.shape, leaf.dtype)
+            return initializer(key, leaf.shape, leaf.dtype)
         return jnp.zeros_like(leaf) if kind == "bias" else leaf
 
     keys = jax.random.split(key, len(leaves))
     return jax.tree.unflatten(structure, [redrawn(*leaf, key) for leaf, key in zip(leaves, keys, strict=True)])
 
 
-INITIALS: dict[str, Callable[[Key, PyTree], PyTree]] = {"torch": lambda key, params: params, "xavier": _xavier}
+INITIALS: dict[str, Callable[[Key, PyTree], PyTree]] = {
+    "torch": lambda key, params: params,
+    "xavier": functools.partial(_redraw, _xavier_normal),
+    "lecun": functools.partial(_redraw, _lecun_normal),
+}
 """What becomes of freshly drawn parameters, by the name of the initial distribution: ``torch`` leaves them as they are,
-PyTorch's default; ``xavier`` has normal kernels of variance 2 / (fan_in + fan_out) and biases of zero (Glorot & Bengio,
-AISTATS 2010)."""
+PyTorch's default; the others have biases of zero. ``xavier`` has normal kernels of variance 2 / (fan_in + fan_out)
+(Glorot & Bengio, AISTATS 2010), ``lecun``, flax's default, of 1 / fan_in, cut off at two standard deviations."""
 
 
 class Dense(nn.Module):
@@ -106,10 +121,11 @@ class Norm(nn.Module):
     ``instance``: over each channel of each image, the default of the gradient-matching family, where it is written as
     group normalisation with one channel per group; ``group``: over 4 groups of channels; ``layer``: over the whole
     image, with a scale and a shift per element; ``batch``: over each channel of the batch in training, which moves
-    running averages (momentum 0.1, unbiased variance) that are used otherwise; ``none``: the identity.
+    running averages (by the share `momentum`, unbiased variance) that are used otherwise; ``none``: the identity.
     """
 
     kind: str = "instance"
+    momentum: float = MOMENTUM
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h w c"]:
@@ -143,7 +159,7 @@ class Norm(nn.Module):
             count = math.prod(x.shape[:-1])
             unbiased = moments[1] * (count / max(count - 1, 1))
             for average, new in ((mean, moments[0]), (variance, unbiased)):
-                mixed = (1 - MOMENTUM) * average.value + MOMENTUM * jax.lax.stop_gradient(new).reshape(-1)
+                mixed = (1 - self.momentum) * average.value + self.momentum * jax.lax.stop_gradient(new).reshape(-1)
                 average.value = mixed.astype(average.value.dtype)
         return moments
 

@@ -34,7 +34,6 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     stored = {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}
     first = stored[labels[0]]
     recipe = config.protocol or _first_judged_by(stored)
-    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve()
     for label, other in stored.items():
         if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
             raise ValueError(
@@ -54,11 +53,14 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     if config.coverage:
         check_cover(bench)
     made_with = {_made_with(other.card) for other in stored.values()}
-    if len(made_with) > 1 and not config.network:
+    usual = made_with.pop() if len(made_with) == 1 else None
+    kernel = config.kernel or (None if usual is None else usual.kernel)
+    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve(kernel)
+    if usual is None and not config.network and protocol.instead is None:
         raise ValueError(
             "these sets were made with different networks; choose with --network by which to judge them all"
         )
-    judged = _judged(config, made_with.pop() if len(made_with) == 1 else NetworkConfig(), bench)
+    judged = _judged(config, usual or NetworkConfig(), bench)
     sets = {label: other.synthetic for label, other in stored.items()}
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)
     return judge(

@@ -71,6 +71,8 @@ class Evaluate:
     """Distribution of the initial weights: torch or xavier."""
     network_seed: int | None = None
     """Start every network from the weights of this seed."""
+    kernel: str | None = None
+    """Of the protocol krr: fc1 (or any fcD), convnet, myrtle5 ..., with -nngp after it the NNGP instead of the NTK."""
     protocol: str | None = None
     """Whose evaluation recipe; by default the one that the sets were first judged by."""
     seeds: int = 5

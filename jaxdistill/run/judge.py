@@ -59,14 +59,18 @@ def judge(
     share = -(-seeds // bench.mesh.size)
     side_by_side = at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh)
     rows, apart = [], protocol.selected_augment
+    if protocol.instead is not None:
+        networks = {protocol.instead: next(iter(networks.values()))}
     # A set that is itself called random is not its own baseline.
     named = {f"{name} set" if name == BASELINE else name: chosen for name, chosen in sets.items()}
     for network_name, network in networks.items():
         for name, chosen in {**named, BASELINE: baselines}.items():
             began = time.perf_counter()
+            # A recipe that draws nothing says all of a set at once; of random images there are always several sets.
+            count = seeds if protocol.random or name == BASELINE else 1
 
-            def progress(accuracies, label=f"{name} on {network_name}"):
-                tell(f"{label}: {len(accuracies)} of {seeds} networks, last {accuracies[-1]:.1%}")
+            def progress(accuracies, label=f"{name} on {network_name}", count=count):
+                tell(f"{label}: {len(accuracies)} of {count} networks, last {accuracies[-1]:.1%}")
 
             result = evaluate(
                 key_train,
@@ -76,7 +80,7 @@ def judge(
                 protocol,
                 augment=augmentation(protocol.augment, bench),
                 selected_augment=None if apart is None else augmentation(apart, bench),
-                seeds=seeds,
+                seeds=count,
                 seeds_per_call=side_by_side * bench.mesh.size,
                 map_seeds=spread(bench.mesh, side_by_side, gather=True),
                 tell=progress,

@@ -17,6 +17,7 @@ from jaxdistill.data import preprocess as preprocessing
 from jaxdistill.data.feeds import RealData, real_data
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source, load
+from jaxdistill.kernels import make as make_kernel
 from jaxdistill.networks import make as make_network
 from jaxdistill.run import artifact
 from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
@@ -121,7 +122,7 @@ def at_once(wanted: int | None, count: int, image_shape: tuple[int, int, int], w
 def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Network]:
     """The networks of a comma-separated list, by name, all with the options of `config`."""
     options = dataclasses.asdict(config)
-    del options["network"]
+    del options["network"], options["kernel"]
     names = [name.strip() for name in spec.split(",") if name.strip()]
     if not names:
         raise ValueError("name at least one network; 'jaxdistill list' names them all")
@@ -141,7 +142,7 @@ def augmentation(name: str, bench: Bench) -> Augment:
     return augment.make(augment.for_dataset(name, bench.source.name))
 
 
-def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig) -> Task:
+def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig, steps: int) -> Task:
     """What a method is told."""
     size = at_once(run.classes_at_once, bench.num_classes, bench.image_shape, network.width, bench.mesh)
     return Task(
@@ -150,6 +151,8 @@ def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig
         bench.image_shape,
         bench.num_classes,
         spread(bench.mesh, size),
+        None if network.kernel is None else make_kernel(network.kernel, bench.image_shape),
+        steps,
         bench.pixel_range,
     )
 

@@ -17,17 +17,24 @@ def tell(results: dict[str, Any]) -> None:
     protocol, rows = results["protocol"], results["rows"]
     names = list(dict.fromkeys(row["network"] for row in rows))
     random = {row["network"]: row["mean"] for row in rows if row["set"] == BASELINE}
-    seeds = len(rows[0]["accuracies"])
-    print(f"test accuracy in %: {protocol['name']}, {protocol['epochs']} epochs, {seeds} networks")
+    epochs = "" if protocol["epochs"] is None else f", {protocol['epochs']} epochs"
+    seeds = len(rows[-1]["accuracies"])
+    times = f"{seeds} networks" if len(rows[0]["accuracies"]) == seeds else f"random {seeds} times"
+    print(f"test accuracy in %: {protocol['name']}{epochs}, {times}")
     table = Table()
     for heading in ("set", *names):
         table.add_column(heading, justify="left" if heading == "set" else "right")
     for name in dict.fromkeys(row["set"] for row in rows):
         cells = {row["network"]: row for row in rows if row["set"] == name}
         gains = {k: "" if name == BASELINE else f" ({100 * (v['mean'] - random[k]):+.1f})" for k, v in cells.items()}
-        table.add_row(name, *(f"{100 * cells[k]['mean']:.1f} ± {100 * cells[k]['std']:.1f}{gains[k]}" for k in names))
+        table.add_row(name, *(_figure(cells[k]) + gains[k] for k in names))
     Console().print(table)
     if found := results.get("coverage"):
         print(f"test images with one of the set nearby, in % (all, easier half, harder half): {found['features']}")
         for name, shares in found["shares"].items():
             print(f"{name}: {', '.join(f'{100 * shares[part]:.1f}' for part in ('all', 'easy', 'hard'))}")
+
+
+def _figure(row: dict[str, Any]) -> str:
+    spread = f" ± {100 * row['std']:.1f}" if len(row["accuracies"]) > 1 else ""
+    return f"{100 * row['mean']:.1f}{spread}"

@@ -1,0 +1,59 @@
+"""FRePo's augmentation in evaluation (Zhou, Nezhadarya & Ba, NeurIPS 2022, arXiv:2206.00719; the released code)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from jaxdistill import draws
+from jaxdistill.augment import operations
+from jaxdistill.augment.dsa import DSA, OPERATIONS, Images
+from jaxdistill.augment.operations import Image, over_batch
+from jaxdistill.types import Key
+
+__all__ = ["Zoom"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Zoom(DSA):
+    """A `DSA` with weaker colours and cut-outs, and windows at random places instead of scaling about the centre.
+
+    Factors of ``color`` and ``scale`` are uniform in their logarithm. What the released code calls crop and translate
+    is ``scale`` and ``crop`` here. What a window shows beyond the image is zero.
+    """
+
+    brightness: float = 0.5
+    saturation: float = 0.25
+    """Largest logarithm of the factor."""
+    contrast: float = 0.25
+    """Largest logarithm of the factor."""
+    cutout: float = 0.25
+    scale: float = 1.25
+
+    def operation(self, name: str) -> Callable[[Zoom, int, Key, Images], Images]:
+        """``operation(config, count, key, images)``."""
+        return {"color": _color, "scale": _window}.get(name, OPERATIONS[name])
+
+
+def _color(config: DSA, count: int, key: Key, images: Images) -> Images:
+    u_brightness, u_contrast, u_saturation = draws.uniform(key, (3, count), images.dtype, -1.0, 1.0)
+    images = over_batch(operations.brightness, images, u_brightness * config.brightness / 2)
+    images = over_batch(operations.contrast, images, jnp.exp(u_contrast * config.contrast))
+    return over_batch(operations.saturation, images, jnp.exp(u_saturation * config.saturation))
+
+
+def _window(config: Zoom, count: int, key: Key, images: Images) -> Images:
+    reach = jnp.log(config.scale)
+    u_zoom, u_y, u_x = draws.uniform(key, (3, count), images.dtype, -1.0, 1.0)
+
+    def sampled(image: Image, zoom: Float[Array, ""], u_y: Float[Array, ""], u_x: Float[Array, ""]) -> Image:
+        positions = []
+        for length, u in zip(image.shape[:2], (u_y, u_x), strict=True):
+            centre = u * jnp.abs(length * zoom - length) / 2
+            positions.append((jnp.arange(length) - (length - 1) / 2 + centre) / zoom + (length - 1) / 2)
+        return operations.sample_grid(image, *positions)
+
+    return over_batch(sampled, images, jnp.exp(u_zoom * reach), u_y, u_x)

@@ -1,0 +1,98 @@
+"""FRePo's evaluation: a network trained by regression with Adam (Zhou, Nezhadarya & Ba, NeurIPS 2022)."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int
+
+from jaxdistill.chunks import training_gradient
+from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.sets import centred
+from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
+
+__all__ = ["Regression"]
+
+_STEPS = {10: 1_000, 100: 2_000, 200: 20_000, 400: 5_000, 500: 5_000, 1_000: 10_000, 2_000: 40_000, 5_000: 40_000}
+
+
+@dataclasses.dataclass(frozen=True)
+class Regression(Recipe):
+    """Train fresh networks on centred labels by the squared error, with Adam, then test the final weights once.
+
+    The step size rises linearly, then falls by half a cosine to a hundredth. Batches come in a fixed order.
+    """
+
+    epochs: int | None = None
+    """Passes over the set; by default what the released code has for its number of images, between its numbers by
+    interpolation (linear in the logarithm)."""
+    augment: str = "zoom:default"
+    """See `jaxdistill.augment.make`."""
+    batch: int = 500
+    """Batch size; the whole set where it is smaller."""
+    learning_rate: float = 3e-4
+    """The largest step size."""
+    warmup: int = 500
+    """Steps until it is reached, of half of all steps at the most."""
+    last: float = 0.01
+    """Share of it that is left at the end."""
+    labels: Literal["native", "hard"] = "native"
+    """Train on the labels as stored, or on their argmax."""
+
+    def __post_init__(self) -> None:
+        if (self.epochs is not None and self.epochs < 1) or self.batch < 1 or self.learning_rate <= 0:
+            raise ValueError(
+                f"this evaluation needs epochs and batch of at least 1 and a positive step size, got {self.epochs}, "
+                f"{self.batch} and {self.learning_rate}"
+            )
+
+    @property
+    def summary(self) -> str:
+        """The recipe in words."""
+        length = "1,000 steps and more by the number of images" if self.epochs is None else f"{self.epochs} epochs"
+        return (
+            f"{length} of Adam on the squared error of centred labels with step size {self.learning_rate} after "
+            f"{self.warmup} steps of warm-up, lowered by a cosine to {self.last} of it, batches of up to {self.batch}, "
+            f"augmentation {self.augment}"
+        )
+
+    def steps(self, count: int) -> int:
+        """Steps for a set of so many images."""
+        if self.epochs is not None:
+            return self.epochs * math.ceil(count / self.batch)
+        return round(float(np.interp(np.log(count), np.log(list(_STEPS)), list(_STEPS.values()))))
+
+    def fit(
+        self,
+        key: Key,
+        synthetic: SyntheticSet,
+        network: Network,
+        augment: Augment,
+        selected_augment: Augment | None = None,
+    ) -> Variables:
+        """Train a fresh network; pure, one scan over steps."""
+        del selected_augment
+        labels, n = centred(synthetic), synthetic.count
+        steps, batch = self.steps(n), min(self.batch, n)
+        warmup, end = min(self.warmup, steps // 2), self.last * self.learning_rate
+        schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, warmup, steps, end)
+        optimiser = optax.adam(schedule)
+        key_init, key_steps = jax.random.split(key)
+        variables = network.init(key_init)
+
+        def update(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
+            variables, moments = carry
+            chosen = (i * batch + jnp.arange(batch)) % n
+            images = augment(jax.random.fold_in(key_steps, i), synthetic.images[chosen], siamese=False)
+            found = training_gradient(network, variables, images, labels[chosen], "target")
+            updates, moments = optimiser.update(found.gradient, moments, variables.params)
+            return (Variables(optax.apply_updates(variables.params, updates), found.statistics), moments), None
+
+        carry = (variables, optimiser.init(variables.params))
+        return jax.lax.scan(update, carry, jnp.arange(steps))[0][0]

@@ -1,0 +1,77 @@
+"""Kernel ridge regression as an evaluation: KIP's own, and the NTK and NNGP baselines of any set."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Literal
+
+import jax
+from jaxtyping import Array, Float
+
+from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.kernels import make
+from jaxdistill.kernels.gram import gram
+from jaxdistill.kernels.regression import predict
+from jaxdistill.losses.ridge import coefficients, precisely
+from jaxdistill.sets import centred
+from jaxdistill.types import Augment, Key, Network, SyntheticSet, Variables
+
+__all__ = ["KernelRidge"]
+
+
+@dataclasses.dataclass(frozen=True)
+class KernelRidge(Recipe):
+    """Predict with the set as the support of a ridge regression, instead of training a network.
+
+    Hard and soft labels are centred by ``1 / classes``; weights of images and learned step sizes are not used.
+    """
+
+    kernel: str = "fc1"
+    """Its name (`jaxdistill.kernels`)."""
+    ridge: float = 1e-6
+    """Penalty, relative to the mean of the kernel's diagonal."""
+    labels: Literal["native", "hard"] = "native"
+    """Predict with the labels as stored, or with their argmax."""
+    epochs: None = None
+    """Nothing is trained."""
+
+    random = False
+
+    @property
+    def instead(self) -> str:
+        """The kernel."""
+        return self.kernel
+
+    @property
+    def summary(self) -> str:
+        """The recipe in words."""
+        return f"ridge regression with the kernel {self.kernel}, penalty {self.ridge} of its mean diagonal"
+
+    def fit(
+        self,
+        key: Key,
+        synthetic: SyntheticSet,
+        network: Network,
+        augment: Augment,
+        selected_augment: Augment | None = None,
+    ) -> Variables:
+        """The support and its coefficients, and the key of a kernel that draws networks."""
+        del network, augment, selected_augment
+        kernel = make(self.kernel, synthetic.images.shape[1:])
+        support = kernel.prepare(key, synthetic.images)
+
+        @precisely
+        def solved(support, labels):
+            return coefficients(gram(kernel, support, support), labels, self.ridge)
+
+        return Variables((support, solved(support, centred(synthetic))), jax.random.key_data(key))
+
+    def predict(
+        self, network: Network, variables: Variables, images: Float[Array, "n h w c"]
+    ) -> Float[Array, "n classes"]:
+        """The regression's predictions."""
+        del network
+        kernel = make(self.kernel, images.shape[1:])
+        rows = kernel.prepare(jax.random.wrap_key_data(variables.statistics), images)
+        return partial(predict, kernel)(*variables.params, rows)
