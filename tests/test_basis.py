@@ -6,21 +6,24 @@ A pixel of each image of these data is its number in the data set's own order, i
 import gc
 import itertools
 import json
+import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_cli import refused
 
 from jaxdistill.cli import main
 from jaxdistill.networks import make as make_network
+from jaxdistill.run import basis as basing
 from jaxdistill.run.artifact import load_set
-from jaxdistill.run.bank import load_bank
-from jaxdistill.run.basis import basis, for_file, scores
+from jaxdistill.run.bank import StoredBank, load_bank
+from jaxdistill.run.basis import basis, for_file, scores, stand_in
 from jaxdistill.run.config import BasisConfig, DataConfig, RunConfig
 from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.resolve import open_bench
-from jaxdistill.selection import NEEDS, SCORES
+from jaxdistill.selection import NEEDS, SCORES, SELECTIONS, Difficulty
 from jaxdistill.selection.difficulty import grand
 
 SIZES = (24, 16, 20)
@@ -175,6 +178,12 @@ def by_hand(strategy, seen, network, variables, bench):
         return [count if row.any() else len(row) for count, row in zip(events, seen.correct.T, strict=True)]
     if strategy == "grand":
         return grand(network, variables, bench.train)
+    if strategy in ("entropy", "margin", "least_confidence"):
+        said = np.exp(np.asarray(network.apply(variables, bench.train.read(np.arange(60)).images)[0], np.float64))
+        said = np.sort(said / said.sum(1, keepdims=True))
+        if strategy == "entropy":
+            return -(said * np.log(said)).sum(1)
+        return 1 - said[:, -1] + (said[:, -2] if strategy == "margin" else 0)
     return seen.error[-1] if strategy == "el2n" else 1 - seen.confidence.mean(0)
 
 
@@ -206,10 +215,61 @@ def test_own_training_gives_the_scores_of_experts_of_its_recipe(strategy, bank, 
 
 def test_experts_score_the_images_that_are_hard_to_learn(bank, bench, network):
     """Which are those of another class's pattern."""
-    found = -for_file("cscore", scores("cscore", BasisConfig(), bench, network, load_bank(bank), None), bench)
+    found = 1 - for_file("cscore", scores("cscore", BasisConfig(), bench, network, load_bank(bank), None), bench)
     strange = np.arange(60) % 9 == 4
     assert found[strange].min() > found[~strange].mean()
     assert found[strange].mean() > found[~strange].mean() + 0.1
+
+
+def test_c_scores_are_written_as_such(bank, bench, network):
+    """Mean confidence in the label, in the data set's own order; and they are read again without losing a bit."""
+    stored = load_bank(bank)
+    found = scores("cscore", BasisConfig(), bench, network, stored, None)
+    written = for_file("cscore", found, bench)
+    confidence = np.mean([np.asarray(stored.history(i).confidence).mean(0) for i in range(2)], axis=0)
+    np.testing.assert_allclose(written[np.argsort(LABELS, kind="stable")], confidence, atol=1e-6)
+    assert written.min() > 0
+    np.testing.assert_array_equal(1 - written[np.argsort(LABELS, kind="stable")], found)
+
+
+@pytest.mark.parametrize("strategy", SCORES)
+def test_networks_are_read_only_for_scores_that_ask_them(strategy, bank, bench, network, monkeypatch):
+    read = []
+    variables = StoredBank.variables
+    monkeypatch.setattr(StoredBank, "variables", lambda *given: read.append(given[2]) or variables(*given))
+    scores(strategy, BasisConfig(), bench, network, load_bank(bank), None)
+    assert read == ([] if strategy in ("forgetting", "el2n", "cscore") else [0, 1])
+
+
+@pytest.mark.parametrize("strategy", ["kmeans", "forgetting"])
+def test_a_stand_in_gives_sets_of_the_same_shapes(strategy, bench, network):
+    given = bench.source.train_labels.astype(float)  # of no use, and no training
+    real = jnp.asarray(np.random.default_rng(5).normal(size=(60, 4)), jnp.float32)
+    by = Difficulty(given, 0.2) if NEEDS[strategy] == "scores" else real
+    options = {"bench": bench, "network": network, "kernel": None, "stored": None}
+    instead = stand_in(strategy, BasisConfig(beta=0.2), **options, key=jax.random.key(0))
+    one, other = (SELECTIONS[strategy](jax.random.key(1), bench.train, rows, 2) for rows in (by, instead))
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert [(a.shape, a.dtype) for a in jax.tree.leaves(one)] == [(b.shape, b.dtype) for b in jax.tree.leaves(other)]
+
+
+def test_a_resumed_run_scores_nothing_again_unless_its_checkpoints_are_lost(dataset, bank, tmp_path, monkeypatch):
+    out, asked = tmp_path / "run", []
+    options = ["--init", "el2n", "--experts", bank, "--steps", "1", "--augment", "none", "--checkpoint-seconds", "0"]
+    compute = basing.scores
+    monkeypatch.setattr(basing, "scores", lambda *given: asked.append(given[0]) or compute(*given))
+    assert main(["distill", "dm", *words("", dataset, out, *options)[2:]]) == 0
+    assert asked == ["el2n"]
+    made = (out / "set" / "set.safetensors").read_bytes()
+    again = ["distill", "dm", "--resume", "--out", str(out), "--quiet"]
+    assert main(again) == 0
+    assert asked == ["el2n"]
+    assert (out / "set" / "set.safetensors").read_bytes() == made
+    (stored,) = (out / "checkpoints").iterdir()
+    shutil.rmtree(stored / "state")
+    assert main(again) == 0
+    assert asked == ["el2n", "el2n"]
+    assert (out / "set" / "set.safetensors").read_bytes() == made
 
 
 @pytest.mark.parametrize("strategy", SCORES)
@@ -281,7 +341,7 @@ def test_a_set_of_real_images_says_that_they_are_selected(dataset, tmp_path):
 
 
 def test_embeddings_are_of_a_network_that_was_trained(dataset, bench, network):
-    key, options = jax.random.key(3), {"bench": bench, "network": network, "stored": None}
+    key, options = jax.random.key(3), {"bench": bench, "network": network, "kernel": None, "stored": None}
     pixels = basis("kcenter", BasisConfig(), **options, key=key)
     np.testing.assert_allclose(pixels, bench.train.read(np.arange(60)).images.reshape(60, -1), rtol=1e-5)
     config = BasisConfig(features="embedding", feature_epochs=30)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -9,20 +11,45 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdistill.evaluate import KernelRidge, Protocol, evaluate
 from jaxdistill.inner import Seen
+from jaxdistill.kernels import make as make_kernel
 from jaxdistill.run.bank import StoredBank
 from jaxdistill.run.config import BasisConfig
 from jaxdistill.run.experts import RECIPE, trained
 from jaxdistill.run.files import load_arrays
 from jaxdistill.run.resolve import Bench, at_once, augmentation
-from jaxdistill.selection import ASKED, NEEDS, SCORES, TYPICAL, Difficulty, Teachers, Witness, features
-from jaxdistill.types import Key, Network, Variables
+from jaxdistill.run.sharding import replicate
+from jaxdistill.selection import (
+    ASKED,
+    NEEDS,
+    SCORES,
+    TYPICAL,
+    Difficulty,
+    Outputs,
+    Teachers,
+    Trials,
+    Witness,
+    features,
+    outputs,
+)  # fmt: skip
+from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
-__all__ = ["basis", "for_file", "scores"]
+__all__ = ["basis", "described", "for_file", "scores", "stand_in", "uses_experts"]
+
+TRIED = 5_000
+SILENT = Variables({}, {})
+"""For scores that ask no network."""
 
 
 def basis(
-    strategy: str, config: BasisConfig, bench: Bench, network: Network, stored: StoredBank | None, key: Key
+    strategy: str,
+    config: BasisConfig,
+    bench: Bench,
+    network: Network,
+    kernel: str | None,
+    stored: StoredBank | None,
+    key: Key,
 ) -> Any:
     """What the strategy goes by (`jaxdistill.selection.NEEDS`).
 
@@ -31,7 +58,8 @@ def basis(
         config: how to come by it.
         bench: data and devices.
         network: what is trained for features or scores.
-        stored: experts, if there are any; scores then come from what they recorded.
+        kernel: for label solve.
+        stored: experts, if there are any; scores then come from what they recorded, features from the first of them.
         key: of networks that are trained here.
 
     Raises:
@@ -49,7 +77,10 @@ def basis(
         if stored is None:
             raise ValueError(f"{strategy} asks experts; make some with 'jaxdistill experts' and give --experts")
         return Teachers(network, lambda number: stored.variables(network, number), len(stored.params))
-    if bench.on_host and (need == "features" or (config.scores is None and (stored is None or strategy in ASKED))):
+    if need == "trials":
+        return Trials(partial(_tried, config, bench, network), config.trials)
+    of_file = need == "scores" and (config.scores is not None or (stored is not None and strategy not in ASKED))
+    if bench.on_host and not of_file:
         free = sorted(name for name, needed in NEEDS.items() if needed == "nothing")
         raise ValueError(
             f"{strategy} looks at all training images, which stay on the host at this --device-gib; raise it, or take "
@@ -57,10 +88,64 @@ def basis(
         )
     if need == "scores":
         return Difficulty(scores(strategy, config, bench, network, stored, key), config.beta, config.window_start)
-    if config.features == "pixels":
+    if need == "kernel":
+        return make_kernel(kernel or KernelRidge.kernel, bench.image_shape)
+    if need == "features" and config.features == "pixels":
         return features.pixels(bench.train)
-    plain = augmentation("none", bench)
-    return features.embed(features.fit(key, network, bench.train, plain, config.feature_epochs), bench.train)
+    if stored is None:
+        plain = augmentation("none", bench)
+        embedding = features.fit(key, network, bench.train, plain, config.feature_epochs)
+    else:
+        embedding = features.Embedding(network, stored.variables(network, 0))
+    return features.embed(embedding, bench.train) if need == "features" else outputs(*embedding, bench.train)
+
+
+def described(strategy: str, config: BasisConfig, experts: bool) -> str:
+    """Whose features the strategy goes by, in words for the set's card; nothing where it goes by something else."""
+    need = NEEDS.get(strategy)
+    if need in ("outputs", "features") and (need == "outputs" or config.features == "embedding"):
+        whose = "the first expert at its end" if experts else f"a network after {config.feature_epochs} epochs"
+        return f"embedding of {whose}"
+    return "pixels" if need == "features" else ""
+
+
+def _tried(config: BasisConfig, bench: Bench, network: Network, key: Key, synthetic: SyntheticSet) -> float:
+    """Accuracy on training images, at most `TRIED` of them, of a network that was trained on the set."""
+    key_images, key_fit = jax.random.split(key)
+    count = bench.train.count
+    indices = np.asarray(jax.random.permutation(key_images, count))[:TRIED]
+    some = dataclasses.replace(bench.train, images=bench.train.images[indices], labels=bench.train.labels[indices])
+    recipe, plain = Protocol(config.trial_epochs, augment="none"), augmentation("none", bench)
+    return evaluate(key_fit, synthetic, network, replicate(some, bench.mesh), recipe, augment=plain, seeds=1).mean
+
+
+def stand_in(
+    strategy: str,
+    config: BasisConfig,
+    bench: Bench,
+    network: Network,
+    kernel: str | None,
+    stored: StoredBank | None,
+    key: Key,
+) -> Any:
+    """Stands for `basis` where only the shapes of what is selected matter: no network is trained for it."""
+    need = NEEDS.get(strategy)
+    if need == "features":
+        return jax.random.normal(key, (bench.train.count, 1))
+    if need == "scores":
+        return Difficulty(np.zeros(bench.train.count), config.beta, config.window_start)
+    if need == "outputs":
+        rows = jax.random.normal(key, (bench.train.count, 1))
+        return Outputs(rows, jnp.zeros((bench.train.count, bench.num_classes)))
+    if need == "trials":
+        return Trials(lambda *_: 0.0, config.trials)
+    return basis(strategy, config, bench, network, kernel, stored, key)
+
+
+def uses_experts(strategy: str, config: BasisConfig) -> bool:
+    """Whether a strategy, or a start by it, goes by experts where there are some."""
+    need = NEEDS.get(strategy)
+    return need in ("experts", "scores", "outputs") or (need == "features" and config.features == "embedding")
 
 
 def scores(
@@ -69,15 +154,12 @@ def scores(
     """How hard each training image is by a score, larger is harder, averaged over networks; sorted by class."""
     if config.scores is not None:
         found = _read(config.scores, len(bench.source.train_labels))
-        return (-found if strategy in TYPICAL else found)[_order(bench)]
+        return _turned(strategy, found)[_order(bench)]
     if stored is not None:
-        histories = (stored.history(number) for number in range(len(stored.params)))
-        early = min(config.score_epochs, stored.epochs)
-        networks = (stored.variables(network, number, early) for number in range(len(stored.params)))
-        found = [
-            SCORES[strategy](Witness(seen, early - 1, network, variables, bench.train))
-            for seen, variables in zip(histories, networks, strict=True)
-        ]
+        early, found = min(config.score_epochs, stored.epochs), []
+        for number in range(len(stored.params)):
+            variables = stored.variables(network, number, early) if strategy in ASKED else SILENT
+            found.append(SCORES[strategy](Witness(stored.history(number), early - 1, network, variables, bench.train)))
     else:
         size = at_once(None, config.score_networks, bench.image_shape, 128, bench.mesh)
         found = []
@@ -88,10 +170,19 @@ def scores(
 
 
 def for_file(strategy: str, found: np.ndarray, bench: Bench) -> np.ndarray:
-    """Scores as --scores reads them again: in the data set's own order, and the way round that the score has."""
+    """Scores as --scores reads them again: in the data set's own order, and the way round that the score has.
+
+    So C-scores are in [0, 1] and low for what is hard. They are float64, in which 1 minus a score loses nothing.
+    """
+    found = _turned(strategy, found)
     back = np.empty_like(found)
-    back[_order(bench)] = -found if strategy in TYPICAL else found
+    back[_order(bench)] = found
     return back
+
+
+def _turned(strategy: str, found: np.ndarray) -> np.ndarray:
+    """Hardness of what a file says, and the other way round."""
+    return 1 - np.asarray(found, np.float64) if strategy in TYPICAL else found
 
 
 def _trained(

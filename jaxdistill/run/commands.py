@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,7 +19,7 @@ from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
-from jaxdistill.run.basis import basis, for_file
+from jaxdistill.run.basis import basis, described, for_file, stand_in, uses_experts
 from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, read_out, say
@@ -48,16 +49,25 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     config, experts = _pinned(config)
     check_folder(config)
     bench, judged, protocol, key = _prepare(config, experts)
-    known = task(config.network, config.augment, bench, config.run)
-    if experts is not None:
-        check_bank(experts, known.network, dataclasses.asdict(config.network), bench)
+    known = task(config.network, config.augment, bench, config.run, config.steps)
     method = METHODS[type(config.method)](config.method, known)
+    if experts is not None:
+        if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
+            name = METHODS[type(config.method)].__name__
+            raise ValueError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
+        check_bank(experts, known.network, dataclasses.asdict(config.network), bench)
     source, on_host = _source(method.feed, config, bench, experts)
     outline = source.outline()  # trajectories that are too short are found here
     jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), key["loop"])
     network_key = jax.random.fold_in(key["start"], 1)
-    go_by = lambda name: basis(name, config.basis, bench, known.network, experts, network_key)  # noqa: E731
-    initial = start(key["start"], config.init, bench, config.ipc, method.formation, go_by)
+
+    def begin(by: Callable[..., Any]) -> SyntheticSet:
+        go_by = lambda name: by(name, config.basis, bench, known.network, config.network.kernel, experts, network_key)  # noqa: E731
+        return start(key["start"], config.init, bench, config.ipc, method.formation, go_by)
+
+    # A run that is resumed has begun: networks are not trained again for the shapes of its start.
+    begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
+    initial = begin(stand_in if begun else basis)
     shapes = jax.eval_shape(method.init, key["method"], initial)
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
@@ -73,7 +83,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
             state = from_first(found[1] if found else nothing)
             say(console, f"resuming after step {done} of {config.steps}")
         else:
-            state = jax.jit(method.init)(key["method"], initial)
+            state = jax.jit(method.init)(key["method"], begin(basis) if begun else initial)
         state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
         spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
         feeding = Feeding(source if on_host else replicate(source, bench.mesh), on_host)
@@ -94,9 +104,11 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     bench, judged, protocol, key = _prepare(config, experts)
     network = only_network(config.network, bench)
     if experts is not None:
+        if not uses_experts(config.strategy, config.basis):
+            raise ValueError(f"{config.strategy} uses no experts; leave --experts out")
         check_bank(experts, network, dataclasses.asdict(config.network), bench)
     began = time.perf_counter()
-    by = basis(config.strategy, config.basis, bench, network, experts, key["method"])
+    by = basis(config.strategy, config.basis, bench, network, config.network.kernel, experts, key["method"])
     synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, by))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     folder = open_folder(config)
@@ -133,7 +145,7 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
 def _prepare(
     config: Distill | Select, experts: StoredBank | None
 ) -> tuple[Bench, dict[str, Network], Recipe, dict[str, Key]]:
-    protocol = config.evaluation.resolve()
+    protocol = config.evaluation.resolve(config.network.kernel)
     if experts is not None:
         check_whitening(experts, config.data.zca)
     # Not fitted anew: on another machine whitening would differ in its last digits.
@@ -172,6 +184,9 @@ def _finish(
     }
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
+    strategy = config.strategy if isinstance(config, Select) else config.init
+    if features := described(strategy, config.basis, config.bank.experts is not None):
+        card["features"] = features
     results: dict[str, Any] = {}
     path = folder / "evaluation.json"
     if writes:

@@ -61,10 +61,13 @@ class NetworkConfig:
     pooling: str = "avg"
     """avg, max or none."""
     initial: str = "torch"
-    """Distribution of the initial weights: torch (PyTorch's default) or xavier (normal, biases zero)."""
+    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero)."""
     network_seed: int | None = None
     """Start every network, also those that judge the set, from the same weights: those of this seed. Where the recipe
     draws nothing else, as DD's, one --eval-seeds says all."""
+    kernel: str | None = None
+    """What kip, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
+    myrtle5, myrtle7 or myrtle10, of infinite width; with the suffix -nngp not the NTK but the NNGP."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,13 +87,15 @@ class EvaluationConfig:
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
 
-    def resolve(self) -> Recipe:
-        """The recipe itself."""
+    def resolve(self, kernel: str | None = None) -> Recipe:
+        """The recipe itself, with this kernel if it takes one."""
         if self.protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
         if self.eval_seeds < 0:
             raise ValueError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
-        protocol = dataclasses.replace(PROTOCOLS[self.protocol], labels=self.eval_labels)
+        protocol: Any = dataclasses.replace(PROTOCOLS[self.protocol], labels=self.eval_labels)  # pyright: ignore
+        if kernel is not None and hasattr(protocol, "kernel"):
+            protocol = dataclasses.replace(protocol, kernel=kernel)
         return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)
 
 
@@ -109,7 +114,8 @@ class RunConfig:
     chunk: int = 100
     """Most steps between two looks at the loss."""
     classes_at_once: int | None = None
-    """Classes side by side on a device: less is less memory; by default 1 on a CPU, what should fit elsewhere."""
+    """Classes, segments or blocks of kernels side by side on a device: less is less memory; by default 1 on a CPU, what
+    should fit elsewhere."""
     networks_at_once: int | None = None
     """Networks evaluated side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     tensorboard: bool = False
@@ -131,26 +137,34 @@ class BasisConfig:
     """What selections, and starts by one, go by: distances of features, or how hard images are."""
 
     features: Literal["pixels", "embedding"] = "pixels"
-    """What distances are measured in: pixels, or the embedding of a network trained on the whole training set."""
+    """What distances are measured in: pixels, or the embedding of the first of the --experts, without which a network
+    is trained on the whole training set. craig, gradmatch and glister always look at such a network."""
     feature_epochs: int = 20
     """Epochs that the embedding's network is trained for."""
     beta: float = 0.0
-    """Share of each class that forgetting, el2n, grand and cscore leave out, its hardest images; the next are taken."""
+    """Share of each class that selections by a score leave out, its hardest images; the next are taken."""
     window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
     """Whether that is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
     """A file with a score for each training image in the data set's own order (.npy, or .npz with one array): C-scores
     for cscore (low is hard), else high is hard. By default from what experts, or networks trained for it, recorded."""
+    trials: int = 20
+    """Random sets that optimised tries, at least 5."""
+    trial_epochs: int = 100
+    """Epochs that a network is trained on each of them."""
     score_networks: int = 5
     """Networks that are trained for it where there are no experts; scores are averaged over them."""
     score_epochs: int = 20
-    """Epochs that they are trained for; el2n and grand look at the last of them, of experts too."""
+    """Epochs that they are trained for; el2n, grand, entropy, margin and least_confidence look at the last of
+    them, of experts too."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
             raise ValueError(f"--beta is a share from 0 to 1, not {self.beta}")
-        if min(self.score_networks, self.score_epochs, self.feature_epochs) < 1:
-            raise ValueError("--score-networks, --score-epochs and --feature-epochs are at least 1")
+        if min(self.score_networks, self.score_epochs, self.feature_epochs, self.trials, self.trial_epochs) < 1:
+            raise ValueError(
+                "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

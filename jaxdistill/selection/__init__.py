@@ -9,10 +9,16 @@ from jaxtyping import Array, Float
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.inner import Seen
-from jaxdistill.selection import difficulty
+from jaxdistill.selection import difficulty, uncertainty
+from jaxdistill.selection.craig import craig
+from jaxdistill.selection.glister import glister
+from jaxdistill.selection.gradmatch import gradmatch
 from jaxdistill.selection.herding import herding
 from jaxdistill.selection.kcenter import kcenter
 from jaxdistill.selection.kmeans import kmeans
+from jaxdistill.selection.optimised import Trials, optimised
+from jaxdistill.selection.outputs import Outputs, logits, outputs, weighed
+from jaxdistill.selection.solved import label_solve
 from jaxdistill.selection.strategies import (
     Difficulty,
     Select,
@@ -28,8 +34,8 @@ from jaxdistill.selection.uniform import uniform
 from jaxdistill.types import Network, Variables
 
 __all__ = [
-    "ASKED", "NEEDS", "SCORES", "SELECTIONS", "TYPICAL", "Difficulty", "Select", "Strategy", "Teachers", "Witness",
-    "herding", "kcenter", "kmeans", "uniform",
+    "ASKED", "NEEDS", "SCORES", "SELECTIONS", "TYPICAL", "Difficulty", "Outputs", "Select", "Strategy", "Teachers",
+    "Trials", "Witness", "herding", "kcenter", "kmeans", "outputs", "uniform",
 ]  # fmt: skip
 
 
@@ -51,9 +57,14 @@ SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {
     "el2n": lambda witness: difficulty.el2n(witness.seen.error, witness.epoch),
     "grand": lambda witness: difficulty.grand(witness.network, witness.variables, witness.data),
     "cscore": lambda witness: difficulty.cscore(witness.seen.confidence),
+    "entropy": lambda witness: uncertainty.entropy(logits(witness.network, witness.variables, witness.data)),
+    "margin": lambda witness: uncertainty.margin(logits(witness.network, witness.variables, witness.data)),
+    "least_confidence": lambda witness: uncertainty.least_confidence(
+        logits(witness.network, witness.variables, witness.data)
+    ),
 }
 """How hard each image is, by name; larger is harder."""
-ASKED: frozenset[str] = frozenset({"grand"})
+ASKED: frozenset[str] = frozenset({"grand", "entropy", "margin", "least_confidence"})
 """Those that need the images as well."""
 TYPICAL: frozenset[str] = frozenset({"cscore"})
 """Those whose files have them the other way round: larger is more typical."""
@@ -66,14 +77,23 @@ SELECTIONS: dict[str, Strategy] = {
     "average": average,
     "noise": noise,
     **dict.fromkeys(SCORES, by_difficulty),
+    "craig": weighed(craig),
+    "gradmatch": weighed(gradmatch),
+    "glister": weighed(glister),
+    "optimised": optimised,
     "correct": correct,
     "labelled": labelled,
+    "label_solve": label_solve,
 }
 """Strategies by name."""
 NEEDS: dict[str, str] = {
     **dict.fromkeys(("random", "average", "noise"), "nothing"),
     **dict.fromkeys(("herding", "kcenter", "kmeans", "centroids"), "features"),
     **dict.fromkeys(SCORES, "scores"),
+    **dict.fromkeys(("craig", "gradmatch", "glister"), "outputs"),
+    "optimised": "trials",
+    "label_solve": "kernel",
     **dict.fromkeys(("correct", "labelled"), "experts"),
 }
-"""What a strategy's `basis` is: rows of any length, a row of features for each image, a `Difficulty`, or `Teachers`."""
+"""What a strategy's `basis` is: rows of any length, a row of features for each image, a `Difficulty`, `Outputs` of one
+trained network, `Trials`, a `jaxdistill.types.Kernel`, or `Teachers`."""

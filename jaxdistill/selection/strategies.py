@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdistill import draws
 from jaxdistill.data.feeds import RealData
 from jaxdistill.selection.difficulty import window
 from jaxdistill.selection.groups import check_ipc
@@ -18,7 +18,7 @@ from jaxdistill.selection.kmeans import centroid_images
 from jaxdistill.sets import class_set
 from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["Difficulty", "Select", "Strategy", "average", "by_difficulty", "centroids", "noise", "picked"]
+__all__ = ["Difficulty", "Select", "Strategy", "average", "by_difficulty", "centroids", "noise", "picked", "real_set"]
 
 Rows: TypeAlias = Float[Array, "n d"]
 Select: TypeAlias = Callable[[Key, Rows, Int[Array, " n"], int, int], Int[Array, "classes ipc"]]
@@ -34,7 +34,7 @@ def picked(select: Select) -> Strategy:
 
     def strategy(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
         indices = select(key, features, jnp.asarray(data.labels), ipc, len(data.counts))
-        return _real(data, indices)
+        return real_set(data, indices)
 
     return strategy
 
@@ -58,10 +58,11 @@ def by_difficulty(key: Key, data: RealData, basis: Difficulty, ipc: int) -> Synt
     """
     del key
     labels = np.asarray(data.labels)
-    return _real(data, jnp.asarray(window(basis.scores, labels, ipc, len(data.counts), basis.beta, basis.start)))
+    return real_set(data, jnp.asarray(window(basis.scores, labels, ipc, len(data.counts), basis.beta, basis.start)))
 
 
-def _real(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
+def real_set(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
+    """The set of these real images, marked as selected ones."""
     found = class_set(data.read(indices).images)
     return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
 
@@ -85,4 +86,4 @@ def noise(key: Key, data: RealData, features: Rows, ipc: int) -> SyntheticSet:
     """Standard normal pixels; of the data only shapes are used."""
     del features
     check_ipc(ipc)
-    return class_set(jax.random.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))
+    return class_set(draws.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill import draws
 from jaxdistill.selection.groups import group
 from jaxdistill.types import Key
 
@@ -21,6 +21,6 @@ def uniform(
         ValueError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
     members, counts = group(features, labels, ipc, num_classes)
-    scores = jax.random.uniform(key, members.shape)
+    scores = draws.uniform(key, members.shape)
     scores = jnp.where(jnp.arange(members.shape[1]) < counts[:, None], scores, jnp.inf)
     return jnp.take_along_axis(members, jnp.argsort(scores, axis=1)[:, :ipc], axis=1)
