@@ -170,7 +170,9 @@ def _select(arguments: list[str], console: Console) -> None:
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = _stored(rest, lambda stored: isinstance(stored, Select) and stored.strategy == strategy)
     if defaults is None:
+        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else EvaluationConfig.protocol
         defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **like_experts(rest)}
+        defaults["evaluation"] = EvaluationConfig(protocol=protocol)
     defaults = {"strategy": strategy, **defaults}
     config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
     _show(commands.select_set(config, _begin(config.run, console)), config.run)

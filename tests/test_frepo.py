@@ -179,7 +179,9 @@ def test_zooms_show_a_window_and_colours_keep_to_their_range():
 
 def test_presets_are_the_released_codes():
     cell = FRePo.preset("cifar100", 10)
-    assert (cell.config.flip, cell.zca, cell.steps, cell.listed) == (False, True, 500_000, True)
+    assert (cell.config.flip, cell.zca, cell.steps, cell.listed) == (False, True, 500_000, False)
+    assert FRePo.preset("fashion_mnist", 1).listed
+    assert FRePo.preset("svhn_cropped", 1).config.flip is False
     assert FRePo.preset("cifar100", 1).config.flip
     assert FRePo.preset("cifar10", 50).config.flip
     assert not FRePo.preset("mnist", 1).config.flip

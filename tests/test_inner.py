@@ -169,7 +169,9 @@ def test_accuracy_counts_every_test_image_once():
     labels = rng.integers(0, C, 1203)
     data = jax.tree.map(jnp.asarray, real_data(images, labels, C, np.ones(1), np.zeros(1)))
     predicted = (images.reshape(1203, -1) @ np.asarray(variables.params["w"])).argmax(-1)
-    assert int(correct(NETWORK, variables, data)) == (predicted == labels).sum()
+    for whole in (False, True):
+        found = correct(lambda images: NETWORK.apply(variables, images)[0], data, whole=whole)
+        assert int(found) == (predicted == labels).sum()
 
 
 def test_evaluation_keeps_every_seed_however_they_are_grouped(synthetic):

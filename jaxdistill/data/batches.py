@@ -17,7 +17,7 @@ __all__ = ["BATCH", "each_batch"]
 BATCH = 500
 
 
-def each_batch(f: Callable[..., PyTree], data: RealData, size: int = BATCH) -> PyTree:
+def each_batch(f: Callable[..., PyTree], data: RealData, size: int = BATCH, *, whole: bool = False) -> PyTree:
     """``f(images, labels)``, whose leaves have a leading axis of images, for every image of a split in its order.
 
     Pure, and a scan: the memory is that of a batch and of the results. Not for differentiation (`each_image`).
@@ -26,13 +26,14 @@ def each_batch(f: Callable[..., PyTree], data: RealData, size: int = BATCH) -> P
         f: treats each image on its own; batch normalisation in training does not.
         data: the split.
         size: images at a time, preprocessed for `f`; the last batch is filled up with repeats that are dropped.
+        whole: give `f` a whole batch on a CPU, too, because it sees to its memory itself.
     """
     total = data.count
     size = min(size, total)
 
     def of_batch(start: Int[Array, ""]) -> PyTree:
         batch = data.read(jnp.minimum(start + jnp.arange(size), total - 1))
-        return each_image(f, batch.images, batch.labels)
+        return f(*batch) if whole else each_image(f, batch.images, batch.labels)
 
     found = jax.lax.map(of_batch, jnp.arange(-(-total // size)) * size)
     return jax.tree.map(lambda leaf: leaf.reshape(-1, *leaf.shape[2:])[:total], found)

@@ -85,7 +85,7 @@ def radius(train: Float[Array, "n d"], labels: Int[Array, " n"] | None = None) -
 
 def coverage(
     test: Float[Array, "n d"],
-    synthetic: Float[Array, "m d"],
+    synthetic: Float[Array | np.ndarray, "m d"],
     radius: float | Float[Array, ""],
     difficulty: Float[Array | np.ndarray, " n"],
     test_labels: Int[Array, " n"] | None = None,

@@ -89,7 +89,6 @@ class Protocol(Recipe):
             "no augmentation" if self.augment == "none" else f"augmentation {self.augment}",
             "" if self.selected_augment is None else f"of selected real images {self.selected_augment}",
             f"CutMix with probability {self.cutmix}" if self.cutmix else "",
-            "the most likely class of each label" if self.labels == "hard" else "",
         ]
         return ", ".join(part for part in said if part)
 
@@ -128,8 +127,8 @@ class Protocol(Recipe):
 class InOrder(Recipe):
     """Apply a set's images in stored order, each batch with the step size learned for it (DD, Wang et al. 2018).
 
-    Plain gradient steps, no momentum, no augmentation. A set without such step sizes takes one image of each class a
-    step, at `learning_rate`, `epochs` times over.
+    Plain gradient steps, no momentum, no augmentation, no weights of images. A set without such step sizes takes one
+    image of each class a step, at `learning_rate`, `epochs` times over.
     """
 
     epochs: int = 5

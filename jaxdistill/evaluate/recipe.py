@@ -44,6 +44,10 @@ class Recipe(abc.ABC):
     ) -> Variables:
         """Learn from a set; pure."""
 
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise a ValueError where images of this shape cannot be judged so, before anything else is done."""
+        del image_shape
+
     def predict(
         self, network: Network, variables: Variables, images: Float[Array, "n h w c"]
     ) -> Float[Array, "n classes"]:

@@ -78,7 +78,8 @@ class Regression(Recipe):
     ) -> Variables:
         """Train a fresh network; pure, one scan over steps."""
         del selected_augment
-        labels, n = centred(synthetic), synthetic.count
+        synthetic = dataclasses.replace(synthetic, labels=centred(synthetic), label_kind="target")
+        n = synthetic.count
         steps, batch = self.steps(n), min(self.batch, n)
         warmup, end = min(self.warmup, steps // 2), self.last * self.learning_rate
         schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, warmup, steps, end)
@@ -88,9 +89,9 @@ class Regression(Recipe):
 
         def update(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
             variables, moments = carry
-            chosen = (i * batch + jnp.arange(batch)) % n
-            images = augment(jax.random.fold_in(key_steps, i), synthetic.images[chosen], siamese=False)
-            found = training_gradient(network, variables, images, labels[chosen], "target")
+            drawn = synthetic.take((i * batch + jnp.arange(batch)) % n)
+            images = augment(jax.random.fold_in(key_steps, i), drawn.images, siamese=False)
+            found = training_gradient(network, variables, images, drawn.labels, "target", drawn.weights)
             updates, moments = optimiser.update(found.gradient, moments, variables.params)
             return (Variables(optax.apply_updates(variables.params, updates), found.statistics), moments), None
 

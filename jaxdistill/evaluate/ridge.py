@@ -10,7 +10,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxdistill.evaluate.recipe import Recipe
-from jaxdistill.kernels import make
+from jaxdistill.kernels import RANDOM, make
 from jaxdistill.kernels.gram import gram
 from jaxdistill.kernels.regression import predict
 from jaxdistill.losses.ridge import coefficients, precisely
@@ -36,12 +36,23 @@ class KernelRidge(Recipe):
     epochs: None = None
     """Nothing is trained."""
 
-    random = False
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            raise ValueError("kernel regression trains nothing; leave the number of epochs out")
+
+    @property
+    def random(self) -> bool:
+        """Whether the kernel draws networks."""
+        return self.kernel in RANDOM
 
     @property
     def instead(self) -> str:
         """The kernel."""
         return self.kernel
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """See `Recipe.check`."""
+        make(self.kernel, image_shape)
 
     @property
     def summary(self) -> str:

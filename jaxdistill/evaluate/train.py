@@ -53,13 +53,15 @@ def train(
     return protocol.fit(key, synthetic, network, augment, selected_augment)
 
 
-def correct(predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]], data: RealData) -> Int[Array, ""]:
-    """How many examples of a split are classified correctly; pure, a scan over batches of it."""
+def correct(
+    predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]], data: RealData, *, whole: bool = False
+) -> Int[Array, ""]:
+    """How many examples of a split are classified correctly; pure, a scan over batches of it, `whole` or in parts."""
 
     def right(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Bool[Array, " b"]:
         return jnp.argmax(predict(images), -1) == labels
 
-    return jnp.sum(each_batch(right, data))
+    return jnp.sum(each_batch(right, data, whole=whole))
 
 
 @partial(jax.jit, static_argnames=("network", "augment", "selected_augment", "protocol", "map_seeds"))
@@ -79,7 +81,7 @@ def _correct_counts(
         black, white = data.pixel_range
         synthetic = decode(synthetic, (black + white) / 2)
         variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol, selected_augment)
-        return correct(partial(protocol.predict, network, variables), data)
+        return correct(partial(protocol.predict, network, variables), data, whole=protocol.instead is not None)
 
     return map_seeds(one, (seeds, sets), key, data)
 

@@ -21,9 +21,10 @@ from jaxtyping import Array, Float
 
 from jaxdistill.kernels import relu
 from jaxdistill.kernels.tangents import stax
+from jaxdistill.networks import make as make_network
 from jaxdistill.types import Kernel, Key
 
-__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "SCALE", "make"]
+__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "RANDOM", "SCALE", "make"]
 
 ARCHITECTURES = {
     "fc1": "d",
@@ -58,7 +59,7 @@ def _make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
         return BUILDERS[name](image_shape)
     dense = re.fullmatch(r"fc([1-9]\d*)(-nngp)?", name)
     if not dense:
-        raise ValueError(f"Unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
+        raise ValueError(f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
     return _infinite("d" * int(dense[1]), "nngp" if dense[2] else "ntk", image_shape)
 
 
@@ -86,6 +87,23 @@ def _infinite(layers: str, get: Literal["ntk", "nngp"], image_shape: tuple[int, 
     return Kernel(prepare, gram, 1 if flat else math.prod(image_shape[:2]) ** 2)
 
 
+def _random_features(image_shape: tuple[int, int, int], networks: int = 8, width: int = 256) -> Kernel:
+    """An estimate of ``convnet3-nngp`` by the features of random networks: RFAD (Loo et al., NeurIPS 2022)."""
+    network = make_network("convnet", image_shape, 1, width=width, depth=3, norm="none", initial="kernel")
+
+    def prepare(key: Key, images: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
+        def features(key: Key) -> Float[Array, "n _d"]:
+            return network.features(network.init(key), images).embedding
+
+        found = jax.lax.map(features, jax.random.split(key, networks))
+        return jnp.moveaxis(found, 0, 1).reshape(images.shape[0], -1) / math.sqrt(networks * found.shape[-1])
+
+    def gram(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
+        return SCALE["W_std"] ** 2 * jnp.matmul(a, b.T, precision="highest") + SCALE["b_std"] ** 2
+
+    return Kernel(prepare, gram, random=True)
+
+
 def _network(stax: ModuleType, layers: str) -> tuple[Any, Any, Any]:
     """neural-tangents' network; the widths in it are those of a finite one, and do not enter."""
     activation = stax.Elementwise(jax.nn.relu, relu.values, relu.slopes)
@@ -106,5 +124,8 @@ BUILDERS: dict[str, Callable[[tuple[int, int, int]], Kernel]] = {
     for suffix, get in (("", "ntk"), ("-nngp", "nngp"))
 }
 """Name to builder, which takes the shape of an image."""
+BUILDERS["rfad"] = _random_features
+RANDOM = frozenset({"rfad"})
+"""Those that draw networks."""
 KERNELS = tuple(BUILDERS)
 """The known names, with ``fc1`` for all of ``fcD``."""

@@ -80,7 +80,8 @@ def label_solve(
 ) -> Float[Array, "n classes"]:
     """The labels with which a set of images predicts the whole training set best, in closed form.
 
-    Goes over the training images a block at a time, and keeps one matrix of all pairs of the set.
+    Goes over the training images a block at a time, and keeps one matrix of all pairs of the set. Deviation: the
+    penalty is relative in both places, where the authors' notebook has ``ridge / n`` in both.
 
     Args:
         key: of a kernel that draws networks.
@@ -96,7 +97,9 @@ def label_solve(
     """
     n, classes = images.shape[0], data.counts.shape[0]
     if n > data.count:
-        raise ValueError(f"label solve needs at least as many real images as the set's {n}, not {data.count}")
+        raise ValueError(
+            f"label solve needs at least as many real images as the set's {n}, not {data.count}; lower --ipc"
+        )
     size = min(BLOCK, data.count)
 
     def wide(rows: PyTree) -> PyTree:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import ParamSpec
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -19,11 +19,10 @@ from jaxdistill.types import PyTree
 
 __all__ = ["coefficients", "label_margin", "penalised", "precisely", "solve_labels", "squared_error"]
 
-P = ParamSpec("P")
 _NARROW, _BROAD = jnp.dtype("float32"), jnp.dtype("float64")
 
 
-def precisely(f: Callable[P, PyTree]) -> Callable[P, PyTree]:
+def precisely(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
     """`f` in float64, between float32 arguments and results (float64 ones stay as they are), under any trace.
 
     With the penalty of 1e-6 that the papers have, float32 is not enough to factorise a kernel of 100 images, and the
@@ -33,7 +32,7 @@ def precisely(f: Callable[P, PyTree]) -> Callable[P, PyTree]:
     """
 
     @wraps(f)
-    def wide(*args: P.args, **kwargs: P.kwargs) -> PyTree:
+    def wide(*args: Any, **kwargs: Any) -> PyTree:
         leaves, structure = jax.tree.flatten((args, kwargs))
         arrays = {i: leaf for i, leaf in enumerate(leaves) if hasattr(leaf, "dtype")}
         results = _BROAD if any(leaf.dtype == _BROAD for leaf in arrays.values()) else _NARROW

@@ -59,14 +59,18 @@ def _lecun_normal(key: Key, shape: tuple[int, ...], dtype: Any) -> jax.Array:
     return draws.truncated_normal(key, shape, dtype) * math.sqrt(1 / math.prod(shape[:-1])) / _CUT_OFF
 
 
-def _redraw(initializer: Callable[..., jax.Array], key: Key, params: PyTree) -> PyTree:
+def _he_normal(key: Key, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    return draws.normal(key, shape, dtype) * math.sqrt(2 / math.prod(shape[:-1]))
+
+
+def _redraw(initializer: Callable[..., jax.Array], key: Key, params: PyTree, bias: float = 0.0) -> PyTree:
     leaves, structure = jax.tree.flatten_with_path(params)
 
     def redrawn(path: tuple[Any, ...], leaf: Array, key: Key) -> Array:
         kind = path[-1].key
         if kind == "kernel":
             return initializer(key, leaf.shape, leaf.dtype)
-        return jnp.zeros_like(leaf) if kind == "bias" else leaf
+        return bias * draws.normal(key, leaf.shape, leaf.dtype) if kind == "bias" else leaf
 
     keys = jax.random.split(key, len(leaves))
     return jax.tree.unflatten(structure, [redrawn(*leaf, key) for leaf, key in zip(leaves, keys, strict=True)])
@@ -76,10 +80,12 @@ INITIALS: dict[str, Callable[[Key, PyTree], PyTree]] = {
     "torch": lambda key, params: params,
     "xavier": functools.partial(_redraw, _xavier_normal),
     "lecun": functools.partial(_redraw, _lecun_normal),
+    "kernel": functools.partial(_redraw, _he_normal, bias=0.1),
 }
 """What becomes of freshly drawn parameters, by the name of the initial distribution: ``torch`` leaves them as they are,
-PyTorch's default; the others have biases of zero. ``xavier`` has normal kernels of variance 2 / (fan_in + fan_out)
-(Glorot & Bengio, AISTATS 2010), ``lecun``, flax's default, of 1 / fan_in, cut off at two standard deviations."""
+PyTorch's default; the next two have biases of zero. ``xavier`` has normal kernels of variance 2 / (fan_in + fan_out)
+(Glorot & Bengio, AISTATS 2010), ``lecun``, flax's default, of 1 / fan_in, cut off at two standard deviations.
+``kernel`` is that of the kernels of infinitely wide networks: kernels of variance 2 / fan_in, biases of 0.01."""
 
 
 class Dense(nn.Module):

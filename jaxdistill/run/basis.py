@@ -14,6 +14,7 @@ import numpy as np
 from jaxdistill.evaluate import KernelRidge, Protocol, evaluate
 from jaxdistill.inner import Seen
 from jaxdistill.kernels import make as make_kernel
+from jaxdistill.kernels.regression import LINEAR
 from jaxdistill.run.bank import StoredBank
 from jaxdistill.run.config import BasisConfig
 from jaxdistill.run.experts import RECIPE, trained
@@ -139,13 +140,16 @@ def stand_in(
         return Outputs(rows, jnp.zeros((bench.train.count, bench.num_classes)))
     if need == "trials":
         return Trials(lambda *_: 0.0, config.trials)
+    if need == "kernel":
+        return LINEAR
     return basis(strategy, config, bench, network, kernel, stored, key)
 
 
 def uses_experts(strategy: str, config: BasisConfig) -> bool:
     """Whether a strategy, or a start by it, goes by experts where there are some."""
     need = NEEDS.get(strategy)
-    return need in ("experts", "scores", "outputs") or (need == "features" and config.features == "embedding")
+    asked = {"scores": config.scores is None, "features": config.features == "embedding"}
+    return asked.get(need or "", need in ("experts", "outputs"))
 
 
 def scores(

@@ -25,7 +25,7 @@ from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, read_out, say
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_folder, hold, open_folder
-from jaxdistill.run.judge import check_baseline, judge
+from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
@@ -152,7 +152,9 @@ def _prepare(
     bench = open_bench(config.data, None if experts is None else experts.preprocess)
     if config.evaluation.coverage:
         check_cover(bench)
+    protocol.check(bench.image_shape)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
+    check_networks(judged, protocol)
     if config.evaluation.eval_seeds:
         check_baseline(bench, config.ipc)
     return bench, judged, protocol, keys(config.seed)
@@ -179,6 +181,7 @@ def _finish(
         "ipc": config.ipc,
         "seed": config.seed,
         "network": dataclasses.asdict(config.network),
+        "eval_network": config.evaluation.eval_network,
         "protocol": config.evaluation.protocol,
         "cost": cost,
     }

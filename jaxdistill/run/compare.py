@@ -15,7 +15,7 @@ from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import say
 from jaxdistill.run.forms import Evaluate
-from jaxdistill.run.judge import check_baseline, judge
+from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.resolve import Bench, keys, networks, open_bench
 from jaxdistill.run.sharding import replicate
 from jaxdistill.types import Network
@@ -53,14 +53,17 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     if config.coverage:
         check_cover(bench)
     made_with = {_made_with(other.card) for other in stored.values()}
-    usual = made_with.pop() if len(made_with) == 1 else None
-    kernel = config.kernel or (None if usual is None else usual.kernel)
-    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve(kernel)
-    if usual is None and not config.network and protocol.instead is None:
-        raise ValueError(
-            "these sets were made with different networks; choose with --network by which to judge them all"
-        )
-    judged = _judged(config, usual or NetworkConfig(), bench)
+    judges = {other.card.get("eval_network") for other in stored.values()}
+    kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
+    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve(next(iter(kernels)))
+    protocol.check(bench.image_shape)
+    by = "network" if protocol.instead is None else "kernel"
+    alike = len(made_with) == len(judges) == 1 or config.network if by == "network" else len(kernels) == 1
+    if not alike:
+        raise ValueError(f"these sets were made with different {by}s; choose with --{by} by which to judge them all")
+    usual = next(iter(made_with)) if len(made_with) == 1 else NetworkConfig()
+    judged = _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
+    check_networks(judged, protocol)
     sets = {label: other.synthetic for label, other in stored.items()}
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)
     return judge(
@@ -78,13 +81,14 @@ def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:
     return names[0] if names else EvaluationConfig.protocol
 
 
-def _judged(config: Evaluate, made_with: NetworkConfig, bench: Bench) -> dict[str, Network]:
+def _judged(config: Evaluate, made_with: NetworkConfig, judge: str | None, bench: Bench) -> dict[str, Network]:
     """Networks by name: what is not given is as the set was made for the network it was made with, else as usual."""
     fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
     given = {name: value for name in fields if (value := getattr(config, name)) is not None}
     judged = {}
-    for name in (config.network or made_with.network).split(","):
-        base = made_with if name.strip() == made_with.network else NetworkConfig()
+    for name in (config.network or judge or made_with.network).split(","):
+        same = name.strip().removesuffix("-bn") == made_with.network.removesuffix("-bn")
+        base = made_with if same else NetworkConfig()
         judged |= networks(name, dataclasses.replace(base, **given), bench)
     return judged
 

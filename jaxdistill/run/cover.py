@@ -74,19 +74,19 @@ def check_cover(bench: Bench) -> None:
 
 
 def _embedded(
-    network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array, " c"]
+    network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array | np.ndarray, " c"]
 ) -> Float[np.ndarray, "n d"]:
     """The embedding of a set's images as they are trained on; the set stays on the host but for a block at a time."""
     chosen, tiles = jax.tree.map(np.asarray, chosen), chosen.formation**2
     size = min(max(1, BATCH // tiles), chosen.count)
     blocks = np.resize(np.arange(chosen.count), (-(-chosen.count // size), size))  # all of one size, filled up
-    found = [np.asarray(_block(network, variables, chosen.take(block), grey)) for block in blocks]
+    found = [np.asarray(_block(network, variables, chosen.take(jnp.asarray(block)), grey)) for block in blocks]
     return np.concatenate(found)[: chosen.count * tiles]
 
 
 @partial(jax.jit, static_argnums=0)
 def _block(
-    network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array, " c"]
+    network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array | np.ndarray, " c"]
 ) -> Float[Array, "n d"]:
     images = decode(chosen, grey).images
     return each_image(lambda images: network.features(variables, images).embedding, images)

@@ -68,7 +68,7 @@ class Evaluate:
     pooling: str | None = None
     """avg, max or none."""
     initial: str | None = None
-    """Distribution of the initial weights: torch or xavier."""
+    """Distribution of the initial weights: torch, xavier or lecun."""
     network_seed: int | None = None
     """Start every network from the weights of this seed."""
     kernel: str | None = None

@@ -16,7 +16,7 @@ from jaxdistill.run.resolve import Bench, at_once, augmentation, select
 from jaxdistill.run.sharding import spread
 from jaxdistill.types import Key, Network, SyntheticSet
 
-__all__ = ["BASELINE", "check_baseline", "judge"]
+__all__ = ["BASELINE", "check_baseline", "check_networks", "judge"]
 
 BASELINE = "random"
 """Name of the row that every other one is compared with."""
@@ -59,15 +59,16 @@ def judge(
     share = -(-seeds // bench.mesh.size)
     side_by_side = at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh)
     rows, apart = [], protocol.selected_augment
-    if protocol.instead is not None:
-        networks = {protocol.instead: next(iter(networks.values()))}
+    first = next(iter(networks.items()))
+    judged = networks if protocol.instead is None else {protocol.instead: first[1]}
     # A set that is itself called random is not its own baseline.
     named = {f"{name} set" if name == BASELINE else name: chosen for name, chosen in sets.items()}
-    for network_name, network in networks.items():
+    for network_name, network in judged.items():
         for name, chosen in {**named, BASELINE: baselines}.items():
             began = time.perf_counter()
             # A recipe that draws nothing says all of a set at once; of random images there are always several sets.
             count = seeds if protocol.random or name == BASELINE else 1
+            size = min(side_by_side, -(-count // bench.mesh.size))
 
             def progress(accuracies, label=f"{name} on {network_name}", count=count):
                 tell(f"{label}: {len(accuracies)} of {count} networks, last {accuracies[-1]:.1%}")
@@ -81,20 +82,30 @@ def judge(
                 augment=augmentation(protocol.augment, bench),
                 selected_augment=None if apart is None else augmentation(apart, bench),
                 seeds=count,
-                seeds_per_call=side_by_side * bench.mesh.size,
-                map_seeds=spread(bench.mesh, side_by_side, gather=True),
+                seeds_per_call=size * bench.mesh.size,
+                map_seeds=spread(bench.mesh, size, gather=True),
                 tell=progress,
             )
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             rows.append(row)
-    described = {"name": protocol_name, **dataclasses.asdict(protocol), "summary": protocol.summary}
+    described = {"name": protocol_name, **dataclasses.asdict(protocol), "summary": _said(protocol)}
     results = {"protocol": described, "test_images": bench.test.count, "rows": rows}
     if coverage:
-        name, network = next(iter(networks.items()))
+        name, network = first
         shown = {**named, BASELINE: baselines[0]} if baselines else named
         results["coverage"] = cover(jax.random.fold_in(key, 2), shown, network, name, bench)
     return results
+
+
+def _said(protocol: Recipe) -> str:
+    return protocol.summary + (", the most likely class of each label" if protocol.labels == "hard" else "")
+
+
+def check_networks(networks: Mapping[str, Network], protocol: Recipe) -> None:
+    """Raise a ValueError where several networks are to judge, but something else learns."""
+    if protocol.instead is not None and len(networks) > 1:
+        raise ValueError(f"by this protocol {protocol.instead} learns, no network; name one network at the most")
 
 
 def check_baseline(bench: Bench, ipc: int) -> None:

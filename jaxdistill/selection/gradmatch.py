@@ -86,7 +86,7 @@ def pursue(
 
     def pick(carry: tuple, number: Int[Array, ""]) -> tuple[tuple, None]:
         chosen, weights, products, free = carry
-        new = jnp.argmax(jnp.where(free, targets - weights @ products, -jnp.inf))
+        new = jnp.argmax(jnp.where(free, targets - jnp.matmul(weights, products, precision="highest"), -jnp.inf))
         chosen = chosen.at[number].set(new)
         row = gram(jax.tree.map(lambda leaf: leaf[new][None], gradients), gradients)[0]
         products = products.at[number].set(row)
@@ -131,7 +131,7 @@ def nonnegative(
         share = shares.min()
         active &= ~(stopping & (shares <= share))
         weights = jnp.where(active, weights + share * (wanted - weights), 0)
-        slopes = jnp.where(allowed & ~active, target - matrix @ weights, -jnp.inf)
+        slopes = jnp.where(allowed & ~active, target - jnp.matmul(matrix, weights, precision="highest"), -jnp.inf)
         solved = ~stopping.any()
         done = solved & (slopes.max() <= smallest)
         active = active.at[jnp.argmax(slopes)].max(solved & ~done)
