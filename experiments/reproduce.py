@@ -71,9 +71,10 @@ def table() -> str:
         spread = f" ± {known['std']}" if known and known["std"] is not None else ""
         published = f"{known['mean']}{spread} ({known['source']})" if known else "none verified"
         gap = f"{row['gap']:+.1f}" if known else "-"
+        again = f" ± {row['std']:.1f} ({row['networks']} networks)" if row["networks"] > 1 else ""
         lines.append(
             f"| {row['method']} | {row['dataset']} | {row['ipc']} | {row['network']} | {row['protocol']} | {published} "
-            f"| {row['mean']:.1f} ± {row['std']:.1f} ({row['networks']} networks) "
+            f"| {row['mean']:.1f}{again} "
             f"| {row['random_mean']:.1f} ± {row['random_std']:.1f} | {gap} | {row['seconds_per_step']:.3g} "
             f"| {row['peak_gib']:.1f} | {row['device']} | `{row['command']}` |"
         )

@@ -201,6 +201,7 @@ def test_kip_needs_a_kernel_and_settings_in_range(task):
 def test_presets_are_the_notebooks():
     cell = KIP.preset("cifar10", 10)
     assert (cell.config, cell.steps, cell.listed) == (KIP(0.04, per_class=500), 300, True)
+    assert cell.published.mean == 46.7
     assert KIP.preset("mnist", 10).config.image_lr == 0.01
     conv = KIP.preset("cifar100", 1, "conv")
     assert (conv.zca, conv.steps, conv.config.per_class) == (True, 50_000, 50)

@@ -61,9 +61,9 @@ class FRePo:
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The released code's settings; no published accuracy could be verified.
 
-        Distils with batch normalisation and evaluates without. Digits is ours: fewer steps, ten times as long, and fewer real images. Colour
-        images are whitened as everywhere here, where the code normalises them first and has a relative penalty, so
-        that no such cell counts as the published one.
+        Distils with batch normalisation and evaluates without. Digits is ours, with fewer and
+        longer steps and fewer real images. Colour images are whitened as everywhere here, where the code normalises
+        them first and has a relative penalty, so that no such cell counts as the published one.
         """
         del name
         digits, zca = dataset == "digits", dataset in _WHITENED
