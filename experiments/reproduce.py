@@ -18,7 +18,7 @@ import sys
 from pathlib import Path
 
 from jaxdistill.cli import main as jaxdistill
-from jaxdistill.run.config import METHOD_NAMES
+from jaxdistill.methods import METHOD_NAMES
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 

@@ -16,6 +16,8 @@ from jaxdistill.evaluate import Protocol as Protocol
 from jaxdistill.evaluate import evaluate as evaluate
 from jaxdistill.experts import ExpertRecipe as ExpertRecipe
 from jaxdistill.experts import expert_epoch as expert_epoch
+from jaxdistill.kernels import make as make_kernel
+from jaxdistill.kernels.regression import label_solve as label_solve
 from jaxdistill.methods import METHODS as METHODS
 from jaxdistill.methods.datadam import DataDAM as DataDAM
 from jaxdistill.methods.datadam import datadam as datadam
@@ -29,10 +31,14 @@ from jaxdistill.methods.dm import DM as DM
 from jaxdistill.methods.dm import dm as dm
 from jaxdistill.methods.dsa import DSA as DSA
 from jaxdistill.methods.dsa import dsa as dsa
+from jaxdistill.methods.frepo import FRePo as FRePo
+from jaxdistill.methods.frepo import frepo as frepo
 from jaxdistill.methods.ftd import FTD as FTD
 from jaxdistill.methods.ftd import ftd as ftd
 from jaxdistill.methods.idc import IDC as IDC
 from jaxdistill.methods.idc import idc as idc
+from jaxdistill.methods.kip import KIP as KIP
+from jaxdistill.methods.kip import kip as kip
 from jaxdistill.methods.mtt import MTT as MTT
 from jaxdistill.methods.mtt import mtt as mtt
 from jaxdistill.methods.selmatch import SelMatch as SelMatch
@@ -50,9 +56,9 @@ from jaxdistill.types import SyntheticSet as SyntheticSet
 from jaxdistill.types import Task as Task
 
 __all__ = [
-    "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA", "Bank",
-    "Batch", "DataDAM", "Evaluation", "ExpertRecipe", "Method", "Network", "Preprocess", "Protocol", "RealData",
-    "Segment", "SelMatch", "SyntheticSet", "Task", "datadam", "datm", "dc", "dd", "decode", "dm", "dsa", "evaluate",
-    "expert_epoch", "fit_preprocess", "flatten", "ftd", "idc", "load_data", "make_augment", "make_network", "mtt",
-    "pixels", "real_data", "sample", "selmatch", "tesla",
+    "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA", "Bank",
+    "Batch", "DataDAM", "Evaluation", "ExpertRecipe", "FRePo", "Method", "Network", "Preprocess", "Protocol",
+    "RealData", "Segment", "SelMatch", "SyntheticSet", "Task", "datadam", "datm", "dc", "dd", "decode", "dm", "dsa",
+    "evaluate", "expert_epoch", "fit_preprocess", "flatten", "frepo", "ftd", "idc", "kip", "label_solve", "load_data",
+    "make_augment", "make_kernel", "make_network", "mtt", "pixels", "real_data", "sample", "selmatch", "tesla",
 ]  # fmt: skip

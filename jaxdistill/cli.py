@@ -16,11 +16,11 @@ from jaxdistill import selection
 from jaxdistill.data.source import LISTED
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
+from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, UnusableError, leading, parse, peek
 from jaxdistill.run.config import (
-    METHOD_NAMES,
     BasisConfig,
     DataConfig,
     Distill,
@@ -28,7 +28,6 @@ from jaxdistill.run.config import (
     NetworkConfig,
     RunConfig,
     Select,
-    method_config,
 )
 from jaxdistill.run.defaults import like_experts, named, unlike
 from jaxdistill.run.drive import RunFailedError, say

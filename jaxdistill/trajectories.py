@@ -16,7 +16,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.chunks import each_image
 from jaxdistill.data.bank import Segment, Segments
 from jaxdistill.data.batches import BATCH
 from jaxdistill.sets import by_class, class_set, soft_logits
@@ -246,8 +245,5 @@ def _taught(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -
     """Probabilities that a network gives images as they are; batch normalisation looks at all of them."""
     if task.network.couples_batch:
         return jax.nn.softmax(task.network.apply(variables, images, train=True)[0])
-    n, size = images.shape[0], min(BATCH, images.shape[0])
-    blocks = jnp.minimum(jnp.arange(-(-n // size) * size), n - 1).reshape(-1, size)
-    said = lambda images: task.network.apply(variables, images)[0]  # noqa: E731
-    logits = jax.lax.map(lambda rows: each_image(said, images[rows]), blocks)
-    return jax.nn.softmax(logits.reshape(-1, task.num_classes)[:n])
+    logits = jax.lax.map(lambda image: task.network.apply(variables, image[None])[0][0], images, batch_size=BATCH)
+    return jax.nn.softmax(logits)

@@ -123,7 +123,7 @@ def test_a_run_that_does_not_fit_its_experts_is_refused(which, words, says, requ
     [
         (["distill", "dm"], "neither dm nor a start by real uses experts; leave --experts out"),
         (["distill", "dm", "--init", "kmeans"], "neither dm nor a start by kmeans uses experts"),
-        (["select", "random"], "random uses no experts; leave --experts out"),
+        (["select", "random"], "random uses no experts with these options; leave --experts out"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

@@ -298,16 +298,20 @@ def test_a_selection_by_own_training_needs_no_experts(dataset, tmp_path):
     assert (out / "set" / "set.safetensors").read_bytes() == before
 
 
-def test_experts_and_scores_are_kept_in_the_configuration(dataset, bank, tmp_path):
-    path, out = saved(tmp_path, np.arange(60)), tmp_path / "run"
-    assert main(words("el2n", dataset, out, "--experts", bank, "--scores", path)) == 0
-    plain = json.loads((out / "config.json").read_text())
+def test_experts_and_scores_are_kept_in_the_configuration_and_do_not_go_together(dataset, bank, tmp_path, capsys):
+    path, out, other = saved(tmp_path, np.arange(60)), tmp_path / "run", tmp_path / "other"
+    assert main(words("el2n", dataset, out, "--experts", bank)) == 0
+    assert main(words("el2n", dataset, other, "--scores", path)) == 0
+    plain, given = (json.loads((run / "config.json").read_text()) for run in (out, other))
     assert plain["bank"]["expert_count"] == 2
     assert plain["network"] == load_bank(bank).card["network"]
-    config = from_json(plain, RunConfig(out))
-    assert (config.basis.scores, config.bank.experts) == (path, bank)
-    assert to_json(config) == plain
-    np.testing.assert_array_equal(picks(out), hardest(np.arange(60)))  # a file comes before experts
+    one, two = from_json(plain, RunConfig(out)), from_json(given, RunConfig(other))
+    assert (one.bank.experts, two.basis.scores) == (bank, path)
+    assert [to_json(config) for config in (one, two)] == [plain, given]
+    np.testing.assert_array_equal(picks(other), hardest(np.arange(60)))
+    capsys.readouterr()
+    both = words("el2n", dataset, tmp_path / "both", "--experts", bank, "--scores", path)
+    assert "uses no experts with these options" in refused(capsys, both, tmp_path)
 
 
 @pytest.mark.parametrize("strategy", [name for name, need in NEEDS.items() if need == "experts"])

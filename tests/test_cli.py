@@ -296,7 +296,7 @@ def test_data_kept_on_the_host_give_the_same_set_and_a_resumed_run_keeps_its_cos
 def test_evaluation_takes_what_the_cards_say():
     card = {"network": {"network": "convnet", "norm": "none", "width": 8}}
     bench = SimpleNamespace(image_shape=(8, 8, 1), num_classes=3)
-    judged = compare._judged(Evaluate((), network="convnet,convnet-bn", depth=2), compare._made_with(card), bench)
+    judged = compare._judged(Evaluate((), network="convnet,convnet-bn", depth=2), compare._made_with(card), None, bench)
     assert list(judged) == ["convnet", "convnet-bn"]
     params = judged["convnet"].init(jax.random.key(0)).params["body"]
     assert [name for name in params if name.startswith("Norm")] == []

@@ -203,7 +203,7 @@ def test_names_make_kernels_once():
     for name in KERNELS:
         kernel = make(name, (28, 28, 1))
         assert kernel is make(name, image_shape=(28, 28, 1))
-        assert kernel.pair_size == (1 if name.startswith("fc") else 28**4)
+        assert kernel.pair_size == (1 if name.startswith(("fc", "rfad")) else 28**4)
         assert not kernel.random
     assert make("fc1", (8, 8, 1)) is not make("fc1", (8, 8, 3))
     for name in ("fc0", "fc", "rbf", "convnet-ntk"):

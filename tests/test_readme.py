@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from jaxdistill.cli import COMMANDS
-from jaxdistill.run.config import METHOD_NAMES
+from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.selection import SELECTIONS
 
 README = (Path(__file__).parents[1] / "README.md").read_text()

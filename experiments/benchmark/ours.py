@@ -12,9 +12,8 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.chunks import training_gradient
 from jaxdistill.data.bank import Segment
 from jaxdistill.inner import sgd_update
-from jaxdistill.methods import METHODS
+from jaxdistill.methods import METHOD_NAMES, METHODS
 from jaxdistill.networks import make as make_network
-from jaxdistill.run.config import METHOD_NAMES
 from jaxdistill.run.resolve import on_cpu
 from jaxdistill.run.sharding import make_mesh, spread
 from jaxdistill.sets import class_set
@@ -92,7 +91,7 @@ def method_step(
         SHAPE,
         CLASSES,
         mapper,
-        pixels,
+        pixel_range=pixels,
     )
     config = METHOD_NAMES[name](**fields)
     method = METHODS[type(config)](config, task)

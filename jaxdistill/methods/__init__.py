@@ -17,10 +17,23 @@ from jaxdistill.methods.selmatch import SelMatch, selmatch
 from jaxdistill.methods.tesla import TESLA, tesla
 from jaxdistill.types import Method
 
-__all__ = ["METHODS"]
+__all__ = ["METHODS", "METHOD_NAMES", "method_config"]
 
 METHODS: dict[type, Callable[..., Method]] = {
     DD: dd, DC: dc, DSA: dsa, DM: dm, IDC: idc, DataDAM: datadam, MTT: mtt, TESLA: tesla, FTD: ftd, DATM: datm,
     SelMatch: selmatch, KIP: kip, FRePo: frepo,
 }  # fmt: skip
 """Configuration class -> builder ``(config, task) -> Method``; the only place where a method is named."""
+METHOD_NAMES: dict[str, type] = {builder.__name__: config for config, builder in METHODS.items()}
+"""Name on the command line -> configuration class."""
+
+
+def method_config(name: str) -> type:
+    """The configuration class of a method's name.
+
+    Raises:
+        ValueError: if there is no such method.
+    """
+    if name not in METHOD_NAMES:
+        raise ValueError(f"unknown method '{name}'; choose one of {', '.join(METHOD_NAMES)}")
+    return METHOD_NAMES[name]

@@ -105,7 +105,7 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     network = only_network(config.network, bench)
     if experts is not None:
         if not uses_experts(config.strategy, config.basis):
-            raise ValueError(f"{config.strategy} uses no experts; leave --experts out")
+            raise ValueError(f"{config.strategy} uses no experts with these options; leave --experts out")
         check_bank(experts, network, dataclasses.asdict(config.network), bench)
     began = time.perf_counter()
     by = basis(config.strategy, config.basis, bench, network, config.network.kernel, experts, key["method"])

@@ -9,10 +9,8 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
-from jaxdistill.methods import METHODS
 
 __all__ = [
-    "METHOD_NAMES",
     "BankConfig",
     "BasisConfig",
     "DataConfig",
@@ -22,7 +20,6 @@ __all__ = [
     "RunConfig",
     "Select",
     "check_seed",
-    "method_config",
 ]  # fmt: skip
 
 
@@ -244,18 +241,3 @@ def check_seed(seed: int) -> None:
     """Raise a ValueError for what cannot be a seed."""
     if not 0 <= seed < 2**32:
         raise ValueError(f"--seed is a number from 0 to 2**32 - 1, not {seed}")
-
-
-METHOD_NAMES: dict[str, type] = {builder.__name__: config for config, builder in METHODS.items()}
-"""Name on the command line -> configuration class."""
-
-
-def method_config(name: str) -> type:
-    """The configuration class of a method's name.
-
-    Raises:
-        ValueError: if there is no such method.
-    """
-    if name not in METHOD_NAMES:
-        raise ValueError(f"unknown method '{name}'; choose one of {', '.join(METHOD_NAMES)}")
-    return METHOD_NAMES[name]

@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
-from jaxdistill.methods import METHODS
+from jaxdistill.methods import METHODS, method_config
 from jaxdistill.run.config import (
     BankConfig,
     BasisConfig,
@@ -16,7 +16,6 @@ from jaxdistill.run.config import (
     NetworkConfig,
     RunConfig,
     Select,
-    method_config,
 )
 
 __all__ = ["from_json", "to_json"]
