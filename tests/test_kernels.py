@@ -204,7 +204,7 @@ def test_names_make_kernels_once():
         kernel = make(name, (28, 28, 1))
         assert kernel is make(name, image_shape=(28, 28, 1))
         assert kernel.pair_size == (1 if name.startswith(("fc", "rfad")) else 28**4)
-        assert not kernel.random
+        assert kernel.random == (name == "rfad")
     assert make("fc1", (8, 8, 1)) is not make("fc1", (8, 8, 3))
     for name in ("fc0", "fc", "rbf", "convnet-ntk"):
         with pytest.raises(ValueError, match=f"unknown kernel '{name}'; use one of fc1, .*, or fcD for D hidden"):
