@@ -1,7 +1,5 @@
 """Array annotations of the pure core are checked while the tests run, and only then."""
 
-import os
-
 import jax
 import jaxtyping
 import pytest
@@ -13,12 +11,12 @@ jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
-    """Equal programs, which the tests and the commands that they run build many times, are compiled once a session."""
-    options = {"jax_compilation_cache_dir": str(tmp_path_factory.mktemp("compiled"))}
-    options["jax_persistent_cache_min_compile_time_secs"] = 0.5
-    for name, value in options.items():
-        jax.config.update(name, value)
-        os.environ[name.upper()] = str(value)
+    """Equal programs, which the tests build many times, are compiled once a session.
+
+    Not those of the commands that tests run: some are killed, or may not write, and would leave half an entry.
+    """
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
 @pytest.fixture(scope="session")
