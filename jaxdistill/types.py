@@ -118,8 +118,6 @@ class Kernel(NamedTuple):
     """Of all pairs of two sets of rows, in the rows' type."""
     pair_size: int = 1
     """Numbers that a pair takes while it is computed; see `jaxdistill.kernels.gram`."""
-    random: bool = False
-    """Whether it draws networks."""
 
 
 @runtime_checkable

@@ -1,8 +1,7 @@
-"""Banks that several test files look at, each made once in a session, and what is looked at."""
+"""Banks that several test files look at (fixtures of conftest.py), and what is looked at."""
 
 import hashlib
 import json
-from functools import cache
 
 import numpy as np
 
@@ -22,13 +21,11 @@ def made(out, *words):
     return out
 
 
-@cache  # so that files of tests share it: they all have the same `make_folder`, which is `tmp_path_factory.mktemp`
 def three(make_folder):
     """Three experts."""
     return made(make_folder("experts") / "bank", *TRAIN, "--count", "3")
 
 
-@cache
 def with_averages(make_folder):
     """One expert with batch normalisation on whitened images."""
     return made(make_folder("experts") / "normed", *NORMED, "--learning-rate", "0.1", "--count", "1")

@@ -24,3 +24,19 @@ def toy():
     from toys import make_toy
 
     return make_toy()
+
+
+@pytest.fixture(scope="session")
+def bank(tmp_path_factory):
+    """Three experts on digits."""
+    from banks import three
+
+    return three(tmp_path_factory.mktemp)
+
+
+@pytest.fixture(scope="session")
+def normed(tmp_path_factory):
+    """One with batch normalisation, on whitened images."""
+    from banks import with_averages
+
+    return with_averages(tmp_path_factory.mktemp)

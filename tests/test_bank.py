@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from banks import TRAIN, contents, experts_of, made, read, three, whole, with_averages
+from banks import TRAIN, contents, experts_of, made, read, whole
 from safetensors.numpy import load_file
 from test_cli import refused
 
@@ -23,16 +23,6 @@ from jaxdistill.run.record import record
 from jaxdistill.run.resolve import augmentation, only_network, open_bench
 from jaxdistill.trajectories import flatten
 from jaxdistill.types import Variables
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory):
-    return three(tmp_path_factory.mktemp)
-
-
-@pytest.fixture(scope="module")
-def normed(tmp_path_factory):
-    return with_averages(tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import tracemalloc
 import ml_dtypes
 import numpy as np
 import pytest
-from banks import DATA, MTT, SHORT, TRAIN, contents, flipped, made, three
+from banks import DATA, MTT, SHORT, TRAIN, contents, flipped, made
 from test_cli import refused
 
 from jaxdistill.data.preprocess import Preprocess
@@ -17,11 +17,6 @@ from jaxdistill.run.artifact import ArtifactError, save_set
 from jaxdistill.run.bank import BankError, load_bank, open_bank
 from jaxdistill.run.record import digest_of
 from jaxdistill.types import SyntheticSet
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory):
-    return three(tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="module")

@@ -12,15 +12,10 @@ import time
 import jax
 import numpy as np
 import pytest
-from banks import TRAIN, contents, experts_of, made, read, three, whole
+from banks import TRAIN, contents, experts_of, made, read, whole
 
 from jaxdistill.cli import main
 from jaxdistill.run.bank import load_bank
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory):
-    return three(tmp_path_factory.mktemp)
 
 
 def started(out, *before, count=500, words=(), **environment):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from banks import DATA, MTT, SHORT, TRAIN, contents, flipped, made, read, three, with_averages
+from banks import DATA, MTT, SHORT, TRAIN, contents, flipped, made, read
 from safetensors.numpy import load_file
 from test_cli import refused
 from test_readme import LOADER
@@ -13,16 +13,6 @@ from test_readme import LOADER
 from jaxdistill.cli import main
 from jaxdistill.data.source import load
 from jaxdistill.run.bank import load_bank
-
-
-@pytest.fixture(scope="module")
-def bank(tmp_path_factory):
-    return three(tmp_path_factory.mktemp)
-
-
-@pytest.fixture(scope="module")
-def normed(tmp_path_factory):
-    return with_averages(tmp_path_factory.mktemp)
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from jaxdistill.networks import make as make_network
 from jaxdistill.run import basis as basing
 from jaxdistill.run.artifact import load_set
 from jaxdistill.run.bank import StoredBank, load_bank
-from jaxdistill.run.basis import basis, for_file, scores, stand_in
+from jaxdistill.run.basis import Means, basis, for_file, scores, stand_in
 from jaxdistill.run.config import BasisConfig, DataConfig, RunConfig
 from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.resolve import open_bench
@@ -246,8 +246,7 @@ def test_a_stand_in_gives_sets_of_the_same_shapes(strategy, bench, network):
     given = bench.source.train_labels.astype(float)  # of no use, and no training
     real = jnp.asarray(np.random.default_rng(5).normal(size=(60, 4)), jnp.float32)
     by = Difficulty(given, 0.2) if NEEDS[strategy] == "scores" else real
-    options = {"bench": bench, "network": network, "kernel": None, "stored": None}
-    instead = stand_in(strategy, BasisConfig(beta=0.2), **options, key=jax.random.key(0))
+    instead = stand_in(strategy, Means(BasisConfig(beta=0.2), bench, network, None, None, jax.random.key(0)))
     one, other = (SELECTIONS[strategy](jax.random.key(1), bench.train, rows, 2) for rows in (by, instead))
     assert jax.tree.structure(one) == jax.tree.structure(other)
     assert [(a.shape, a.dtype) for a in jax.tree.leaves(one)] == [(b.shape, b.dtype) for b in jax.tree.leaves(other)]
@@ -345,11 +344,11 @@ def test_a_set_of_real_images_says_that_they_are_selected(dataset, tmp_path):
 
 
 def test_embeddings_are_of_a_network_that_was_trained(dataset, bench, network):
-    key, options = jax.random.key(3), {"bench": bench, "network": network, "kernel": None, "stored": None}
-    pixels = basis("kcenter", BasisConfig(), **options, key=key)
+    means = Means(BasisConfig(), bench, network, None, None, jax.random.key(3))
+    pixels = basis("kcenter", means)
     np.testing.assert_allclose(pixels, bench.train.read(np.arange(60)).images.reshape(60, -1), rtol=1e-5)
     config = BasisConfig(features="embedding", feature_epochs=30)
-    rows = np.asarray(basis("kcenter", config, **options, key=key))
+    rows = np.asarray(basis("kcenter", means._replace(config=config)))
     assert rows.shape == (60, 8)
     labels, shown = np.sort(LABELS), (np.arange(60) % 9 != 4)[np.argsort(LABELS, kind="stable")]
     means = np.stack([rows[shown & (labels == c)].mean(0) for c in range(3)])

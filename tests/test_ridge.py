@@ -178,6 +178,7 @@ def test_the_evaluation_predicts_as_numpy_does_and_draws_nothing(problem, task):
     synthetic = SyntheticSet(jnp.asarray(images), jnp.asarray(labels, jnp.float32), label_kind="target")
     recipe = KernelRidge(ridge=RIDGE)
     assert not recipe.random
+    assert KernelRidge("rfad").random
     predicted = regress(support, labels, np.asarray(test.images, np.float64).reshape(100, -1)).argmax(1)
     result = evaluate(
         jax.random.key(3),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
 from typing import Literal
 
 import jax
@@ -85,4 +84,4 @@ class KernelRidge(Recipe):
         del network
         kernel = make(self.kernel, images.shape[1:])
         rows = kernel.prepare(jax.random.wrap_key_data(variables.statistics), images)
-        return partial(predict, kernel)(*variables.params, rows)
+        return predict(kernel, *variables.params, rows)

@@ -101,7 +101,7 @@ def _random_features(image_shape: tuple[int, int, int], networks: int = 8, width
     def gram(a: Float[Array, "n d"], b: Float[Array, "m d"]) -> Float[Array, "n m"]:
         return SCALE["W_std"] ** 2 * jnp.matmul(a, b.T, precision="highest") + SCALE["b_std"] ** 2
 
-    return Kernel(prepare, gram, random=True)
+    return Kernel(prepare, gram)
 
 
 def _network(stax: ModuleType, layers: str) -> tuple[Any, Any, Any]:

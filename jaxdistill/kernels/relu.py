@@ -2,7 +2,7 @@
 
 neural-tangents has the same formulas; their derivatives divide by the sine of the angle between two images. Where the
 images are equal, and on the diagonal of every Gram matrix, that is rounding error: in float32 the gradient of a
-convolutional NTK came out ten times too large with JAX 0.12. Here that angle is 0, and the slope of the NTK, which
+convolutional NTK came out wrong with JAX 0.12. Here that angle is 0, and the slope of the NTK, which
 has a kink there, is the mean of both sides.
 
 Source: Cho & Saul, NeurIPS 2009, eq. 6, for degrees 1 and 0.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -36,36 +36,37 @@ from jaxdistill.selection import (
 )  # fmt: skip
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
-__all__ = ["basis", "described", "for_file", "scores", "stand_in", "uses_experts"]
+__all__ = ["Means", "basis", "described", "for_file", "scores", "stand_in", "uses_experts"]
 
 TRIED = 5_000
 SILENT = Variables({}, {})
 """For scores that ask no network."""
 
 
-def basis(
-    strategy: str,
-    config: BasisConfig,
-    bench: Bench,
-    network: Network,
-    kernel: str | None,
-    stored: StoredBank | None,
-    key: Key,
-) -> Any:
-    """What the strategy goes by (`jaxdistill.selection.NEEDS`).
+class Means(NamedTuple):
+    """What a selection's basis can be made of."""
 
-    Args:
-        strategy: its name, or ``real``.
-        config: how to come by it.
-        bench: data and devices.
-        network: what is trained for features or scores.
-        kernel: for label solve.
-        stored: experts, if there are any; scores then come from what they recorded, features from the first of them.
-        key: of networks that are trained here.
+    config: BasisConfig
+    """How to come by it."""
+    bench: Bench
+    """Data and devices."""
+    network: Network
+    """What is trained for features or scores."""
+    kernel: str | None
+    """For label solve."""
+    stored: StoredBank | None
+    """Experts, if there are any: scores then come from what they recorded, features from the first of them."""
+    key: Key
+    """Of networks that are trained for it."""
+
+
+def basis(strategy: str, means: Means) -> Any:
+    """What the strategy (its name, or ``real``) goes by; see `jaxdistill.selection.NEEDS`.
 
     Raises:
         ValueError: if there is no such strategy, or what it needs cannot be had.
     """
+    config, bench, network, kernel, stored, key = means
     strategy = "random" if strategy == "real" else strategy
     if strategy not in NEEDS:
         raise ValueError(
@@ -120,29 +121,21 @@ def _tried(config: BasisConfig, bench: Bench, network: Network, key: Key, synthe
     return evaluate(key_fit, synthetic, network, replicate(some, bench.mesh), recipe, augment=plain, seeds=1).mean
 
 
-def stand_in(
-    strategy: str,
-    config: BasisConfig,
-    bench: Bench,
-    network: Network,
-    kernel: str | None,
-    stored: StoredBank | None,
-    key: Key,
-) -> Any:
+def stand_in(strategy: str, means: Means) -> Any:
     """Stands for `basis` where only the shapes of what is selected matter: no network is trained for it."""
-    need = NEEDS.get(strategy)
+    need, config, count = NEEDS.get(strategy), means.config, means.bench.train.count
+    rows = jax.random.normal(means.key, (count, 1))
     if need == "features":
-        return jax.random.normal(key, (bench.train.count, 1))
+        return rows
     if need == "scores":
-        return Difficulty(np.zeros(bench.train.count), config.beta, config.window_start)
+        return Difficulty(np.zeros(count), config.beta, config.window_start)
     if need == "outputs":
-        rows = jax.random.normal(key, (bench.train.count, 1))
-        return Outputs(rows, jnp.zeros((bench.train.count, bench.num_classes)))
+        return Outputs(rows, jnp.zeros((count, means.bench.num_classes)))
     if need == "trials":
         return Trials(lambda *_: 0.0, config.trials)
     if need == "kernel":
         return LINEAR
-    return basis(strategy, config, bench, network, kernel, stored, key)
+    return basis(strategy, means)
 
 
 def uses_experts(strategy: str, config: BasisConfig) -> bool:

@@ -19,7 +19,7 @@ from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
-from jaxdistill.run.basis import basis, described, for_file, stand_in, uses_experts
+from jaxdistill.run.basis import Means, basis, described, for_file, stand_in, uses_experts
 from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, read_out, say
@@ -60,10 +60,10 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     outline = source.outline()  # trajectories that are too short are found here
     jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), key["loop"])
     network_key = jax.random.fold_in(key["start"], 1)
+    means = Means(config.basis, bench, known.network, config.network.kernel, experts, network_key)
 
-    def begin(by: Callable[..., Any]) -> SyntheticSet:
-        go_by = lambda name: by(name, config.basis, bench, known.network, config.network.kernel, experts, network_key)  # noqa: E731
-        return start(key["start"], config.init, bench, config.ipc, method.formation, go_by)
+    def begin(by: Callable[[str, Means], Any]) -> SyntheticSet:
+        return start(key["start"], config.init, bench, config.ipc, method.formation, partial(by, means=means))
 
     # A run that is resumed has begun: networks are not trained again for the shapes of its start.
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
@@ -108,7 +108,7 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
             raise ValueError(f"{config.strategy} uses no experts with these options; leave --experts out")
         check_bank(experts, network, dataclasses.asdict(config.network), bench)
     began = time.perf_counter()
-    by = basis(config.strategy, config.basis, bench, network, config.network.kernel, experts, key["method"])
+    by = basis(config.strategy, Means(config.basis, bench, network, config.network.kernel, experts, key["method"]))
     synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, by))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     folder = open_folder(config)

@@ -59,6 +59,6 @@ def optimised(key: Key, data: RealData, basis: Trials, ipc: int) -> SyntheticSet
 
     found = np.array([basis.judge(judgements[i], real_set(data, draw(i))) for i in range(basis.count)], np.float64)
     if np.isnan(found).any():
-        raise ValueError(f"trial {int(np.isnan(found).argmax())} was judged to be worth nan; mend its training")
+        raise ValueError(f"trial {int(np.isnan(found).argmax())} was judged to be worth nan; judge trials by numbers")
     best = np.argsort(-found, kind="stable")[: basis.count // BEST]
     return real_set(data, draw(int(best[jax.random.randint(key_choose, (), 0, len(best))])))
