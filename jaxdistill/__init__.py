@@ -10,6 +10,9 @@ from jaxdistill.data.feeds import sample as sample
 from jaxdistill.data.preprocess import Preprocess as Preprocess
 from jaxdistill.data.preprocess import fit as fit_preprocess
 from jaxdistill.data.source import load as load_data
+from jaxdistill.diffusion import Architecture as Architecture
+from jaxdistill.diffusion import make as make_generator
+from jaxdistill.diffusion.sample import Sampling as Sampling
 from jaxdistill.evaluate import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluate import Evaluation as Evaluation
 from jaxdistill.evaluate import Protocol as Protocol
@@ -27,6 +30,8 @@ from jaxdistill.methods.dc import DC as DC
 from jaxdistill.methods.dc import dc as dc
 from jaxdistill.methods.dd import DD as DD
 from jaxdistill.methods.dd import dd as dd
+from jaxdistill.methods.dit import DiT as DiT
+from jaxdistill.methods.dit import dit as dit
 from jaxdistill.methods.dm import DM as DM
 from jaxdistill.methods.dm import dm as dm
 from jaxdistill.methods.dsa import DSA as DSA
@@ -39,6 +44,8 @@ from jaxdistill.methods.idc import IDC as IDC
 from jaxdistill.methods.idc import idc as idc
 from jaxdistill.methods.kip import KIP as KIP
 from jaxdistill.methods.kip import kip as kip
+from jaxdistill.methods.minimax import Minimax as Minimax
+from jaxdistill.methods.minimax import minimax as minimax
 from jaxdistill.methods.mtt import MTT as MTT
 from jaxdistill.methods.mtt import mtt as mtt
 from jaxdistill.methods.selmatch import SelMatch as SelMatch
@@ -56,9 +63,10 @@ from jaxdistill.types import SyntheticSet as SyntheticSet
 from jaxdistill.types import Task as Task
 
 __all__ = [
-    "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA", "Bank",
-    "Batch", "DataDAM", "Evaluation", "ExpertRecipe", "FRePo", "Method", "Network", "Preprocess", "Protocol",
-    "RealData", "Segment", "SelMatch", "SyntheticSet", "Task", "datadam", "datm", "dc", "dd", "decode", "dm", "dsa",
-    "evaluate", "expert_epoch", "fit_preprocess", "flatten", "frepo", "ftd", "idc", "kip", "label_solve", "load_data",
-    "make_augment", "make_kernel", "make_network", "mtt", "pixels", "real_data", "sample", "selmatch", "tesla",
+    "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA",
+    "Architecture", "Bank", "Batch", "DataDAM", "DiT", "Evaluation", "ExpertRecipe", "FRePo", "Method", "Minimax",
+    "Network", "Preprocess", "Protocol", "RealData", "Sampling", "Segment", "SelMatch", "SyntheticSet", "Task",
+    "datadam", "datm", "dc", "dd", "decode", "dit", "dm", "dsa", "evaluate", "expert_epoch", "fit_preprocess",
+    "flatten", "frepo", "ftd", "idc", "kip", "label_solve", "load_data", "make_augment", "make_generator",
+    "make_kernel", "make_network", "minimax", "mtt", "pixels", "real_data", "sample", "selmatch", "tesla",
 ]  # fmt: skip

@@ -29,11 +29,12 @@ from jaxdistill.run.config import (
     RunConfig,
     Select,
 )
-from jaxdistill.run.defaults import like_experts, named, unlike
+from jaxdistill.run.convert import convert
+from jaxdistill.run.defaults import like_experts, like_generator, named, unlike
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.folder import stored_config
-from jaxdistill.run.forms import Evaluate, Experts, Export, List, Report
+from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.plain import from_json
 from jaxdistill.run.sharding import join
 from jaxdistill.run.table import tell
@@ -46,6 +47,7 @@ USAGE = """Distil, select, judge and share small training sets.
   jaxdistill select STRATEGY --dataset D --ipc N --out DIR    pick one: {strategies}
   jaxdistill experts --dataset D --count N --out E            train what mtt and its family match
   jaxdistill evaluate SET [SET ...]                           train fresh networks on sets, random beside them
+  jaxdistill convert WEIGHTS --out G                          a generator for minimax of DiT's released weights
   jaxdistill export SET --format npz|torch|folder|tfds --out PATH
   jaxdistill report RUN                                       one self-contained HTML file
   jaxdistill list [--json]                                    methods, strategies, data sets, networks, protocols
@@ -127,6 +129,7 @@ def _distill(arguments: list[str], console: Console) -> None:
             "method": preset.config, "data": DataConfig(MISSING, zca=preset.zca), "run": RunConfig(MISSING),
             "ipc": MISSING, "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment,
             "preset": reading, "network": NetworkConfig(**preset.network), "basis": BasisConfig(beta=preset.beta),
+            "generator": like_generator(rest),
             "evaluation": EvaluationConfig(protocol=preset.protocol, eval_network=preset.eval_network),
             **like,
         }  # fmt: skip
@@ -188,6 +191,13 @@ def _evaluate(arguments: list[str], console: Console) -> None:
         tell(results)
 
 
+def _convert(arguments: list[str], console: Console) -> None:
+    example = "DiT-XL-2-256.safetensors --autoencoder sd-vae-ft-ema.safetensors --out runs/dit-xl"
+    config: Convert = parse(Convert, arguments, "convert", example)
+    convert(config)
+    say(console, f"wrote {config.out}")
+
+
 def _export(arguments: list[str], console: Console) -> None:
     config: Export = parse(Export, arguments, "export", "runs/first --format torch --out first.safetensors")
     export.export(artifact.load_set(config.set), config.format, config.out, decoded=config.decoded)
@@ -222,6 +232,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "select": _select,
     "experts": _experts,
     "evaluate": _evaluate,
+    "convert": _convert,
     "export": _export,
     "report": _report,
     "list": _list,

@@ -13,9 +13,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.check import check
 from jaxdistill.chunks import Training, training_gradient
 from jaxdistill.inner import Seen, epoch
-from jaxdistill.methods.check import check
 from jaxdistill.types import Augment, Examples, Key, LabelKind, Network, PyTree, Variables
 
 __all__ = ["EXPERTS", "ExpertPreset", "ExpertRecipe", "expert_epoch", "expert_preset", "flat_gradient"]

@@ -109,6 +109,38 @@ class Network(NamedTuple):
     """Share of the way that running averages go towards a batch's."""
 
 
+class Generator(NamedTuple):
+    """A class-conditional diffusion model as pure functions of its parameters.
+
+    ``apply(params, noisy [n h w c], times [n], labels [n])`` gives a prediction of noise or velocity, and as many
+    outputs again for the variances if `learned_variance`. ``encode(params, key, images)`` makes of preprocessed images
+    what is diffused, ``decode(params, latents)`` images again, cut off at black and white.
+    """
+
+    init: Callable[[Key], PyTree]
+    """Fresh parameters, or those that were learned before: ``{"model": what learns, "autoencoder": what does not}``."""
+    apply: Callable[..., Float[Array, "n h w _outputs"]]
+    encode: Callable[..., Float[Array, "n _h _w _c"]]
+    decode: Callable[..., Float[Array, "n h w c"]]
+    latent_shape: tuple[int, int, int]
+    """What is diffused: pixels from -1 to 1, or an autoencoder's latents."""
+    labels: tuple[int, ...]
+    """What each class of the data set is called by `apply`."""
+    null: int
+    """What `apply` calls no class at all."""
+    schedule: Any
+    """A `jaxdistill.diffusion.schedule.Schedule`."""
+    prediction: Literal["noise", "velocity"] = "noise"
+    learned_variance: bool = False
+    bounded: bool = True
+    """Whether what is diffused lies in [-1, 1], so that samplers may cut off there."""
+    trained: bool = False
+    """Whether `init` gives parameters that were learned before."""
+    compress: Callable[..., tuple[Float[Array, ""], PyTree]] | None = None
+    """``compress(autoencoder, key, images)``: the loss of the autoencoder's parameters, and those parameters with what
+    is tracked and not learned brought up to date; None where pixels are diffused."""
+
+
 class Kernel(NamedTuple):
     """A kernel of pairs of images, as pure functions."""
 
@@ -172,6 +204,9 @@ class Method(NamedTuple):
     feed: Feed
     formation: int = 1
     """`init` also takes a set of ``formation**2`` whole images for each one it will store, and makes them its tiles."""
+    learned: Callable[[PyTree], PyTree] | None = None
+    """The parameters of the generator that a state's set is drawn from. Where there is one, `init` takes nothing of its
+    start but how many images of each class it has."""
 
 
 def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:
@@ -195,6 +230,8 @@ class Task(NamedTuple):
     on which devices, is decided by whoever builds the task (`jaxdistill.run.sharding`)."""
     kernel: Kernel | None = None
     """What takes the network's place in kernel methods."""
+    generator: Callable[[], Generator] | None = None
+    """What takes it in generative ones; made when it is asked for, since not all images fit one."""
     steps: int | None = None
     """How many there will be in all, for schedules; None leaves them where they begin."""
     pixel_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None

@@ -4,7 +4,7 @@ import jax
 import jaxtyping
 import pytest
 
-PARTS = ("augment", "inner", "kernels", "losses", "methods", "networks", "selection")
+PARTS = ("augment", "diffusion", "inner", "kernels", "losses", "methods", "networks", "selection")
 CHECKED = [f"jaxdistill.{part}" for part in PARTS]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 

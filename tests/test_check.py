@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxdistill.methods.check import check
+from jaxdistill.check import check
 
 INFINITE = float("inf")
 RULES = {

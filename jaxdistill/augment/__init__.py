@@ -7,11 +7,12 @@ import functools
 from jaxdistill.augment.chain import Chain, Each, chain
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
+from jaxdistill.augment.photo import Photo
 from jaxdistill.augment.reflect import Reflect
 from jaxdistill.augment.zoom import Zoom
 from jaxdistill.types import Augment
 
-__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Reflect", "Zoom", "chain", "for_dataset", "make"]
+__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Photo", "Reflect", "Zoom", "chain", "for_dataset", "make"]
 
 _NO_FLIP = "color_crop_cutout_scale_rotate"
 STRATEGIES: dict[str, str] = {"digits": _NO_FLIP, "mnist": _NO_FLIP, "svhn": _NO_FLIP, "svhn_cropped": _NO_FLIP}
@@ -43,7 +44,8 @@ def make(name: str) -> Augment:
     Args:
         name: ``"none"``; a `DSA` strategy such as ``"color_crop_flip"``, one operation per call; ``"each:"`` and a DSA
             strategy for one operation per image (`Each`); ``"all:"`` and one for all of them in each call (`chain`);
-            ``"classic:"`` and a `Classic` strategy; ``"reflect:"`` and a `Reflect` one; ``"zoom:"`` and a `Zoom` one.
+            ``"classic:"`` and a `Classic` strategy; ``"photo:"`` and a `Photo` one; ``"reflect:"`` and a `Reflect`
+            one; ``"zoom:"`` and a `Zoom` one.
 
     Raises:
         ValueError: if the name is none of these.
@@ -58,12 +60,13 @@ def make(name: str) -> Augment:
         "each": lambda strategy: Each(DSA(strategy)),
         "all": chain,
         "classic": Classic,
+        "photo": Photo,
         "reflect": Reflect,
         "zoom": Zoom,
     }
     if kind not in makers:
         raise ValueError(
-            f"unknown augmentation {name!r}: prefix its operations with 'each:', 'all:', 'classic:', 'reflect:', "
-            "'zoom:' or nothing"
+            f"unknown augmentation {name!r}: prefix its operations with 'each:', 'all:', 'classic:', 'photo:', "
+            "'reflect:', 'zoom:' or nothing"
         )
     return makers[kind](strategy)

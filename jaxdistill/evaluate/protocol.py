@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.evaluate.length import epochs_for
 from jaxdistill.evaluate.recipe import Recipe
 from jaxdistill.evaluate.regression import Regression
 from jaxdistill.evaluate.ridge import KernelRidge
+from jaxdistill.evaluate.soft import SoftLabels
 from jaxdistill.inner import epoch
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 from jaxdistill.unroll import train_in_order
@@ -26,8 +28,8 @@ class Protocol(Recipe):
     Last-iterate accuracy only: nothing is chosen by the test set.
     """
 
-    epochs: int
-    """E of the papers."""
+    epochs: int | None
+    """E of the papers; None goes by the set's images per class (`jaxdistill.evaluate.length`)."""
     augment: str = "default"
     """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
     selected_augment: str | None = None
@@ -57,7 +59,7 @@ class Protocol(Recipe):
     """Train on the labels as stored, or on their argmax."""
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.batch < 1 or self.learning_rate <= 0:
+        if (self.epochs or 0) < 0 or self.batch < 1 or self.learning_rate <= 0:
             raise ValueError(
                 f"an evaluation needs epochs >= 0, batch >= 1 and a positive learning rate, got {self.epochs}, "
                 f"{self.batch} and {self.learning_rate}"
@@ -65,23 +67,31 @@ class Protocol(Recipe):
 
     @property
     def drop_epochs(self) -> tuple[int, ...]:
-        """The first epoch trained at each lower step size."""
+        """The first epoch trained at each lower step size; none where that goes by the set."""
+        if self.epochs is None:
+            return ()
         return tuple(int(fraction * self.epochs) + 2 * self.restart for fraction in self.drops)
 
     def rate(self, base: Float[Array, ""], epoch: Int[Array, ""]) -> Float[Array, ""]:
         """Step size of an epoch."""
         if self.cosine is not None:
-            done = jnp.minimum(epoch / max(self.epochs, 1), 1.0)
+            done = jnp.minimum(epoch / (self.epochs or 1), 1.0)
             return base * (self.cosine + (1 - self.cosine) * 0.5 * (1 + jnp.cos(jnp.pi * done)))
         return base * self.drop ** sum((epoch >= first) * 1.0 for first in self.drop_epochs)
 
     @property
     def summary(self) -> str:
         """The recipe in words."""
+        if self.epochs is None:
+            length = "3,000 to 300 epochs, the fewer the more images per class,"
+            when = f"after {' and '.join(f'{fraction:.0%}' for fraction in self.drops)} of them"
+        else:
+            length = f"{self.epochs + self.restart} epochs"
+            when = f"from epoch {' and '.join(map(str, self.drop_epochs))} on"
         said = [
-            f"{self.epochs + self.restart} epochs of SGD with step size "
+            f"{length} of SGD with step size "
             f"{'learned with the set where there is one, else ' if self.learned_rate else ''}{self.learning_rate}",
-            f"times {self.drop} from epoch {' and '.join(map(str, self.drop_epochs))} on" if self.drops else "",
+            f"times {self.drop} {when}" if self.drops else "",
             "" if self.cosine is None else f"lowered by a cosine to {self.cosine} of it",
             f"momentum {self.momentum}",
             f"weight decay {self.weight_decay}",
@@ -101,6 +111,9 @@ class Protocol(Recipe):
         selected_augment: Augment | None = None,
     ) -> Variables:
         """Train a fresh network; pure, one scan over epochs."""
+        if self.epochs is None:
+            sized = dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape))
+            return sized.fit(key, synthetic, network, augment, selected_augment)
         base = jnp.float32(self.learning_rate)
         if self.learned_rate and synthetic.learning_rate is not None:
             base = synthetic.learning_rate.reshape(-1)[0]
@@ -173,6 +186,8 @@ _SELMATCH = Protocol(
     1000, "each:default", "all:default-color-cutout-scale-rotate", batch=128, learning_rate=0.1, drops=(), cosine=0.01
 )
 
+_MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
+
 PROTOCOLS: dict[str, Recipe] = {
     "dc300": Protocol(300, augment="none"),
     "dc1000-mnist": Protocol(1000, augment="classic:crop_scale_rotate"),
@@ -188,8 +203,12 @@ PROTOCOLS: dict[str, Recipe] = {
     "krr": KernelRidge(),
     "frepo": Regression(),
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
+    "minimax": _MINIMAX,
+    "rded300": SoftLabels(),
 }
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
 without it, and with cutout instead; DataDAM's code; DD; MTT, TESLA and FTD; DATM, which both train a set at the step
 size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and the NTK and NNGP of any
-set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps."""
+set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps; Minimax Diffusion with hard
+labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the test images); RDED,
+with labels of a teacher."""

@@ -15,10 +15,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.losses.attention import attention
 from jaxdistill.matching import match_means
-from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task

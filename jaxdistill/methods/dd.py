@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.check import check
 from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.losses.classification import sample_losses
-from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables

@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.matching import match_means
-from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task

@@ -16,11 +16,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.check import check
 from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
-from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset
 from jaxdistill.sets import centred
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one

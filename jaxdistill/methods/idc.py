@@ -20,11 +20,11 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import make as augmentation
 from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
+from jaxdistill.check import check
 from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
-from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables

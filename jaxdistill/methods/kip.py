@@ -16,10 +16,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
-from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import centred
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task

@@ -10,8 +10,8 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
-from jaxdistill.methods.check import check
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
-from jaxdistill.methods.check import check
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.trajectories import match_trajectories

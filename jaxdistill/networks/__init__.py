@@ -19,6 +19,7 @@ from jaxdistill.networks.layers import ACTIVATIONS, INITIALS, MOMENTUM, NORMS, P
 from jaxdistill.networks.lenet import LeNet
 from jaxdistill.networks.mlp import MLP
 from jaxdistill.networks.resnet import ResNet18
+from jaxdistill.networks.resnetap import ResNetAP10
 from jaxdistill.networks.vgg import VGG11
 from jaxdistill.types import Key, Network, Variables
 
@@ -33,6 +34,7 @@ __all__ = [
     "LeNet",
     "Options",
     "ResNet18",
+    "ResNetAP10",
     "default_depth",
     "make",
     "network",
@@ -59,6 +61,7 @@ NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
     "vgg11": lambda o: VGG11(norm=o.norm),
     "resnet18": lambda o: ResNet18(norm=o.norm),
     "resnet18ap": lambda o: ResNet18(norm=o.norm, average_pool=True),
+    "resnet10ap": lambda o: ResNetAP10(norm=o.norm),
 }
 """Name to builder of the body. The classifier is added by `make`."""
 
@@ -86,7 +89,7 @@ def make(
         width: Channels of ``convnet`` and of ``doublenet``'s first block, hidden units of ``mlp``; the others have the
             widths of their papers.
         depth: Blocks of ``convnet`` and ``doublenet``; None takes `default_depth`.
-        norm: Normalisation of ``convnet``, ``doublenet``, ``vgg11`` and ``resnet18``; see
+        norm: Normalisation of ``convnet``, ``doublenet``, ``vgg11`` and the residual ones; see
             `jaxdistill.networks.layers.Norm`.
         activation: Of both: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
         pooling: Of both: ``avg``, ``max`` or ``none``.

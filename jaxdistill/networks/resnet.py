@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
@@ -37,23 +40,24 @@ class ResNet18(nn.Module):
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions beside a shortcut."""
+    """Two 3x3 convolutions beside a shortcut; `conv` is called as `Conv` is, and has no bias."""
 
     features: int
     halve: bool
     norm: str
     average_pool: bool
+    conv: Callable[..., nn.Module] = functools.partial(Conv, use_bias=False)
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n _h _w _features"]:
         """Apply."""
         stride = 2 if self.halve and not self.average_pool else 1
         pool = POOLINGS["avg" if self.halve and self.average_pool else "none"]
-        y = Conv(self.features, stride=stride, use_bias=False)(x)
+        y = self.conv(self.features, stride=stride)(x)
         y = pool(jax.nn.relu(Norm(self.norm)(y, train)))
-        y = Norm(self.norm)(Conv(self.features, use_bias=False)(y), train)
+        y = Norm(self.norm)(self.conv(self.features)(y), train)
         if self.halve:
             # A 1x1 convolution commutes with average pooling and is four times cheaper after it.
-            x = Conv(self.features, size=1, padding=0, stride=stride, use_bias=False)(pool(x))
+            x = self.conv(self.features, size=1, padding=0, stride=stride)(pool(x))
             x = Norm(self.norm)(x, train)
         return jax.nn.relu(x + y)

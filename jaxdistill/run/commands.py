@@ -20,17 +20,18 @@ from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
 from jaxdistill.run.basis import Means, basis, described, for_file, stand_in, uses_experts
-from jaxdistill.run.config import Distill, Select
+from jaxdistill.run.config import Distill, GeneratorConfig, Select
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, read_out, say
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_folder, hold, open_folder
+from jaxdistill.run.generators import generator_of, load_generator, save_generator
 from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import Difficulty
-from jaxdistill.types import Feed, Key, Network, SyntheticSet
+from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet
 
 __all__ = ["distill", "select_set"]
 
@@ -47,10 +48,16 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         RunFailedError: if the loss does not stay finite.
     """
     config, experts = _pinned(config)
+    given = None if config.generator.generator is None else load_generator(config.generator.generator)
+    if given is not None:
+        named = dataclasses.replace(config.generator, generator_digest=given.digest)
+        config = dataclasses.replace(config, generator=named)
     check_folder(config)
     bench, judged, protocol, key = _prepare(config, experts)
-    known = task(config.network, config.augment, bench, config.run, config.steps)
+    drawn = partial(generator_of, config.generator, given, bench)
+    known = task(config.network, config.augment, bench, config.run, config.steps, drawn)
     method = METHODS[type(config.method)](config.method, known)
+    _check_generator(config, method)
     if experts is not None:
         if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
             name = METHODS[type(config.method)].__name__
@@ -69,6 +76,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
     initial = begin(stand_in if begun else basis)
     shapes = jax.eval_shape(method.init, key["method"], initial)
+    # A generator's parameters would become constants of a program.
+    prepare = method.init if method.learned else jax.jit(method.init)
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
     folder = open_folder(config)
@@ -83,12 +92,18 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
             state = from_first(found[1] if found else nothing)
             say(console, f"resuming after step {done} of {config.steps}")
         else:
-            state = jax.jit(method.init)(key["method"], begin(basis) if begun else initial)
+            state = prepare(key["method"], begin(basis) if begun else initial)
         state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
         spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
         feeding = Feeding(source if on_host else replicate(source, bench.mesh), on_host)
         state, cost = drive(config, method, bench, feeding, state, done, spent, key["loop"], folder, console)
         synthetic = read_out(method, state)
+        if method.learned and jax.process_index() == 0:
+            params = jax.tree.map(np.asarray, method.learned(jax.tree.map(np.asarray, state)))
+            classes = bench.num_classes if given is None else given.classes
+            said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": cost}
+            architecture = config.generator.architecture
+            save_generator(folder / "generator", params, architecture, bench.image_shape, classes, said)
         name = METHODS[type(config.method)].__name__
         return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
 
@@ -118,6 +133,15 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )
+
+
+def _check_generator(config: Distill, method: Method) -> None:
+    """Refuse what would have no effect."""
+    name = METHODS[type(config.method)].__name__
+    if method.learned is None and config.generator != GeneratorConfig():
+        raise ValueError(f"{name} draws nothing from a generator; leave --generator and its options out")
+    if method.learned is not None and config.init != "noise":
+        raise ValueError(f"{name} starts from a generator and not from images; leave --init out")
 
 
 def _pinned(config: Run) -> tuple[Run, StoredBank | None]:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from jaxdistill.diffusion import Architecture
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "DataConfig",
     "Distill",
     "EvaluationConfig",
+    "GeneratorConfig",
     "NetworkConfig",
     "RunConfig",
     "Select",
@@ -182,6 +184,19 @@ class BankConfig:
 
 
 @dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """The generator that a set is drawn from."""
+
+    generator: Path | None = None
+    """One that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made."""
+    class_ids: tuple[int, ...] = ()
+    """What that calls each class of the data set, in its order, where it knows others: ImageNet's numbers, say."""
+    generator_digest: Annotated[str | None, tyro.conf.Suppress] = None
+    """Which generator it is; set when the run begins."""
+    architecture: Architecture = dataclasses.field(default_factory=Architecture)
+
+
+@dataclasses.dataclass(frozen=True)
 class Distill:
     """One distillation; defaults are those of the method's preset for the --dataset and --ipc given."""
 
@@ -203,6 +218,7 @@ class Distill:
     network: NetworkConfig = NetworkConfig()
     bank: BankConfig = BankConfig()
     basis: BasisConfig = BasisConfig()
+    generator: GeneratorConfig = GeneratorConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:

@@ -7,10 +7,11 @@ from typing import Any
 
 from jaxdistill.methods.preset import Preset
 from jaxdistill.run.arguments import MISSING, peek
-from jaxdistill.run.config import DataConfig, NetworkConfig
+from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig
 from jaxdistill.run.experts import fields_of
+from jaxdistill.run.generators import load_generator
 
-__all__ = ["like_experts", "named", "unlike"]
+__all__ = ["like_experts", "like_generator", "named", "unlike"]
 
 
 def like_experts(arguments: list[str]) -> dict[str, Any]:
@@ -20,6 +21,14 @@ def like_experts(arguments: list[str]) -> dict[str, Any]:
         return {}
     fields = fields_of(Path(experts))
     return {"network": fields["network"], "data": DataConfig(MISSING, zca=fields["data"].zca)}
+
+
+def like_generator(arguments: list[str]) -> GeneratorConfig:
+    """The architecture of the generator that is given, as default: it cannot have another."""
+    given = peek(arguments, "--generator")
+    if given is None:
+        return GeneratorConfig()
+    return GeneratorConfig(architecture=load_generator(Path(given)).architecture)
 
 
 def unlike(like: dict[str, Any], preset: Preset) -> list[str]:

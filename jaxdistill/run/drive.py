@@ -120,7 +120,8 @@ def read_out(method: Method, state: PyTree) -> SyntheticSet:
 
 
 def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
-    every = max(1, config.steps // PREVIEWS)
+    # Drawing a set from a generator takes long: only the first and the last.
+    every = max(1, config.steps // (1 if method.learned else PREVIEWS))
     name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
     listening = [
         sinks.Metrics(folder / "metrics.jsonl", done),

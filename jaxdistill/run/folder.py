@@ -16,8 +16,8 @@ from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.sharding import from_first
 
-WHERE = ("data_dir", "device_gib", "experts")
-"""Where the data lie does not make another run; which experts they are is said by their digest."""
+WHERE = ("data_dir", "device_gib", "experts", "generator")
+"""Where the data lie does not make another run; which experts or generator it is is said by a digest."""
 
 __all__ = ["check_folder", "hold", "open_folder", "stored_config"]
 

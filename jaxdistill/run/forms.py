@@ -11,7 +11,7 @@ import tyro
 from jaxdistill.experts import ExpertRecipe
 from jaxdistill.run.config import DataConfig, NetworkConfig, check_seed
 
-__all__ = ["Evaluate", "Experts", "Export", "List", "Report"]
+__all__ = ["Convert", "Evaluate", "Experts", "Export", "List", "Report"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,6 +93,25 @@ class Evaluate:
     """Networks side by side on a device; by default 1 on a CPU, what should fit on an accelerator."""
     json: bool = False
     """Print every accuracy as JSON instead of a table."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Convert:
+    """Make a generator of pre-trained weights: DiT (its authors' names, or diffusers'), and Stable Diffusion's
+    autoencoder (diffusers' names)."""
+
+    weights: Annotated[Path, tyro.conf.Positional]
+    """A transformer's .safetensors."""
+    out: Path
+    """Folder of the generator; never overwritten."""
+    autoencoder: Path | None = None
+    """An autoencoder's .safetensors; without one, pixels are diffused."""
+    decoder: Path | None = None
+    """Another one, whose decoder is taken: Minimax Diffusion encodes with ft-EMA and decodes with ft-MSE."""
+    image_size: int = 256
+    """Pixels of a side."""
+    heads: int | None = None
+    """Of attention, which the weights do not tell; by default what the published sizes have."""
 
 
 @dataclasses.dataclass(frozen=True)

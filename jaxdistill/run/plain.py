@@ -3,31 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import typing
 from pathlib import Path
 from typing import Any
 
 from jaxdistill.methods import METHODS, method_config
-from jaxdistill.run.config import (
-    BankConfig,
-    BasisConfig,
-    DataConfig,
-    Distill,
-    EvaluationConfig,
-    NetworkConfig,
-    RunConfig,
-    Select,
-)
+from jaxdistill.run.config import Distill, RunConfig, Select
 
-__all__ = ["from_json", "to_json"]
-
-PARTS: dict[str, type] = {
-    "data": DataConfig,
-    "network": NetworkConfig,
-    "bank": BankConfig,
-    "basis": BasisConfig,
-    "evaluation": EvaluationConfig,
-}
-"""Parts that a distillation and a selection both have."""
+__all__ = ["build", "from_json", "to_json"]
 
 
 def to_json(config: Distill | Select) -> dict[str, Any]:
@@ -48,18 +31,31 @@ def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
     """
     try:
         fields = {name: value for name, value in plain.items() if name != "command"}
-        for name, kind in PARTS.items():
-            fields[name] = kind(**fields[name])
-        for name, path in (("bank", "experts"), ("basis", "scores")):
-            if given := getattr(fields[name], path):
-                fields[name] = dataclasses.replace(fields[name], **{path: Path(given)})
         if plain["command"] == "select":
-            return Select(run=run, **fields)
+            return build(Select, {**fields, "run": run})
         method = dict(fields["method"])
-        fields["method"] = method_config(method.pop("name"))(**{k: _tuples(v) for k, v in method.items()})
-        return Distill(run=run, **fields)
+        fields["method"] = build(method_config(method.pop("name")), method)
+        return build(Distill, {**fields, "run": run})
     except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"config.json was not written by this version of jaxdistill ({error})") from None
+
+
+def build(kind: Any, plain: dict[str, Any]) -> Any:
+    """A dataclass of plain fields, dataclasses, paths and tuples among them.
+
+    Raises:
+        TypeError: for fields that it does not have.
+    """
+    hints = typing.get_type_hints(kind)
+    return kind(**{name: _of(hints.get(name), value) for name, value in plain.items()})
+
+
+def _of(hint: Any, value: Any) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(value, dict):
+        return build(hint, value)
+    if isinstance(value, str) and Path in (hint, *typing.get_args(hint)):
+        return Path(value)
+    return _tuples(value)
 
 
 def _plain(value: Any) -> Any:

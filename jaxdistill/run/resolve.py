@@ -24,7 +24,7 @@ from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.sharding import make_mesh, replicate, spread
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.types import Augment, Key, Network, SyntheticSet, Task
+from jaxdistill.types import Augment, Generator, Key, Network, SyntheticSet, Task
 
 __all__ = [
     "Bench", "at_once", "augmentation", "keys", "networks", "only_network", "open_bench", "select", "start", "task",
@@ -142,7 +142,14 @@ def augmentation(name: str, bench: Bench) -> Augment:
     return augment.make(augment.for_dataset(name, bench.source.name))
 
 
-def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig, steps: int) -> Task:
+def task(
+    network: NetworkConfig,
+    augment_name: str,
+    bench: Bench,
+    run: RunConfig,
+    steps: int,
+    generator: Callable[[], Generator] | None = None,
+) -> Task:
     """What a method is told."""
     size = at_once(run.classes_at_once, bench.num_classes, bench.image_shape, network.width, bench.mesh)
     return Task(
@@ -152,6 +159,7 @@ def task(network: NetworkConfig, augment_name: str, bench: Bench, run: RunConfig
         bench.num_classes,
         spread(bench.mesh, size),
         None if network.kernel is None else make_kernel(network.kernel, bench.image_shape),
+        generator,
         steps,
         bench.pixel_range,
     )

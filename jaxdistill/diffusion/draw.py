@@ -1,0 +1,71 @@
+"""Sets that a generator draws, and the parameters that methods change in one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
+from jaxtyping import Array, Float, Int, UInt32
+
+from jaxdistill.diffusion.sample import Sampling, sample
+from jaxdistill.diffusion.schedule import respaced
+from jaxdistill.types import Generator, Key, PyTree, SyntheticSet, Task
+
+__all__ = ["chosen_of", "drawn_set", "image_keys", "merged", "needed"]
+
+BLOCK = 32
+"""Images that are drawn at once."""
+
+
+def needed(task: Task, config: Sampling) -> Generator:
+    """The task's generator, which can be drawn from in this way.
+
+    Raises:
+        ValueError: if it has none, or it cannot.
+    """
+    if task.generator is None:
+        raise ValueError("this method draws its set from a generator; give the task one")
+    generator = task.generator()
+    respaced(generator.schedule, config.sampling_steps)
+    return generator
+
+
+def image_keys(key: Key, classes: int, ipc: int) -> UInt32[Array, "classes ipc _words"]:
+    """The key of each image as numbers; those of a smaller set are the first of a larger one's."""
+
+    def of_class(number: Int[Array, ""]) -> UInt32[Array, "ipc _words"]:
+        key_class = jax.random.fold_in(key, number)
+        each = jax.vmap(lambda index: jax.random.fold_in(key_class, index))(jnp.arange(ipc))
+        return jax.random.key_data(each)
+
+    return jax.vmap(of_class)(jnp.arange(classes))
+
+
+def drawn_set(
+    draws: UInt32[Array, "classes ipc _words"], generator: Generator, params: PyTree, config: Sampling
+) -> SyntheticSet:
+    """The set that these keys draw, a block of images at a time."""
+    classes, ipc, words = draws.shape
+    labels = jnp.repeat(jnp.arange(classes), ipc)
+    size = min(BLOCK, classes * ipc)
+    padded = jnp.minimum(jnp.arange(-(-classes * ipc // size) * size), classes * ipc - 1).reshape(-1, size)
+
+    def block(indices: Int[Array, " b"]) -> Float[Array, "b h w c"]:
+        keys = jax.random.wrap_key_data(draws.reshape(-1, words)[indices])
+        return generator.decode(params, sample(keys, generator, params, labels[indices], config))
+
+    images = jax.lax.map(block, padded)
+    images = images.reshape(-1, *images.shape[2:])[: classes * ipc]
+    return SyntheticSet(images, jax.nn.one_hot(labels, classes))
+
+
+def chosen_of(params: PyTree, chosen: Callable[[str], bool]) -> dict[str, Array]:
+    """The model's parameters whose name, ``a/b/c``, is chosen, by name."""
+    return {name: leaf for name, leaf in flatten_dict(params["model"], sep="/").items() if chosen(name)}
+
+
+def merged(params: PyTree, some: dict[str, Array]) -> PyTree:
+    """The parameters with some of the model's replaced."""
+    return {**params, "model": unflatten_dict({**flatten_dict(params["model"], sep="/"), **some}, sep="/")}

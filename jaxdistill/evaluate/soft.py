@@ -1,0 +1,123 @@
+"""RDED's evaluation: a network learns a teacher's soft labels with AdamW (Sun et al., CVPR 2024, arXiv:2312.03526).
+
+Minimax Diffusion (Gu et al., CVPR 2024, arXiv:2311.15529) reports ImageNet-1K so. The settings are those of RDED's
+released code. Unverified: with which options of it Minimax Diffusion's sets were evaluated.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.augment.mix import cutmix
+from jaxdistill.chunks import each_image, training_gradient
+from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
+
+__all__ = ["SoftLabels", "taught"]
+
+
+def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> SyntheticSet:
+    """The set with a trained network's logits of each image as labels.
+
+    Raises:
+        ValueError: if the set stores several tiles in an image.
+    """
+    if synthetic.formation != 1:
+        raise ValueError("a teacher labels whole images; decode the set's tiles first")
+    logits = each_image(lambda images: network.apply(variables, images)[0], synthetic.images)
+    return dataclasses.replace(synthetic, labels=logits, label_kind="logit")
+
+
+@dataclasses.dataclass(frozen=True)
+class SoftLabels(Recipe):
+    """Train fresh networks towards softened logits of a teacher, with AdamW, then test the final weights once.
+
+    The logits are the set's labels (`taught`). Other labels, as those of random images, are learned as they are, by
+    cross-entropy without a temperature.
+
+    Deviation: the original asks the teacher anew about each cropped and mixed image; here each whole image has one
+    label, and CutMix mixes labels by area. The original also shuffles the quarters of an image, which RDED's are made
+    of, and reports the best accuracy of the last fifth of the epochs.
+    """
+
+    epochs: int = 300
+    """Passes over the set."""
+    augment: str = "photo:default-color-cutout-scale-rotate"
+    """See `jaxdistill.augment.make`: resized crop, and flip but for digits."""
+    cutmix: float = 1.0
+    """Probability of mixing a batch."""
+    temperature: float = 20.0
+    """What logits are divided by, the teacher's and the network's."""
+    batch: int = 100
+    """Batch size; the whole set where it is smaller. The code's at 50 images per class; it has 50 at 10 and 10 at 1,
+    and twice as many from 100 classes on. The last batch of a pass is filled up from the first."""
+    learning_rate: float = 1e-3
+    """The first step size, as for ConvNets and ResNets; half a cosine of twice the epochs lowers it to a half."""
+    weight_decay: float = 0.01
+    """Decoupled, of arrays with more than one axis."""
+    labels: Literal["native", "hard"] = "native"
+    """Train on the labels as stored, or on their argmax."""
+
+    def __post_init__(self) -> None:
+        if min(self.epochs, self.batch) < 1 or min(self.temperature, self.learning_rate) <= 0:
+            raise ValueError(f"this evaluation needs positive epochs, batch, temperature and step size, got {self}")
+
+    @property
+    def summary(self) -> str:
+        """The recipe in words."""
+        return (
+            f"{self.epochs} epochs of AdamW at temperature {self.temperature:g} where labels are logits, step size "
+            f"{self.learning_rate} lowered by a cosine to half of it, weight decay {self.weight_decay}, batches of up "
+            f"to {self.batch}, augmentation {self.augment}, CutMix with probability {self.cutmix}"
+        )
+
+    def fit(
+        self,
+        key: Key,
+        synthetic: SyntheticSet,
+        network: Network,
+        augment: Augment,
+        selected_augment: Augment | None = None,
+    ) -> Variables:
+        """Train a fresh network; pure, one scan over steps."""
+        del selected_augment
+        temperature = self.temperature if synthetic.label_kind == "logit" else 1.0
+        if synthetic.label_kind == "logit":
+            soft = jax.nn.softmax(synthetic.labels / temperature)
+            synthetic = dataclasses.replace(synthetic, labels=soft, label_kind="probability")
+
+        def cooled(variables: Variables, images: Float[Array, "n h w c"], train: bool) -> tuple[Array, PyTree]:
+            logits, statistics = network.apply(variables, images, train=train)
+            return logits / temperature, statistics
+
+        student, n = network._replace(apply=cooled), synthetic.count
+        batch = min(self.batch, n)
+        steps = -(-n // batch)  # of an epoch
+        optimiser = optax.adamw(
+            lambda step: self.learning_rate * jnp.cos(math.pi / 4 * (jnp.asarray(step) // steps) / self.epochs) ** 2,
+            weight_decay=self.weight_decay,
+            mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
+        )
+        key_init, key_orders, key_steps = jax.random.split(key, 3)
+        variables = network.init(key_init)
+
+        def update(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
+            variables, moments = carry
+            order = jax.random.permutation(jax.random.fold_in(key_orders, i // steps), n)
+            drawn = synthetic.take(order[(i % steps * batch + jnp.arange(batch)) % n])
+            key_augment, key_mix = jax.random.split(jax.random.fold_in(key_steps, i))
+            images = augment(key_augment, drawn.images, siamese=False)
+            images, labels = cutmix(key_mix, images, drawn.labels, self.cutmix)
+            found = training_gradient(student, variables, images, labels, drawn.label_kind, drawn.weights)
+            updates, moments = optimiser.update(found.gradient, moments, variables.params)
+            return (Variables(optax.apply_updates(variables.params, updates), found.statistics), moments), None
+
+        carry = (variables, optimiser.init(variables.params))
+        return jax.lax.scan(update, carry, jnp.arange(self.epochs * steps))[0][0]

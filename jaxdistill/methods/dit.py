@@ -1,0 +1,171 @@
+"""A diffusion transformer trained from scratch, and what it draws: Minimax Diffusion's baseline and its start.
+
+DiT is Peebles & Xie (ICCV 2023, arXiv:2212.09748). The settings are ours, for small data: the
+paper's generator was trained on ImageNet. Of a generator that is there already, no steps at all draw a set.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int, UInt32
+
+from jaxdistill.check import check
+from jaxdistill.data.feeds import Uniform
+from jaxdistill.diffusion.denoise import check_blocks, denoise
+from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
+from jaxdistill.diffusion.sample import Sampling
+from jaxdistill.methods.preset import Preset
+from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
+
+__all__ = ["DiT", "DiTInfo", "DiTState", "dit"]
+
+_SMALL = Sampling(guidance=1.5)
+
+
+@dataclasses.dataclass(frozen=True)
+class DiT:
+    """Train a generator, and draw the set from it."""
+
+    lr: float = 1e-3
+    """AdamW's step size, raised over the first steps and lowered by a cosine to a tenth over the run."""
+    warmup: int = 100
+    """Steps over which it is raised."""
+    batch: int = 128
+    """Real images per step."""
+    drop: float = 0.1
+    """Share of labels withheld, for guidance."""
+    average: float = 0.999
+    """How much the averaged parameters, which are what is kept, hold on to at each step; less at first."""
+    autoencoder_steps: int = 0
+    """The first so many steps train the autoencoder, where the generator has one."""
+    blocks: int = 1
+    """Blocks that a batch goes through the generator in; they are spread over devices."""
+    sampling: Sampling = _SMALL
+    PRESETS: ClassVar[tuple[str, ...]] = ("ours",)
+
+    @classmethod
+    def preset(cls, dataset: str, ipc: int, name: str = "ours") -> Preset:
+        """Ours: nobody published an accuracy of such sets on small images."""
+        del ipc, name
+        return Preset(
+            config=cls(),
+            steps=3_000 if dataset == "digits" else 20_000,
+            init="noise",
+            protocol="dsa1000",
+            listed=False,
+            augment="none",
+        )
+
+
+class DiTState(NamedTuple):
+    """What the next step needs."""
+
+    params: PyTree
+    average: dict[str, Array]
+    """Of the model's."""
+    opt_state: tuple[optax.OptState, optax.OptState]
+    """Of the model and of the autoencoder."""
+    count: Int[Array, ""]
+    draws: UInt32[Array, "classes ipc _words"]
+    """The key of each image that is drawn."""
+
+
+class DiTInfo(NamedTuple):
+    """What a human wants to see."""
+
+    loss: Float[Array, ""]
+    """Of the autoencoder, while that is trained."""
+    grad_norm: Float[Array, ""]
+
+
+def dit(config: DiT, task: Task) -> Method:
+    """Build the training of a generator; the set is drawn from its averaged parameters.
+
+    Args:
+        config: step size, batch, average, and how the set is drawn.
+        task: its generator, an augmentation and, for the decay of the step size, steps; its network is not used.
+
+    Raises:
+        ValueError: for settings out of range, or a task without a generator.
+
+    References:
+        Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023.
+    """
+    check(
+        config, positive=("lr",), momenta=("average",), shares=("drop",), counts=("batch", "blocks"),
+        not_negative=("warmup", "autoencoder_steps"),
+    )  # fmt: skip
+    check_blocks(config.batch, config.blocks)
+    generator, first = needed(task, config.sampling), config.autoencoder_steps
+    compress = generator.compress
+    if (compress is None or generator.trained) and first:
+        raise ValueError("there is no autoencoder to train; leave --autoencoder-steps out, or give --latents")
+    if compress is not None and not first and not generator.trained:
+        raise ValueError("latents need an autoencoder; say how long to train it with --autoencoder-steps")
+    rate = config.lr
+    if task.steps is not None:
+        total = max(task.steps - first, config.warmup + 1)
+        rate = optax.warmup_cosine_decay_schedule(0.0, config.lr, config.warmup, total, config.lr / 10)
+    optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.0))
+    of_autoencoder = optax.adam(config.lr)
+
+    def init(key: Key, initial: SyntheticSet) -> DiTState:
+        key_params, key_draws = jax.random.split(key)
+        params = generator.init(key_params)
+        model = chosen_of(params, lambda name: True)
+        moments = optimiser.init(model), of_autoencoder.init(params["autoencoder"])
+        average = jax.tree.map(jnp.copy, model)  # no array twice in a state, so that it can be donated
+        draws = image_keys(key_draws, task.num_classes, initial.count // task.num_classes)
+        return DiTState(params, average, moments, jnp.zeros((), jnp.int32), draws)
+
+    def learn(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
+        key_encode, key_denoise = jax.random.split(key)
+        clean = generator.encode(state.params, key_encode, batch.images)
+
+        def loss(model: dict[str, Array]) -> Float[Array, ""]:
+            found = denoise(
+                key_denoise, generator, merged(state.params, model), clean, batch.labels,
+                drop=config.drop, map_blocks=task.map_classes, blocks=config.blocks,
+            )  # fmt: skip
+            return jnp.mean(found.error)
+
+        model = chosen_of(state.params, lambda name: True)
+        value, gradient = jax.value_and_grad(loss)(model)
+        updates, moments = optimiser.update(gradient, state.opt_state[0], model)
+        model = optax.apply_updates(model, updates)
+        # The first steps leave little of the random beginning in the average.
+        since = state.count - first
+        hold = jnp.minimum(config.average, (1 + since) / (10 + since))
+        average = optax.incremental_update(model, state.average, 1 - hold)
+        params, moments = merged(state.params, model), (moments, state.opt_state[1])
+        info = DiTInfo(value, optax.global_norm(gradient))
+        return DiTState(params, average, moments, state.count + 1, state.draws), info
+
+    def learn_latents(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
+        params = state.params["autoencoder"]
+        assert compress is not None
+        (value, tracked), gradient = jax.value_and_grad(compress, has_aux=True)(params, key, batch.images)
+        updates, moments = of_autoencoder.update(gradient, state.opt_state[1], params)
+        params = {**state.params, "autoencoder": optax.apply_updates(tracked, updates)}
+        info = DiTInfo(value, optax.global_norm(gradient))
+        return state._replace(params=params, opt_state=(state.opt_state[0], moments), count=state.count + 1), info
+
+    def step(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
+        key_augment, key_learn = jax.random.split(key)
+        batch = batch._replace(images=task.augment(key_augment, batch.images, siamese=False))
+        if not first:
+            return learn(key_learn, state, batch)
+        return jax.lax.cond(state.count < first, learn_latents, learn, key_learn, state, batch)
+
+    def learned(state: DiTState) -> PyTree:
+        return merged(state.params, state.average)
+
+    def synthetic(state: DiTState) -> SyntheticSet:
+        return drawn_set(state.draws, generator, learned(state), config.sampling)
+
+    return Method(init, step, synthetic, Uniform(config.batch), learned=learned)

@@ -1,0 +1,135 @@
+"""Generators as folders that runs can share: ``generator.safetensors`` and a card."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from jaxdistill.diffusion import Architecture, make
+from jaxdistill.run import files
+from jaxdistill.run.config import GeneratorConfig
+from jaxdistill.run.plain import build
+from jaxdistill.run.resolve import Bench
+from jaxdistill.types import Generator, PyTree
+
+__all__ = ["GeneratorError", "StoredGenerator", "generator_of", "load_generator", "save_generator"]
+
+SCHEMA, KIND = 1, "generator"
+
+
+class GeneratorError(ValueError):
+    """A generator that cannot be read or does not fit the run; the message is one sentence."""
+
+
+class StoredGenerator(NamedTuple):
+    """What a generator's folder holds."""
+
+    folder: Path
+    architecture: Architecture
+    image_shape: tuple[int, int, int]
+    classes: int
+    digest: str
+    params: PyTree
+
+
+def save_generator(
+    folder: Path,
+    params: PyTree,
+    architecture: Architecture,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    said: dict[str, Any],
+) -> None:
+    """Write the folder whole, replacing one that is there.
+
+    Args:
+        folder: usually ``RUN/generator``.
+        params: of `jaxdistill.types.Generator`.
+        architecture: its sizes.
+        image_shape: of what it draws.
+        classes: how many its label table has.
+        said: whatever else is worth knowing.
+
+    Raises:
+        OSError: if it cannot be written; what was there before is untouched.
+    """
+    tensors = save({name: np.asarray(leaf, order="C") for name, leaf in flatten_dict(params, sep="/").items()})
+    card = {
+        "schema": SCHEMA,
+        "kind": KIND,
+        **said,
+        "architecture": dataclasses.asdict(architecture),
+        "image_shape": list(image_shape),
+        "classes": classes,
+        "versions": {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")},
+        "sha256": hashlib.sha256(tensors).hexdigest(),
+    }
+    with files.write_folder(folder) as temporary:
+        files.write_bytes(temporary / "generator.safetensors", tensors)
+        files.write_text(temporary / "card.json", json.dumps(card, indent=1))
+
+
+def load_generator(folder: Path) -> StoredGenerator:
+    """Read a generator's folder, or that of a run.
+
+    Raises:
+        GeneratorError: if anything in it is missing, damaged, or not what the card says.
+    """
+    folder = Path(folder)
+    if (folder / "generator").is_dir():
+        folder = folder / "generator"
+    if not (folder / "card.json").is_file() or not (folder / "generator.safetensors").is_file():
+        raise GeneratorError(
+            f"{folder} holds no generator (card.json, generator.safetensors); train one with 'jaxdistill distill dit'"
+        )
+    try:
+        card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
+        if (card["kind"], card["schema"]) != (KIND, SCHEMA):
+            raise ValueError(f"it is a {card['kind']!s:.20} of schema {card['schema']!s:.20}")
+        tensors = (folder / "generator.safetensors").read_bytes()
+        if hashlib.sha256(tensors).hexdigest() != card["sha256"]:
+            raise ValueError("its arrays are not those that its card was written for")
+        params = {"autoencoder": {}, **unflatten_dict(load(tensors), sep="/")}
+        architecture = build(Architecture, card["architecture"])
+        h, w, c = card["image_shape"]
+        return StoredGenerator(folder, architecture, (h, w, c), int(card["classes"]), card["sha256"], params)
+    except (KeyError, TypeError, ValueError, SafetensorError) as error:
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:100]
+        raise GeneratorError(f"{folder} holds no generator that can be read ({reason}); make it again") from None
+
+
+def generator_of(config: GeneratorConfig, stored: StoredGenerator | None, bench: Bench) -> Generator:
+    """The generator of a run.
+
+    Raises:
+        ValueError: if it does not fit the data.
+    """
+    if stored is None:
+        if config.class_ids:
+            raise GeneratorError("--class-ids names classes of a generator that is there; give --generator too")
+        return make(config.architecture, bench.image_shape, bench.pixel_range, bench.num_classes)
+    if stored.architecture != config.architecture:
+        raise GeneratorError(f"the generator in {stored.folder} has another architecture; leave its options out")
+    if stored.image_shape != bench.image_shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (bench.image_shape, stored.image_shape))
+        raise GeneratorError(f"the generator in {stored.folder} draws images of {theirs}, the data set has {ours}")
+    if len(config.class_ids or range(stored.classes)) != bench.num_classes:
+        raise GeneratorError(
+            f"the data set has {bench.num_classes} classes, the generator in {stored.folder} has {stored.classes}; say "
+            "with --class-ids which of them each is"
+        )
+    if config.class_ids and not 0 <= min(config.class_ids) <= max(config.class_ids) < stored.classes:
+        raise GeneratorError(f"--class-ids are numbers from 0 to {stored.classes - 1}")
+    return make(
+        stored.architecture, bench.image_shape, bench.pixel_range, stored.classes,
+        params=stored.params, labels=config.class_ids or None,
+    )  # fmt: skip
