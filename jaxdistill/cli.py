@@ -30,12 +30,10 @@ from jaxdistill.run.config import (
     Select,
 )
 from jaxdistill.run.convert import convert
-from jaxdistill.run.defaults import like_experts, like_generator, named, unlike
+from jaxdistill.run.defaults import like_experts, like_generator, named, stored, unlike
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
-from jaxdistill.run.folder import stored_config
 from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
-from jaxdistill.run.plain import from_json
 from jaxdistill.run.sharding import join
 from jaxdistill.run.table import tell
 
@@ -97,24 +95,10 @@ def _complain(problem: object, status: int) -> int:
     return status
 
 
-def _stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, Any] | None:
-    """The fields of the run that is resumed, as defaults: what is not given again is taken from there."""
-    out = peek(arguments, "--out")
-    plain = stored_config(Path(out)) if out is not None and "--resume" in arguments else None
-    if plain is None:
-        if "--resume" in arguments and peek(arguments, "--dataset") is None:
-            raise UnusableError(f"there is no run in {out} to resume; give all arguments, or another --out")
-        return None
-    stored = from_json(plain, RunConfig(MISSING))
-    if not matches(stored):
-        raise UnusableError(f"{out} is a run of another command; resume it with that one, or choose another --out")
-    return vars(stored)
-
-
 def _distill(arguments: list[str], console: Console) -> None:
     name, rest = leading(arguments, "method", list(METHOD_NAMES))
     method = method_config(name)
-    defaults = _stored(rest, lambda stored: isinstance(stored, Distill) and type(stored.method) is method)
+    defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
     listed, differ = True, []
     if defaults is None:
         ipc = peek(rest, "--ipc") or ""
@@ -170,7 +154,7 @@ def _experts(arguments: list[str], console: Console) -> None:
 
 def _select(arguments: list[str], console: Console) -> None:
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
-    defaults = _stored(rest, lambda stored: isinstance(stored, Select) and stored.strategy == strategy)
+    defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
         protocol = "krr" if selection.NEEDS[strategy] == "kernel" else EvaluationConfig.protocol
         defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **like_experts(rest)}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["by_class", "by_step", "centred", "class_set", "soft_logits"]
+__all__ = ["by_class", "by_step", "centred", "class_set", "soft_logits", "targets_of"]
 
 _CERTAINTY = 0.9
 
@@ -52,6 +54,11 @@ def centred(synthetic: SyntheticSet) -> Float[Array, "n classes"]:
         return synthetic.labels
     soft = jax.nn.softmax(synthetic.labels) if synthetic.label_kind == "logit" else synthetic.labels
     return soft - 1 / soft.shape[1]
+
+
+def targets_of(labels: Int[Array, " b"], classes: int, dtype: Any = float) -> Float[Array, "b classes"]:
+    """Hard classes as regression targets (KIP, FRePo): one-hot less ``1 / classes``."""
+    return jax.nn.one_hot(labels, classes, dtype=dtype) - 1 / classes
 
 
 def by_step(synthetic: SyntheticSet, steps: int) -> Int[np.ndarray, "steps b"]:

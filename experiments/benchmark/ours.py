@@ -11,6 +11,9 @@ import numpy as np
 from jaxdistill.augment import make as make_augment
 from jaxdistill.chunks import training_gradient
 from jaxdistill.data.bank import Segment
+from jaxdistill.diffusion import Architecture
+from jaxdistill.diffusion import make as make_generator
+from jaxdistill.diffusion.sample import Sampling, sample
 from jaxdistill.inner import sgd_update
 from jaxdistill.methods import METHOD_NAMES, METHODS
 from jaxdistill.networks import make as make_network
@@ -129,6 +132,35 @@ def trajectory_step(name: str, ipc: int, student_steps: int):
     return method_step(name, ipc, batch_of, {"student_steps": student_steps, "rate": 0.01}, steps=1)
 
 
+GENERATOR = Architecture(patch=4, hidden=128, layers=4, heads=4)
+PIXELS = ((-1.0,) * 3, (1.0,) * 3)
+
+
+def generator_of(params=None):
+    return make_generator(GENERATOR, SHAPE, PIXELS, CLASSES, params=params)
+
+
+def generator_step(name: str, batch: int):
+    """A step of a generative method; its set is not drawn."""
+    params = generator_of().init(jax.random.key(0)) if name == "minimax" else None
+    task = Task(make_network("mlp", SHAPE, CLASSES), make_augment("none"), SHAPE, CLASSES)
+    task = task._replace(generator=lambda: generator_of(params))
+    method = METHODS[METHOD_NAMES[name]](METHOD_NAMES[name](batch=batch), task)
+    rng = np.random.default_rng(0)
+    state = method.init(jax.random.key(0), class_set(jnp.zeros((CLASSES, 1, *SHAPE))))
+    update = lambda i, state, batch: method.step(jax.random.key(i), state, batch)[0]  # noqa: E731
+    return steps_of(update, state, examples(rng, batch))
+
+
+def sampling(count: int, steps: int):
+    """Guided ancestral sampling."""
+    generator = generator_of()
+    config = Sampling(sampling_steps=steps)
+    draw = jax.jit(lambda keys, params, classes: sample(keys, generator, params, classes, config))
+    params, keys = generator.init(jax.random.key(0)), jax.random.split(jax.random.key(1), count)
+    return lambda: draw(keys, params, jnp.arange(count) % CLASSES).block_until_ready()
+
+
 CASES = {
     "train": train_step,
     "dm": partial(matching_step, "dm", "none"),
@@ -139,4 +171,7 @@ CASES = {
     "dd": dd_step,
     "mtt": partial(trajectory_step, "mtt"),
     "tesla": partial(trajectory_step, "tesla"),
+    "dit": partial(generator_step, "dit"),
+    "minimax": partial(generator_step, "minimax"),
+    "sampling": sampling,
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 from peer_augment import chain, color, crop, siamese
+from peer_diffusion import dit_step, minimax_step, sampling
 from torch import nn
 from torch.nn import functional
 
@@ -263,4 +264,7 @@ CASES = {
     "dd": dd_step,
     "mtt": trajectory_step,
     "tesla": lambda **options: trajectory_step(**options, exact=False),
+    "dit": dit_step,
+    "minimax": minimax_step,
+    "sampling": sampling,
 }

@@ -43,6 +43,9 @@ CASES = {
     "mtt, ipc 10, N 50": ("mtt", {"ipc": 10, "student_steps": 50}, 50 * 100 * 4 * TRAIN),
     "mtt, ipc 1, N 10": ("mtt", {"ipc": 1, "student_steps": 10}, 10 * 10 * 4 * TRAIN),
     "mtt, ipc 1, N 50": ("mtt", {"ipc": 1, "student_steps": 50}, 50 * 10 * 4 * TRAIN),
+    "dit, batch 64": ("dit", {"batch": 64}, None),
+    "minimax, batch 64": ("minimax", {"batch": 64}, None),
+    "sampling, 20 images": ("sampling", {"count": 20, "steps": 50}, None),
     "tesla, ipc 10, N 10": ("tesla", {"ipc": 10, "student_steps": 10}, None),
 }
 """Name -> builder, its arguments, and the step's floating-point operations where they are counted. A synthetic image of

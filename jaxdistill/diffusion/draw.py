@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -61,11 +62,11 @@ def drawn_set(
     return SyntheticSet(images, jax.nn.one_hot(labels, classes))
 
 
-def chosen_of(params: PyTree, chosen: Callable[[str], bool]) -> dict[str, Array]:
+def chosen_of(params: PyTree, chosen: Callable[[str], bool]) -> dict[str, Any]:
     """The model's parameters whose name, ``a/b/c``, is chosen, by name."""
     return {name: leaf for name, leaf in flatten_dict(params["model"], sep="/").items() if chosen(name)}
 
 
-def merged(params: PyTree, some: dict[str, Array]) -> PyTree:
+def merged(params: PyTree, some: dict[str, Any]) -> PyTree:
     """The parameters with some of the model's replaced."""
     return {**params, "model": unflatten_dict({**flatten_dict(params["model"], sep="/"), **some}, sep="/")}

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float
 from jaxdistill.data.feeds import RealData
 from jaxdistill.kernels.gram import gram
 from jaxdistill.losses.ridge import coefficients, precisely, solve_labels
+from jaxdistill.sets import targets_of
 from jaxdistill.types import Kernel, Key, PyTree, map_one_by_one
 
 __all__ = ["LINEAR", "SupportGradient", "label_solve", "predict", "support_gradient"]
@@ -112,7 +113,7 @@ def label_solve(
             indices = start + jnp.arange(size)
             batch = data.read(jnp.minimum(indices, data.count - 1))
             k_ts = gram(kernel, wide(kernel.prepare(key, batch.images)), support) * (indices < data.count)[:, None]
-            targets = jax.nn.one_hot(batch.labels, classes, dtype=k_ts.dtype) - 1 / classes
+            targets = targets_of(batch.labels, classes, k_ts.dtype)
             inner, outer = sums
             return (inner + k_ts.T @ k_ts, outer + k_ts.T @ targets), None
 

@@ -22,7 +22,7 @@ from jaxdistill.data.feeds import Uniform
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
 from jaxdistill.methods.preset import Preset
-from jaxdistill.sets import centred
+from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one
 
 __all__ = ["FRePo", "FRePoInfo", "FRePoState", "SetGradient", "frepo", "set_gradient"]
@@ -206,7 +206,7 @@ def frepo(config: FRePo, task: Task) -> Method:
         number = jax.random.randint(key_member, (), 0, config.pool)
         member = jax.tree.map(lambda leaf: leaf[number], state.pool)
         real = task.augment(key_augment, batch.images, siamese=False)
-        targets = jax.nn.one_hot(batch.labels, task.num_classes) - 1 / task.num_classes
+        targets = targets_of(batch.labels, task.num_classes)
 
         def embedded(images: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
             return network.features(member.variables, images).embedding

@@ -21,7 +21,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
 from jaxdistill.methods.preset import Preset, Published
-from jaxdistill.sets import centred
+from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 
 __all__ = ["KIP", "KIPInfo", "KIPState", "kip", "kip_loss"]
@@ -130,7 +130,7 @@ def kip(config: KIP, task: Task) -> Method:
         key_kernel, key_augment = jax.random.split(key)
         real = task.augment(key_augment, batch.images.reshape(-1, *task.image_shape), siamese=False)
         classes = batch.labels.reshape(-1)
-        targets = jax.nn.one_hot(classes, task.num_classes) - 1 / task.num_classes
+        targets = targets_of(classes, task.num_classes)
         support, pull_back = jax.vjp(partial(kernel.prepare, key_kernel), state.images)
         found = support_gradient(
             kernel, support, state.labels, kernel.prepare(key_kernel, real), targets,

@@ -19,7 +19,7 @@ from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
-from jaxdistill.run.basis import Means, basis, described, for_file, stand_in, uses_experts
+from jaxdistill.run.basis import Means, basis, check_read, described, for_file, stand_in, uses_experts
 from jaxdistill.run.config import Distill, GeneratorConfig, Select
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, read_out, say
@@ -30,7 +30,7 @@ from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
-from jaxdistill.selection import Difficulty
+from jaxdistill.selection import NEEDS, Difficulty
 from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet
 
 __all__ = ["distill", "select_set"]
@@ -116,7 +116,10 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     """
     config, experts = _pinned(config)
     check_folder(config)
+    check_read(config.strategy, config.basis)
     bench, judged, protocol, key = _prepare(config, experts)
+    if config.network.kernel is not None and NEEDS[config.strategy] != "kernel" and not hasattr(protocol, "kernel"):
+        raise ValueError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
     network = only_network(config.network, bench)
     if experts is not None:
         if not uses_experts(config.strategy, config.basis):

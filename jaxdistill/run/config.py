@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from jaxdistill.diffusion import Architecture
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
+from jaxdistill.run.made import BankConfig, GeneratorConfig
 
 __all__ = [
     "BankConfig",
@@ -168,35 +168,6 @@ class BasisConfig:
 
 
 @dataclasses.dataclass(frozen=True)
-class BankConfig:
-    """Experts that were trained before."""
-
-    experts: Path | None = None
-    """An expert bank (jaxdistill experts), for methods that match trajectories and selections by what networks say."""
-    expert_count: int | None = None
-    """Use the first so many; by default all that are there when the run begins."""
-    digest: Annotated[str | None, tyro.conf.Suppress] = None
-    """Which experts they are; set when the run begins."""
-
-    def __post_init__(self) -> None:
-        if self.expert_count is not None and self.expert_count < 1:
-            raise ValueError(f"--expert-count is at least 1, not {self.expert_count}")
-
-
-@dataclasses.dataclass(frozen=True)
-class GeneratorConfig:
-    """The generator that a set is drawn from."""
-
-    generator: Path | None = None
-    """One that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made."""
-    class_ids: tuple[int, ...] = ()
-    """What that calls each class of the data set, in its order, where it knows others: ImageNet's numbers, say."""
-    generator_digest: Annotated[str | None, tyro.conf.Suppress] = None
-    """Which generator it is; set when the run begins."""
-    architecture: Architecture = dataclasses.field(default_factory=Architecture)
-
-
-@dataclasses.dataclass(frozen=True)
 class Distill:
     """One distillation; defaults are those of the method's preset for the --dataset and --ipc given."""
 
@@ -216,9 +187,9 @@ class Distill:
     preset: str | None = None
     """Which reading of the paper gives the defaults; 'jaxdistill list' names them."""
     network: NetworkConfig = NetworkConfig()
-    bank: BankConfig = BankConfig()
+    bank: BankConfig = dataclasses.field(default_factory=BankConfig)
     basis: BasisConfig = BasisConfig()
-    generator: GeneratorConfig = GeneratorConfig()
+    generator: GeneratorConfig = dataclasses.field(default_factory=GeneratorConfig)
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
@@ -239,7 +210,7 @@ class Select:
     seed: int = 0
     """Everything random follows from it."""
     network: NetworkConfig = NetworkConfig()
-    bank: BankConfig = BankConfig()
+    bank: BankConfig = dataclasses.field(default_factory=BankConfig)
     basis: BasisConfig = BasisConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 

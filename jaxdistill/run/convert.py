@@ -34,14 +34,14 @@ def convert(config: Convert) -> None:
     if config.decoder is not None and config.autoencoder is None:
         raise GeneratorError("--decoder takes the place of an autoencoder's; give --autoencoder too")
     if config.autoencoder is not None:
-        autoencoder, found = autoencoder_parameters(_read(config.autoencoder))
+        autoencoder, found = autoencoder_parameters(_read(config.autoencoder), config.groups)
         if autoencoder.latent_channels != channels:
             raise GeneratorError(
                 f"the transformer takes {channels} channels and the autoencoder makes {autoencoder.latent_channels}; "
                 "give one that it was trained with"
             )
         if config.decoder is not None:
-            other, decoding = autoencoder_parameters(_read(config.decoder))
+            other, decoding = autoencoder_parameters(_read(config.decoder), config.groups)
             if other != autoencoder:
                 raise GeneratorError(f"{config.decoder} is another kind of autoencoder than {config.autoencoder}")
             found = {**found, "decoder": decoding["decoder"]}

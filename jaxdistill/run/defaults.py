@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from jaxdistill.methods.preset import Preset
-from jaxdistill.run.arguments import MISSING, peek
-from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig
+from jaxdistill.run.arguments import MISSING, UnusableError, peek
+from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
 from jaxdistill.run.experts import fields_of
+from jaxdistill.run.folder import stored_config
 from jaxdistill.run.generators import load_generator
+from jaxdistill.run.plain import from_json
 
-__all__ = ["like_experts", "like_generator", "named", "unlike"]
+__all__ = ["like_experts", "like_generator", "named", "stored", "unlike"]
 
 
 def like_experts(arguments: list[str]) -> dict[str, Any]:
@@ -42,3 +45,17 @@ def unlike(like: dict[str, Any], preset: Preset) -> list[str]:
 def named(dataset: str | None) -> str:
     """The data set's name, by which presets are found; a folder or file may have one."""
     return Path(dataset).stem if dataset and Path(dataset).exists() else dataset or ""
+
+
+def stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, Any] | None:
+    """The fields of the run that is resumed, as defaults: what is not given again is taken from there."""
+    out = peek(arguments, "--out")
+    plain = stored_config(Path(out)) if out is not None and "--resume" in arguments else None
+    if plain is None:
+        if "--resume" in arguments and peek(arguments, "--dataset") is None:
+            raise UnusableError(f"there is no run in {out} to resume; give all arguments, or another --out")
+        return None
+    found = from_json(plain, RunConfig(MISSING))
+    if not matches(found):
+        raise UnusableError(f"{out} is a run of another command; resume it with that one, or choose another --out")
+    return vars(found)

@@ -112,6 +112,8 @@ class Convert:
     """Pixels of a side."""
     heads: int | None = None
     """Of attention, which the weights do not tell; by default what the published sizes have."""
+    groups: int = 32
+    """Of the autoencoder's normalisation, which its weights do not tell either."""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -61,6 +61,8 @@ def _of(hint: Any, value: Any) -> Any:
 def _plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {name: _plain(part) for name, part in value.items()}
+    if isinstance(value, tuple):
+        return [_plain(part) for part in value]
     return str(value) if isinstance(value, Path) else value
 
 

@@ -138,8 +138,11 @@ def only_network(config: NetworkConfig, bench: Bench) -> Network:
 
 
 def augmentation(name: str, bench: Bench) -> Augment:
-    """An augmentation by name; ``default`` is the data set's DSA strategy."""
-    return augment.make(augment.for_dataset(name, bench.source.name))
+    """An augmentation by name; ``default`` is the data set's DSA strategy. Some are told black and white."""
+    found = augment.make(augment.for_dataset(name, bench.source.name))
+    if hasattr(found, "pixel_range") and bench.pixel_range is not None:
+        return dataclasses.replace(found, pixel_range=bench.pixel_range)  # pyright: ignore[reportArgumentType]
+    return found
 
 
 def task(

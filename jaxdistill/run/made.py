@@ -1,0 +1,42 @@
+"""Parts of a run's configuration: what other runs made before it."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from jaxdistill.diffusion import Architecture
+
+__all__ = ["BankConfig", "GeneratorConfig"]
+
+
+@dataclasses.dataclass(frozen=True)
+class BankConfig:
+    """Experts that were trained before."""
+
+    experts: Path | None = None
+    """An expert bank (jaxdistill experts), for methods that match trajectories and selections by what networks say."""
+    expert_count: int | None = None
+    """Use the first so many; by default all that are there when the run begins."""
+    digest: Annotated[str | None, tyro.conf.Suppress] = None
+    """Which experts they are; set when the run begins."""
+
+    def __post_init__(self) -> None:
+        if self.expert_count is not None and self.expert_count < 1:
+            raise ValueError(f"--expert-count is at least 1, not {self.expert_count}")
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """The generator that a set is drawn from."""
+
+    generator: Path | None = None
+    """One that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made."""
+    class_ids: tuple[int, ...] = ()
+    """What that calls each class of the data set, in its order, where it knows others: ImageNet's numbers, say."""
+    generator_digest: Annotated[str | None, tyro.conf.Suppress] = None
+    """Which generator it is; set when the run begins."""
+    architecture: Architecture = dataclasses.field(default_factory=Architecture)
