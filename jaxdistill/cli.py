@@ -222,7 +222,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "list": _list,
 }
 AT_ONCE = {
-    "distill": "--classes-at-once or --networks-at-once",
+    "distill": "--classes-at-once or --networks-at-once (with a generator --draw-batch, or give more --blocks)",
     "select": "--networks-at-once",
     "experts": "--experts-at-once",
     "evaluate": "--networks-at-once",

@@ -118,7 +118,7 @@ class Generator(NamedTuple):
     """
 
     init: Callable[[Key], PyTree]
-    """Fresh parameters, or those that were learned before: ``{"model": what learns, "autoencoder": what does not}``."""
+    """Fresh parameters, or those that were learned before: ``{"model": ..., "autoencoder": ...}``."""
     apply: Callable[..., Float[Array, "n h w _outputs"]]
     encode: Callable[..., Float[Array, "n _h _w _c"]]
     decode: Callable[..., Float[Array, "n h w c"]]
@@ -137,8 +137,8 @@ class Generator(NamedTuple):
     trained: bool = False
     """Whether `init` gives parameters that were learned before."""
     compress: Callable[..., tuple[Float[Array, ""], PyTree]] | None = None
-    """``compress(autoencoder, key, images)``: the loss of the autoencoder's parameters, and those parameters with what
-    is tracked and not learned brought up to date; None where pixels are diffused."""
+    """``compress(autoencoder, key, images, step)``: the loss of the autoencoder's parameters, and those with what is
+    tracked and not learned brought up to date; None where pixels are diffused."""
 
 
 class Kernel(NamedTuple):

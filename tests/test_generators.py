@@ -4,12 +4,14 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 from test_cli import refused
 
 from jaxdistill.cli import main
+from jaxdistill.diffusion import make
 from jaxdistill.run.artifact import load_set
 from jaxdistill.run.generators import load_generator
 
@@ -93,7 +95,8 @@ def test_generators_that_do_not_fit(trained, tmp_path, capsys):
     assert "another architecture; leave its options out" in said([*given, "--hidden", "32"])
     assert "starts from a generator and not from images" in said([*given, "--init", "real"])
     assert "--class-ids which of them each is" in said([*given, "--class-ids", "1", "2"])
-    assert "numbers from 0 to 9" in said([*given, "--class-ids", *"123456789", "10"])
+    assert "numbers from 0 to 9, a different one" in said([*given, "--class-ids", *"123456789", "10"])
+    assert "a different one for each" in said([*given, "--class-ids", *"1123456789"])
     assert "sampling takes 2 to 20 steps, not 21" in said([*given, "--sampling-steps", "21"])
     assert "leave --zca out" in said([*given, "--zca"])
     assert "leave --generator and its options out" in said(["distill", "dm", *DRAWN[:2], "--generator", str(trained)])
@@ -138,6 +141,14 @@ def test_pre_trained_weights(tmp_path, capsys):
     found = load_generator(out)
     assert (found.image_shape, found.classes, found.architecture.learned_variance) == ((16, 16, 3), 5, True)
     assert found.params["autoencoder"]["factor"] == np.float32(0.18215)
+    # What it says is what the original says, with both of its blocks' scales.
+    stored = np.load(GOLDEN / "dit.npz")
+    generator = make(found.architecture, (16, 16, 3), ((0.0,) * 3, (1.0,) * 3), 5, params=found.params)
+    params = generator.init(jax.random.key(0))
+    said = generator.apply(
+        params, jnp.asarray(stored["noisy"], jnp.float32), jnp.asarray(stored["times"]), jnp.asarray(stored["labels"])
+    )
+    np.testing.assert_allclose(said, stored["scaled"], atol=2e-3)
 
     rng = np.random.default_rng(0)
     x, y = rng.integers(0, 256, (30, 16, 16, 3), dtype=np.uint8), np.arange(30) % 2
@@ -160,7 +171,9 @@ def test_pre_trained_weights(tmp_path, capsys):
     again = [*arguments[:-4], "--out", str(tmp_path / "b")]
     assert "exists" in refused(capsys, arguments, tmp_path).lower()
     assert "give --autoencoder too" in refused(capsys, [*again, "--decoder", str(files["dit"])], tmp_path)
-    assert "another kind" not in refused(capsys, [*again, "--autoencoder", str(files["dit"])], tmp_path)
+    assert "an autoencoder" in refused(capsys, [*again, "--autoencoder", str(files["dit"])], tmp_path)
+    odd = [*again[:4], "--image-size", "17", *again[6:], "--autoencoder", str(files["autoencoder"])]
+    assert "multiples of 2" in refused(capsys, odd, tmp_path)
     assert "a DiT" in refused(capsys, ["convert", str(files["autoencoder"]), "--out", str(tmp_path / "b")], tmp_path)
     assert "there is no file" in refused(capsys, ["convert", "nothing", "--out", str(tmp_path / "b")], tmp_path)
     (tmp_path / "torn").write_bytes(files["dit"].read_bytes()[:100])

@@ -13,7 +13,7 @@ from jaxdistill.data.feeds import sample
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.diffusion.sample import Sampling
-from jaxdistill.losses.minimax import diversity, forget_none, mean_of, push, representativeness
+from jaxdistill.losses.minimax import diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import DiT, dit
 from jaxdistill.methods.minimax import Minimax, minimax
 from jaxdistill.networks import make as make_network
@@ -38,7 +38,7 @@ def brute(rows, labels, stored, centre=0.0):
 
 
 def filled(stored, size, d):
-    memory = forget_none(len(stored), size, d)
+    memory = empty_memory(len(stored), size, d)
     for c, rows in enumerate(stored):
         for row in rows:
             memory = push(memory, jnp.asarray(row, jnp.float32)[None], jnp.array([c]))
@@ -48,7 +48,7 @@ def filled(stored, size, d):
 def test_memories_are_first_in_first_out():
     """Batches of any mixture, some with more of a class than there is room for, beside lists."""
     size, classes, lists = 3, 3, [[], [], []]
-    memory = forget_none(classes, size, 2)
+    memory = empty_memory(classes, size, 2)
     put = jax.jit(push)
     for _ in range(6):
         rows, labels = rng.normal(size=(7, 2)).astype(np.float32), rng.choice(3, 7, p=[0.75, 0.25, 0])
@@ -103,11 +103,11 @@ def test_terms_are_brute_force_and_pull_one_pair_of_each_class(centre):
 def test_nothing_remembered_is_no_loss_and_no_gradient():
     rows, labels = jnp.asarray(rng.normal(size=(3, 5)), jnp.float32), jnp.array([0, 1, 1])
     for term in (representativeness, diversity):
-        found, gradient = jax.value_and_grad(term)(rows, labels, forget_none(2, 4, 5))
+        found, gradient = jax.value_and_grad(term)(rows, labels, empty_memory(2, 4, 5))
         assert found == 0
         np.testing.assert_array_equal(gradient, 0)
         # Equal to what is remembered, or zero: finite.
-        memory = push(forget_none(2, 4, 5), rows.at[0].set(0), labels)
+        memory = push(empty_memory(2, 4, 5), rows.at[0].set(0), labels)
         assert np.isfinite(jax.grad(term)(rows.at[0].set(0), labels, memory)).all()
 
 
@@ -173,7 +173,7 @@ def test_only_what_is_tuned_moves_and_the_average_follows(trained):
     # The first visit of a class has nothing to be compared with; what is remembered is the batch.
     assert infos.representativeness[0] == 0
     assert infos.diversity[0] == 0
-    assert int(after.real.written.sum()) == 8 == int(after.drawn.written.sum())
+    assert int(after.real.written.sum()) == 8 == int(after.predicted.written.sum())
 
 
 def test_the_terms_join_the_loss_with_their_weights(trained):
@@ -206,6 +206,17 @@ def test_new_scales_change_nothing(trained):
     np.testing.assert_allclose(plain.apply(trained, *arguments), scaled.apply(with_scales, *arguments), atol=1e-6)
 
 
+def test_parameters_of_another_architecture_are_not_filled_up(trained):
+    model = trained["model"]
+    for wrong in (
+        {name: part for name, part in model.items() if name != "block_01"},
+        {**model, "block_02": model["block_01"]},
+        {**model, "label_table": model["label_table"][1:]},
+    ):
+        with pytest.raises(ValueError, match="are of another architecture"):
+            make_task(params={**trained, "model": wrong}).generator()
+
+
 def test_what_is_refused(trained):
     with pytest.raises(ValueError, match="minimax fine-tunes a generator; train one with 'jaxdistill distill dit'"):
         minimax(Minimax(sampling=SAMPLING), make_task())
@@ -230,6 +241,10 @@ def test_an_autoencoder_learns_first_and_then_rests():
     task = make_task()._replace(generator=lambda: make_generator(wide, SHAPE, ((-4.0,), (4.0,)), 4))
     with pytest.raises(ValueError, match="latents need an autoencoder; say how long to train it"):
         dit(DiT(sampling=SAMPLING), task)
+    with pytest.raises(ValueError, match="all 5 steps would train the autoencoder"):
+        dit(DiT(autoencoder_steps=5, sampling=SAMPLING), task._replace(steps=5))
+    with pytest.raises(ValueError, match="2 levels of latents take sides that are multiples of 2"):
+        make_generator(wide, (9, 9, 1), ((-4.0,), (4.0,)), 4)
     method = dit(DiT(batch=8, autoencoder_steps=2, sampling=SAMPLING), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])
     state = method.init(jax.random.key(2), SELECTIONS["noise"](jax.random.key(1), data, jnp.zeros((48, 1)), 1))
@@ -246,5 +261,7 @@ def test_an_autoencoder_learns_first_and_then_rests():
     assert moves("autoencoder") == [True, True, False, False]
     assert moves("model")[:2] == [False, False]
     assert moves("model")[3]
-    assert states[2].params["autoencoder"]["factor"] != 1
+    clean = task.generator().encode(states[2].params, jax.random.key(9), data.read(jnp.arange(48)).images)
+    spread, factor = float(jnp.std(clean)), float(states[2].params["autoencoder"]["factor"])
+    assert abs(spread - 1) < min(0.05, abs(spread / factor - 1))
     assert method.synthetic(states[-1]).images.shape == (4, *SHAPE)

@@ -112,7 +112,7 @@ def dit_step(batch: int, device: str):
 
 
 def minimax_step(batch: int, device: str, memory: int = 64):
-    """One step of fine-tuning biases and the labels' table, with both terms and their memories."""
+    """One step of fine-tuning biases and the labels' table, with both terms and their memories; it lacks scales."""
     net, images, labels, loss, follow = _learner(batch, device)
     for name, parameter in net.named_parameters():
         parameter.requires_grad_("bias" in name or "labels" in name)
@@ -125,8 +125,8 @@ def minimax_step(batch: int, device: str, memory: int = 64):
         for c in present:
             mine = seen[labels == c].flatten(1)
             if drawn[c]:
-                near = functional.cosine_similarity(mine[:, None], torch.cat(real[c])[None], dim=-1)
-                apart = functional.cosine_similarity(mine[:, None], torch.cat(drawn[c])[None], dim=-1)
+                unit = functional.normalize(mine)
+                near, apart = (unit @ functional.normalize(torch.cat(kept[c])).T for kept in (real, drawn))
                 value = value + (0.002 * (1 - near.min()) + 0.008 * apart.max()) / len(present)
             real[c] = [*real[c], *images[labels == c].flatten(1).split(1)][-memory:]
             drawn[c] = [*drawn[c], *mine.detach().split(1)][-memory:]

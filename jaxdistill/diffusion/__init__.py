@@ -8,6 +8,7 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.diffusion import autoencoder as autoencoders
@@ -53,8 +54,13 @@ class Architecture:
     """Channels of it that are normalised together; has to divide all of --latents."""
 
     def __post_init__(self) -> None:
+        if self.prediction not in ("noise", "velocity"):
+            raise ValueError(f"what is predicted is noise or velocity, not {self.prediction!r}")
         if self.learned_variance and self.prediction != "noise":
             raise ValueError("variances are learned with --prediction noise only; leave --learned-variance out")
+        sizes = {name: getattr(self, name) for name in ("latent_channels", "latent_blocks", "latent_groups")}
+        if not self.latents and sizes != {"latent_channels": 4, "latent_blocks": 1, "latent_groups": 8}:
+            raise ValueError("there are no latents without an autoencoder; give its --latents, or leave the others out")
 
     def autoencoder(self, channels: int) -> Autoencoder | None:
         """What makes latents of images with so many channels, if anything does."""
@@ -89,23 +95,29 @@ def make(
     if pixel_range is None:
         raise ValueError("a generator draws pixels between black and white, which whitening leaves; leave --zca out")
     black, white = (np.asarray(end, np.float32) for end in pixel_range)
-    scaled = 0 if params is None else architecture.layers // 2
+    scaled = 0 if params is None else _scaled(params["model"]) or architecture.layers // 2
     module = Transformer(
         classes, architecture.patch, architecture.hidden, architecture.layers, architecture.heads,
         architecture.learned_variance, scaled,
     )  # fmt: skip
     autoencoder = architecture.autoencoder(image_shape[2])
-    shape = tuple(image_shape)
+    shape = image_shape
     if autoencoder is not None:
-        h, w = (side // autoencoder.factor for side in shape[:2])
-        shape = h, w, autoencoder.latent_channels
+        factor = autoencoder.factor
+        if image_shape[0] % factor or image_shape[1] % factor:
+            raise ValueError(f"{len(architecture.latents)} levels of latents take sides that are multiples of {factor}")
+        shape = image_shape[0] // factor, image_shape[1] // factor, autoencoder.latent_channels
     module.check(shape)
     template = jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)
     fresh = jax.jit(lambda key: module.init(key, *template)["params"])
+    if params is not None:
+        params = {**params, "model": _with_scales(jax.eval_shape(fresh, jax.random.key(0)), params["model"])}
+        if autoencoder is not None:
+            _same(jax.eval_shape(autoencoder.init, jax.random.key(0)) | {"factor": jnp.ones(())}, params["autoencoder"])
 
     def init(key: Key) -> PyTree:
         if params is not None:
-            return {**params, "model": _filled(jax.eval_shape(fresh, key), params["model"])}
+            return jax.tree.map(jnp.asarray, params)
         key_model, key_autoencoder = jax.random.split(key)
         compressing = {} if autoencoder is None else {**autoencoder.init(key_autoencoder), "factor": jnp.ones(())}
         return {"model": fresh(key_model), "autoencoder": compressing}
@@ -131,11 +143,14 @@ def make(
         shades = jnp.round((jnp.clip(drawn, -1, 1) + 1) * 127.5) / 255  # of 8 bits, as the original's files
         return black + shades * (white - black)
 
-    def compress(params: PyTree, key: Key, images: Float[Array, "n h w c"]) -> tuple[Float[Array, ""], PyTree]:
+    def compress(
+        params: PyTree, key: Key, images: Float[Array, "n h w c"], step: Int[Array, ""]
+    ) -> tuple[Float[Array, ""], PyTree]:
         assert autoencoder is not None
         value, (_, _, latents) = autoencoders.loss(key, autoencoder, params, unit(images))
         now = jax.lax.stop_gradient(autoencoders.unit_factor(latents))
-        return value, {**params, "factor": _HOLD * params["factor"] + (1 - _HOLD) * now}
+        hold = jnp.minimum(_HOLD, step / (step + 2))  # what it was before there were latents is forgotten at once
+        return value, {**params, "factor": hold * params["factor"] + (1 - hold) * now}
 
     return Generator(
         init, apply, encode, decode, shape, tuple(range(classes)) if labels is None else labels, classes,
@@ -145,13 +160,31 @@ def make(
     )  # fmt: skip
 
 
-def _filled(shapes: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
-    """Parameters of these shapes: those there are, and ones where scales are not."""
-    return {
-        name: _filled(part, params.get(name, {}))
-        if isinstance(part, dict)
-        else jnp.asarray(params[name])
-        if name in params
-        else jnp.ones(part.shape, part.dtype)
-        for name, part in shapes.items()
-    }
+def _scaled(model: dict[str, Any]) -> int:
+    """How many blocks have scales."""
+    return sum("gamma_qkv" in part for part in model.values() if isinstance(part, dict))
+
+
+def _with_scales(shapes: dict[str, Any], params: dict[str, Any]) -> dict[str, Any]:
+    """Parameters with the scales that they lack: ones.
+
+    Raises:
+        ValueError: if they are not those of the architecture otherwise.
+    """
+    flat, wanted = flatten_dict(params, sep="/"), flatten_dict(shapes, sep="/")
+    new = {name: jnp.ones(leaf.shape) for name, leaf in wanted.items() if "/gamma_" in name and name not in flat}
+    _same(shapes, found := unflatten_dict({**flat, **new}, sep="/"))
+    return found
+
+
+def _same(shapes: dict[str, Any], params: dict[str, Any]) -> None:
+    """See that parameters have the names and shapes that they should.
+
+    Raises:
+        ValueError: if not.
+    """
+    ours, theirs = (
+        {name: leaf.shape for name, leaf in flatten_dict(tree, sep="/").items()} for tree in (shapes, params)
+    )
+    if differ := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
+        raise ValueError(f"these parameters are of another architecture: {', '.join(differ[:3])} differ")

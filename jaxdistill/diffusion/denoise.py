@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -43,7 +44,7 @@ def denoise(
     labels: Int[Array, " n"],
     *,
     drop: float,
-    map_blocks: object = map_one_by_one,
+    map_blocks: Callable[..., PyTree] = map_one_by_one,
     blocks: int = 1,
 ) -> Denoised:
     """Noise images each at a time of its own, and have the model say what was added (Ho et al., NeurIPS 2020, eq. 14).
@@ -85,7 +86,8 @@ def denoise(
     if blocks == 1:
         return block((clean, drawn), params)
     entries = jax.tree.map(lambda leaf: leaf.reshape(blocks, -1, *leaf.shape[1:]), (clean, drawn))
-    found = map_blocks(block, entries, params)  # pyright: ignore[reportCallIssue]
+    # Nothing of a block is kept for the way back: memory is that of one.
+    found = map_blocks(jax.checkpoint(block), entries, params)
     return jax.tree.map(lambda leaf: leaf.reshape(n, *leaf.shape[2:]), found)
 
 

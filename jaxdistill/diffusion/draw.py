@@ -16,9 +16,6 @@ from jaxdistill.types import Generator, Key, PyTree, SyntheticSet, Task
 
 __all__ = ["chosen_of", "drawn_set", "image_keys", "merged", "needed"]
 
-BLOCK = 32
-"""Images that are drawn at once."""
-
 
 def needed(task: Task, config: Sampling) -> Generator:
     """The task's generator, which can be drawn from in this way.
@@ -50,7 +47,7 @@ def drawn_set(
     """The set that these keys draw, a block of images at a time."""
     classes, ipc, words = draws.shape
     labels = jnp.repeat(jnp.arange(classes), ipc)
-    size = min(BLOCK, classes * ipc)
+    size = min(config.draw_batch, classes * ipc)
     padded = jnp.minimum(jnp.arange(-(-classes * ipc // size) * size), classes * ipc - 1).reshape(-1, size)
 
     def block(indices: Int[Array, " b"]) -> Float[Array, "b h w c"]:

@@ -33,8 +33,12 @@ class Sampling:
     guided_channels: int | None = None
     """Guide the first so many channels alone, as DiT does with 3 of 4; by default all."""
 
+    draw_batch: int = 32
+    """Images drawn side by side."""
+
     def __post_init__(self) -> None:
-        check(self, not_negative=("guidance",), counts=("sampling_steps",), choices={"sampler": SAMPLERS})
+        counts = ("sampling_steps", "draw_batch")
+        check(self, not_negative=("guidance",), counts=counts, choices={"sampler": SAMPLERS})
         if self.guided_channels is not None and self.guided_channels < 0:
             raise ValueError(f"--guided-channels is a number of channels, not {self.guided_channels}")
 
@@ -72,7 +76,7 @@ def sample(
         both = jnp.concatenate([labels, jnp.full_like(labels, generator.null)])
         found = generator.apply(params, jnp.tile(noisy, (2, 1, 1, 1)), jnp.tile(times[steps], 2), both)
         with_class, without = found[:n], found[n:]
-        channels = shape[-1] if config.guided_channels is None else config.guided_channels
+        channels = shape[-1] if config.guided_channels is None else min(config.guided_channels, shape[-1])
         guided = without + config.guidance * (with_class - without)
         # Variances, and channels that are not guided, are those with the class.
         return jnp.concatenate([guided[..., :channels], with_class[..., channels:]], axis=-1)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import abc
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Array, Float
 
@@ -27,6 +27,8 @@ class Recipe(abc.ABC):
     """Whether two evaluations of one set differ."""
     instead: str | None = None
     """What learns, where that is not the network."""
+    taught: ClassVar[bool] = False
+    """Whether labels have to be a teacher's logits."""
 
     @property
     @abc.abstractmethod

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
@@ -64,6 +64,7 @@ class SoftLabels(Recipe):
     """Decoupled, of arrays with more than one axis."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
+    taught: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch) < 1 or min(self.temperature, self.learning_rate) <= 0:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-__all__ = ["Memory", "diversity", "forget_none", "mean_of", "push", "representativeness"]
+__all__ = ["Memory", "diversity", "empty_memory", "mean_of", "push", "representativeness"]
 
 _TINY = 1e-12
 
@@ -27,7 +27,7 @@ class Memory(NamedTuple):
         return jnp.arange(self.rows.shape[1]) < self.written[:, None]
 
 
-def forget_none(classes: int, size: int, d: int) -> Memory:
+def empty_memory(classes: int, size: int, d: int) -> Memory:
     """An empty memory."""
     return Memory(jnp.zeros((classes, size, d)), jnp.zeros(classes, jnp.int32))
 

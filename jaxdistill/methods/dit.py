@@ -44,7 +44,7 @@ class DiT:
     autoencoder_steps: int = 0
     """The first so many steps train the autoencoder, where the generator has one."""
     blocks: int = 1
-    """Blocks that a batch goes through the generator in; they are spread over devices."""
+    """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = _SMALL
     PRESETS: ClassVar[tuple[str, ...]] = ("ours",)
 
@@ -103,8 +103,12 @@ def dit(config: DiT, task: Task) -> Method:
     check_blocks(config.batch, config.blocks)
     generator, first = needed(task, config.sampling), config.autoencoder_steps
     compress = generator.compress
-    if (compress is None or generator.trained) and first:
+    if generator.trained and first:
+        raise ValueError("this generator was trained before; leave --autoencoder-steps out")
+    if compress is None and first:
         raise ValueError("there is no autoencoder to train; leave --autoencoder-steps out, or give --latents")
+    if task.steps is not None and 0 < task.steps <= first:
+        raise ValueError(f"all {task.steps} steps would train the autoencoder; lower --autoencoder-steps")
     if compress is not None and not first and not generator.trained:
         raise ValueError("latents need an autoencoder; say how long to train it with --autoencoder-steps")
     rate = config.lr
@@ -118,7 +122,7 @@ def dit(config: DiT, task: Task) -> Method:
         key_params, key_draws = jax.random.split(key)
         params = generator.init(key_params)
         model = chosen_of(params, lambda name: True)
-        moments = optimiser.init(model), of_autoencoder.init(params["autoencoder"])
+        moments = optimiser.init(model), of_autoencoder.init(params["autoencoder"] if first else {})
         average = jax.tree.map(jnp.copy, model)  # no array twice in a state, so that it can be donated
         draws = image_keys(key_draws, task.num_classes, initial.count // task.num_classes)
         return DiTState(params, average, moments, jnp.zeros((), jnp.int32), draws)
@@ -149,7 +153,7 @@ def dit(config: DiT, task: Task) -> Method:
     def learn_latents(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
         params = state.params["autoencoder"]
         assert compress is not None
-        (value, tracked), gradient = jax.value_and_grad(compress, has_aux=True)(params, key, batch.images)
+        (value, tracked), gradient = jax.value_and_grad(compress, has_aux=True)(params, key, batch.images, state.count)
         updates, moments = of_autoencoder.update(gradient, state.opt_state[1], params)
         params = {**state.params, "autoencoder": optax.apply_updates(tracked, updates)}
         info = DiTInfo(value, optax.global_norm(gradient))

@@ -31,7 +31,7 @@ from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import NEEDS, Difficulty
-from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet
+from jaxdistill.types import Feed, Key, Method, Network, PyTree, SyntheticSet
 
 __all__ = ["distill", "select_set"]
 
@@ -93,11 +93,12 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
             say(console, f"resuming after step {done} of {config.steps}")
         else:
             state = prepare(key["method"], begin(basis) if begun else initial)
+        del initial
         state = replicate(jax.tree.map(np.asarray, state), bench.mesh)
         spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
         feeding = Feeding(source if on_host else replicate(source, bench.mesh), on_host)
         state, cost = drive(config, method, bench, feeding, state, done, spent, key["loop"], folder, console)
-        synthetic = read_out(method, state)
+        synthetic = _result(method, state, folder)
         if method.learned and jax.process_index() == 0:
             params = jax.tree.map(np.asarray, method.learned(jax.tree.map(np.asarray, state)))
             classes = bench.num_classes if given is None else given.classes
@@ -136,6 +137,18 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )
+
+
+def _result(method: Method, state: PyTree, folder: Path) -> SyntheticSet:
+    """The set of the last state. One that is drawn is drawn once: again, or elsewhere, its digits might be others."""
+    if method.learned is None:
+        return read_out(method, state)
+    if bool(from_first(np.int32((folder / "evaluation.json").exists()))):
+        there = artifact.load_set(folder).synthetic if jax.process_index() == 0 else None
+    else:
+        there = read_out(method, state) if jax.process_index() == 0 else None
+    shapes = jax.eval_shape(method.synthetic, state)
+    return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
 
 
 def _check_generator(config: Distill, method: Method) -> None:
@@ -179,6 +192,11 @@ def _prepare(
     bench = open_bench(config.data, None if experts is None else experts.preprocess)
     if config.evaluation.coverage:
         check_cover(bench)
+    if protocol.taught and config.evaluation.eval_seeds:
+        raise ValueError(
+            f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
+            f"evaluate SET --protocol {config.evaluation.protocol} --teacher E'"
+        )
     protocol.check(bench.image_shape)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
     check_networks(judged, protocol)

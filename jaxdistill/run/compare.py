@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import typing
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
+from jaxdistill.evaluate import Recipe, taught
 from jaxdistill.run import artifact
+from jaxdistill.run.bank import check_bank, load_bank
 from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import say
+from jaxdistill.run.experts import fields_of
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.judge import check_baseline, check_networks, judge
-from jaxdistill.run.resolve import Bench, keys, networks, open_bench
+from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench
 from jaxdistill.run.sharding import replicate
-from jaxdistill.types import Network
+from jaxdistill.types import Network, SyntheticSet
 
 __all__ = ["evaluate_sets"]
 
@@ -65,12 +69,32 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     judged = _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
     check_networks(judged, protocol)
     sets = {label: other.synthetic for label, other in stored.items()}
+    teach = _teacher(config, recipe, protocol, bench)
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)
     return judge(
         key, sets, judged, bench, protocol, recipe, config.seeds,
-        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage,
+        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage, teach=teach,
         tell=partial(say, console),
     )  # fmt: skip
+
+
+def _teacher(
+    config: Evaluate, recipe: str, protocol: Recipe, bench: Bench
+) -> Callable[[SyntheticSet], SyntheticSet] | None:
+    """What labels the sets, where the recipe asks a teacher."""
+    if protocol.taught != (config.teacher is not None):
+        said = (
+            "asks a teacher; give an expert bank with --teacher"
+            if protocol.taught
+            else "asks none; leave --teacher out"
+        )
+        raise ValueError(f"{recipe} {said}")
+    if config.teacher is None:
+        return None
+    stored, options = load_bank(config.teacher, 1), fields_of(config.teacher)["network"]
+    network = only_network(options, bench)
+    check_bank(stored, network, dataclasses.asdict(options), bench)
+    return partial(taught, network=network, variables=stored.variables(network, 0))
 
 
 def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:

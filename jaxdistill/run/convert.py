@@ -10,7 +10,7 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from jaxdistill.diffusion import Architecture
+from jaxdistill.diffusion import Architecture, make
 from jaxdistill.diffusion.autoencoder import STABLE_DIFFUSION_FACTOR
 from jaxdistill.diffusion.convert import autoencoder_parameters, dit_parameters
 from jaxdistill.run.forms import Convert
@@ -51,7 +51,9 @@ def convert(config: Convert) -> None:
         sizes |= {"latent_blocks": autoencoder.blocks, "latent_groups": autoencoder.groups}
     architecture = Architecture(**sizes, schedule="linear", prediction="noise", learned_variance=module.variance)  # pyright: ignore[reportArgumentType]
     shape = (config.image_size, config.image_size, channels)
-    save_generator(config.out, params, architecture, shape, module.classes, {"source": config.weights.name})
+    make(architecture, shape, ((0.0,) * channels, (1.0,) * channels), module.classes, params=params)  # if it can be
+    said = {"source": config.weights.name}
+    save_generator(config.out, params, architecture, shape, module.classes, said, new=True)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -11,7 +11,7 @@ from jaxdistill.run.arguments import MISSING, UnusableError, peek
 from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
 from jaxdistill.run.experts import fields_of
 from jaxdistill.run.folder import stored_config
-from jaxdistill.run.generators import load_generator
+from jaxdistill.run.generators import architecture_of
 from jaxdistill.run.plain import from_json
 
 __all__ = ["like_experts", "like_generator", "named", "stored", "unlike"]
@@ -31,7 +31,7 @@ def like_generator(arguments: list[str]) -> GeneratorConfig:
     given = peek(arguments, "--generator")
     if given is None:
         return GeneratorConfig()
-    return GeneratorConfig(architecture=load_generator(Path(given)).architecture)
+    return GeneratorConfig(architecture=architecture_of(Path(given)))
 
 
 def unlike(like: dict[str, Any], preset: Preset) -> list[str]:

@@ -120,15 +120,12 @@ def read_out(method: Method, state: PyTree) -> SyntheticSet:
 
 
 def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
-    # Drawing a set from a generator takes long: only the first and the last.
-    every = max(1, config.steps // (1 if method.learned else PREVIEWS))
+    every = max(1, config.steps // PREVIEWS)
     name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
-    listening = [
-        sinks.Metrics(folder / "metrics.jsonl", done),
-        sinks.Previews(
-            folder / "previews", partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
-        ),
-    ]
+    listening: list[Any] = [sinks.Metrics(folder / "metrics.jsonl", done)]
+    if method.learned is None:  # to draw a set from a generator takes as long as many steps
+        show = partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
+        listening.append(sinks.Previews(folder / "previews", *show))
     if not config.run.quiet:
         listening.append(sinks.Progress(config.steps, done, name, console))
     if config.run.tensorboard:

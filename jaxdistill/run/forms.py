@@ -75,6 +75,8 @@ class Evaluate:
     """Of the protocol krr: fc1 (or any fcD), convnet, myrtle5 ..., with -nngp after it the NNGP instead of the NTK."""
     protocol: str | None = None
     """Whose evaluation recipe; by default the one that the sets were first judged by."""
+    teacher: Path | None = None
+    """An expert bank, whose first expert labels the images where the recipe asks a teacher (rded300)."""
     seeds: int = 5
     """Independent networks of each kind."""
     epochs: int | None = None

@@ -21,7 +21,7 @@ from jaxdistill.run.plain import build
 from jaxdistill.run.resolve import Bench
 from jaxdistill.types import Generator, PyTree
 
-__all__ = ["GeneratorError", "StoredGenerator", "generator_of", "load_generator", "save_generator"]
+__all__ = ["GeneratorError", "StoredGenerator", "architecture_of", "generator_of", "load_generator", "save_generator"]
 
 SCHEMA, KIND = 1, "generator"
 
@@ -48,16 +48,19 @@ def save_generator(
     image_shape: tuple[int, int, int],
     classes: int,
     said: dict[str, Any],
+    *,
+    new: bool = False,
 ) -> None:
-    """Write the folder whole, replacing one that is there.
+    """Write the folder whole.
 
     Args:
-        folder: usually ``RUN/generator``.
+        folder: usually ``RUN/generator``; one that is there is replaced.
         params: of `jaxdistill.types.Generator`.
         architecture: its sizes.
         image_shape: of what it draws.
         classes: how many its label table has.
         said: whatever else is worth knowing.
+        new: refuse to replace one.
 
     Raises:
         OSError: if it cannot be written; what was there before is untouched.
@@ -73,9 +76,18 @@ def save_generator(
         "versions": {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")},
         "sha256": hashlib.sha256(tensors).hexdigest(),
     }
-    with files.write_folder(folder) as temporary:
+    with (files.new_folder if new else files.write_folder)(folder) as temporary:
         files.write_bytes(temporary / "generator.safetensors", tensors)
         files.write_text(temporary / "card.json", json.dumps(card, indent=1))
+
+
+def architecture_of(folder: Path) -> Architecture:
+    """What a generator's card says; its parameters are not read.
+
+    Raises:
+        GeneratorError: if there is no such card.
+    """
+    return _read(Path(folder), whole=False).architecture
 
 
 def load_generator(folder: Path) -> StoredGenerator:
@@ -84,7 +96,10 @@ def load_generator(folder: Path) -> StoredGenerator:
     Raises:
         GeneratorError: if anything in it is missing, damaged, or not what the card says.
     """
-    folder = Path(folder)
+    return _read(Path(folder), whole=True)
+
+
+def _read(folder: Path, *, whole: bool) -> StoredGenerator:
     if (folder / "generator").is_dir():
         folder = folder / "generator"
     if not (folder / "card.json").is_file() or not (folder / "generator.safetensors").is_file():
@@ -95,16 +110,20 @@ def load_generator(folder: Path) -> StoredGenerator:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         if (card["kind"], card["schema"]) != (KIND, SCHEMA):
             raise ValueError(f"it is a {card['kind']!s:.20} of schema {card['schema']!s:.20}")
-        tensors = (folder / "generator.safetensors").read_bytes()
-        if hashlib.sha256(tensors).hexdigest() != card["sha256"]:
-            raise ValueError("its arrays are not those that its card was written for")
-        params = {"autoencoder": {}, **unflatten_dict(load(tensors), sep="/")}
+        params = _arrays(folder / "generator.safetensors", card["sha256"]) if whole else None
         architecture = build(Architecture, card["architecture"])
         h, w, c = card["image_shape"]
         return StoredGenerator(folder, architecture, (h, w, c), int(card["classes"]), card["sha256"], params)
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:100]
         raise GeneratorError(f"{folder} holds no generator that can be read ({reason}); make it again") from None
+
+
+def _arrays(path: Path, digest: str) -> PyTree:
+    tensors = path.read_bytes()
+    if hashlib.sha256(tensors).hexdigest() != digest:
+        raise ValueError("its arrays are not those that its card was written for")
+    return {"autoencoder": {}, **unflatten_dict(load(tensors), sep="/")}
 
 
 def generator_of(config: GeneratorConfig, stored: StoredGenerator | None, bench: Bench) -> Generator:
@@ -127,8 +146,8 @@ def generator_of(config: GeneratorConfig, stored: StoredGenerator | None, bench:
             f"the data set has {bench.num_classes} classes, the generator in {stored.folder} has {stored.classes}; say "
             "with --class-ids which of them each is"
         )
-    if config.class_ids and not 0 <= min(config.class_ids) <= max(config.class_ids) < stored.classes:
-        raise GeneratorError(f"--class-ids are numbers from 0 to {stored.classes - 1}")
+    if not set(config.class_ids) <= set(range(stored.classes)) or len(set(config.class_ids)) < len(config.class_ids):
+        raise GeneratorError(f"--class-ids are numbers from 0 to {stored.classes - 1}, a different one for each class")
     return make(
         stored.architecture, bench.image_shape, bench.pixel_range, stored.classes,
         params=stored.params, labels=config.class_ids or None,

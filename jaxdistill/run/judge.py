@@ -34,6 +34,7 @@ def judge(
     ipc: int,
     networks_at_once: int | None = None,
     coverage: bool = False,
+    teach: Callable[[SyntheticSet], SyntheticSet] | None = None,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Test accuracy of each set, and of random real images, on each network.
@@ -49,6 +50,7 @@ def judge(
         ipc: size of the random baseline.
         networks_at_once: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
         coverage: add how much of the test images each set covers, in the features of the first network.
+        teach: gives sets, random ones too, a teacher's labels.
         tell: told one line a row.
 
     Returns:
@@ -63,6 +65,8 @@ def judge(
     judged = networks if protocol.instead is None else {protocol.instead: first[1]}
     # A set that is itself called random is not its own baseline.
     named = {f"{name} set" if name == BASELINE else name: chosen for name, chosen in sets.items()}
+    if teach is not None:
+        named, baselines = {name: teach(chosen) for name, chosen in named.items()}, [teach(one) for one in baselines]
     for network_name, network in judged.items():
         for name, chosen in {**named, BASELINE: baselines}.items():
             began = time.perf_counter()

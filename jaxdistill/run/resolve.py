@@ -140,9 +140,11 @@ def only_network(config: NetworkConfig, bench: Bench) -> Network:
 def augmentation(name: str, bench: Bench) -> Augment:
     """An augmentation by name; ``default`` is the data set's DSA strategy. Some are told black and white."""
     found = augment.make(augment.for_dataset(name, bench.source.name))
-    if hasattr(found, "pixel_range") and bench.pixel_range is not None:
-        return dataclasses.replace(found, pixel_range=bench.pixel_range)  # pyright: ignore[reportArgumentType]
-    return found
+    if not isinstance(found, augment.Photo):
+        return found
+    if bench.pixel_range is None:
+        raise ValueError(f"{name} changes colours between black and white, which whitening leaves; leave --zca out")
+    return dataclasses.replace(found, pixel_range=bench.pixel_range)
 
 
 def task(
