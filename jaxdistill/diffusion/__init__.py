@@ -117,7 +117,7 @@ def make(
 
     def init(key: Key) -> PyTree:
         if params is not None:
-            return jax.tree.map(jnp.asarray, params)
+            return jax.tree.map(jnp.array, params)  # copies, since a state may be donated
         key_model, key_autoencoder = jax.random.split(key)
         compressing = {} if autoencoder is None else {**autoencoder.init(key_autoencoder), "factor": jnp.ones(())}
         return {"model": fresh(key_model), "autoencoder": compressing}
