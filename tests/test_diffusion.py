@@ -211,7 +211,7 @@ def test_pixels_go_to_the_unit_range_and_back_in_8_bits():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"patch": 3}, "4x4 is not a whole number of patches of 3"),
+        ({"patch": 3}, "4x4 .* is not a whole number of patches of 3"),
         ({"hidden": 18}, "--hidden 18 is to be a multiple of 4 and of --heads 4"),
         ({"heads": 3, "hidden": 16}, "--hidden 16 is to be a multiple of 4 and of --heads 3"),
         ({"schedule": "square"}, "unknown noise schedule"),

@@ -175,8 +175,8 @@ def test_pre_trained_weights(tmp_path, capsys):
     odd = [*again[:4], "--image-size", "17", *again[6:], "--autoencoder", str(files["autoencoder"])]
     assert "multiples of 2" in refused(capsys, odd, tmp_path)
     assert "a DiT" in refused(capsys, ["convert", str(files["autoencoder"]), "--out", str(tmp_path / "b")], tmp_path)
-    assert "there is no file" in refused(capsys, ["convert", "nothing", "--out", str(tmp_path / "b")], tmp_path)
+    assert "nothing is not a file" in refused(capsys, ["convert", "nothing", "--out", str(tmp_path / "b")], tmp_path)
     (tmp_path / "torn").write_bytes(files["dit"].read_bytes()[:100])
-    assert "cannot be read as safetensors" in refused(
+    assert "is damaged or not a safetensors file" in refused(
         capsys, ["convert", str(tmp_path / "torn"), "--out", str(tmp_path / "b")], tmp_path
     )

@@ -243,7 +243,7 @@ def test_an_autoencoder_learns_first_and_then_rests():
         dit(DiT(sampling=SAMPLING), task)
     with pytest.raises(ValueError, match="all 5 steps would train the autoencoder"):
         dit(DiT(autoencoder_steps=5, sampling=SAMPLING), task._replace(steps=5))
-    with pytest.raises(ValueError, match="2 levels of latents take sides that are multiples of 2"):
+    with pytest.raises(ValueError, match="2 levels of --latents take sides that are multiples of 2"):
         make_generator(wide, (9, 9, 1), ((-4.0,), (4.0,)), 4)
     method = dit(DiT(batch=8, autoencoder_steps=2, sampling=SAMPLING), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])

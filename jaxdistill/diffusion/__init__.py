@@ -83,7 +83,7 @@ def make(
     Args:
         architecture: its sizes.
         image_shape: ``(h, w, c)``.
-        pixel_range: what the pixels 0 and 1 are in preprocessed space, by channel.
+        pixel_range: what the pixels 0 and 1 are in preprocessed space, by channel (`RealData.pixel_range`).
         classes: how many its label table has.
         params: as learned before; by default `Generator.init` makes new ones. Those learned before get DiffFit's
             scales in the first half of the blocks, which are 1 unless they have been learned too.
@@ -105,7 +105,10 @@ def make(
     if autoencoder is not None:
         factor = autoencoder.factor
         if image_shape[0] % factor or image_shape[1] % factor:
-            raise ValueError(f"{len(architecture.latents)} levels of latents take sides that are multiples of {factor}")
+            raise ValueError(
+                f"{len(architecture.latents)} levels of --latents take sides that are multiples of {factor}, and the "
+                f"images have {image_shape[0]}x{image_shape[1]}; give fewer levels"
+            )
         shape = image_shape[0] // factor, image_shape[1] // factor, autoencoder.latent_channels
     module.check(shape)
     template = jnp.zeros((1, *shape)), jnp.zeros(1, jnp.int32), jnp.zeros(1, jnp.int32)

@@ -112,8 +112,11 @@ class Transformer(nn.Module):
             ValueError: if not, or for sizes that do not fit together.
         """
         if min(self.classes, self.patch, self.hidden, self.depth, self.heads) < 1 or self.scaled < 0:
-            raise ValueError("a transformer has at least one class, pixel a patch, number a token, block and head")
+            raise ValueError("--patch, --hidden, --layers and --heads are at least 1, and there is at least one class")
         if shape[0] % self.patch or shape[1] % self.patch:
-            raise ValueError(f"{shape[0]}x{shape[1]} is not a whole number of patches of {self.patch}; change --patch")
+            raise ValueError(
+                f"{shape[0]}x{shape[1]} (pixels, or latents where there are some) is not a whole number of patches of "
+                f"{self.patch}; change --patch"
+            )
         if self.hidden % 4 or self.hidden % self.heads:
             raise ValueError(f"--hidden {self.hidden} is to be a multiple of 4 and of --heads {self.heads}")

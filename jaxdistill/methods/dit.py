@@ -88,10 +88,24 @@ def dit(config: DiT, task: Task) -> Method:
 
     Args:
         config: step size, batch, average, and how the set is drawn.
-        task: its generator, an augmentation and, for the decay of the step size, steps; its network is not used.
+        task: its generator (a function that makes one), an augmentation and, for the decay of the step size, steps;
+            its network is not used.
 
     Raises:
         ValueError: for settings out of range, or a task without a generator.
+
+    Example:
+        >>> from jaxdistill.augment import make as augmentation
+        >>> from jaxdistill.diffusion import Architecture
+        >>> from jaxdistill.diffusion import make as make_generator
+        >>> from jaxdistill.networks import make
+        >>> def generator(params=None):  # black and white in preprocessed space: RealData.pixel_range
+        ...     return make_generator(Architecture(), (8, 8, 1), ((-1.0,), (2.0,)), 2, params=params)
+        >>> task = Task(make("mlp", (8, 8, 1), 2), augmentation("none"), (8, 8, 1), 2, generator=generator)
+        >>> dit(DiT(batch=16), task).feed
+        Uniform(batch=16)
+
+        To tune what it has learned: ``task._replace(generator=lambda: generator(method.learned(state)))``.
 
     References:
         Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023.
@@ -107,6 +121,8 @@ def dit(config: DiT, task: Task) -> Method:
         raise ValueError("this generator was trained before; leave --autoencoder-steps out")
     if compress is None and first:
         raise ValueError("there is no autoencoder to train; leave --autoencoder-steps out, or give --latents")
+    if task.steps == 0 and not generator.trained:
+        raise ValueError("nothing is trained in 0 steps; give some, or a --generator to draw from")
     if task.steps is not None and 0 < task.steps <= first:
         raise ValueError(f"all {task.steps} steps would train the autoencoder; lower --autoencoder-steps")
     if compress is not None and not first and not generator.trained:

@@ -123,7 +123,8 @@ def minimax(config: Minimax, task: Task) -> Method:
 
     Args:
         config: weights of the terms, memory, step size and how the set is drawn.
-        task: its generator and an augmentation for the real images; its network is not used.
+        task: its generator (a function that makes one, with parameters that were learned: see
+            `jaxdistill.methods.dit.dit`) and an augmentation for the real images; its network is not used.
 
     Raises:
         ValueError: for settings out of range, or a task without a generator.
@@ -139,7 +140,10 @@ def minimax(config: Minimax, task: Task) -> Method:
     generator, chosen = needed(task, config.sampling), TUNED[config.tune]
     optimiser = optax.adamw(config.lr, weight_decay=0.0)
     if not generator.trained:
-        raise ValueError("minimax fine-tunes a generator; train one with 'jaxdistill distill dit' and give --generator")
+        raise ValueError(
+            "minimax fine-tunes a generator; train one with 'jaxdistill distill dit' and give --generator (params= of "
+            "make_generator in Python)"
+        )
     size = generator.latent_shape[0] * generator.latent_shape[1] * generator.latent_shape[2]
 
     def init(key: Key, initial: SyntheticSet) -> MinimaxState:

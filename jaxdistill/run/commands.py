@@ -22,7 +22,7 @@ from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_ba
 from jaxdistill.run.basis import Means, basis, check_read, described, for_file, stand_in, uses_experts
 from jaxdistill.run.config import Distill, GeneratorConfig, Select
 from jaxdistill.run.cover import check_cover
-from jaxdistill.run.drive import Feeding, drive, read_out, say
+from jaxdistill.run.drive import Feeding, drive, last_set, say
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_folder, hold, open_folder
 from jaxdistill.run.generators import generator_of, load_generator, save_generator
@@ -31,7 +31,7 @@ from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import NEEDS, Difficulty
-from jaxdistill.types import Feed, Key, Method, Network, PyTree, SyntheticSet
+from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet
 
 __all__ = ["distill", "select_set"]
 
@@ -98,11 +98,12 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
         feeding = Feeding(source if on_host else replicate(source, bench.mesh), on_host)
         state, cost = drive(config, method, bench, feeding, state, done, spent, key["loop"], folder, console)
-        synthetic = _result(method, state, folder)
+        synthetic = last_set(method, state, folder)
         if method.learned and jax.process_index() == 0:
             params = jax.tree.map(np.asarray, method.learned(jax.tree.map(np.asarray, state)))
             classes = bench.num_classes if given is None else given.classes
             said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": cost}
+            said |= {"method": dataclasses.asdict(config.method), "from": config.generator.generator_digest}
             architecture = config.generator.architecture
             save_generator(folder / "generator", params, architecture, bench.image_shape, classes, said)
         name = METHODS[type(config.method)].__name__
@@ -137,18 +138,6 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )
-
-
-def _result(method: Method, state: PyTree, folder: Path) -> SyntheticSet:
-    """The set of the last state. One that is drawn is drawn once: again, or elsewhere, its digits might be others."""
-    if method.learned is None:
-        return read_out(method, state)
-    if bool(from_first(np.int32((folder / "evaluation.json").exists()))):
-        there = artifact.load_set(folder).synthetic if jax.process_index() == 0 else None
-    else:
-        there = read_out(method, state) if jax.process_index() == 0 else None
-    shapes = jax.eval_shape(method.synthetic, state)
-    return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
 
 
 def _check_generator(config: Distill, method: Method) -> None:
@@ -232,6 +221,8 @@ def _finish(
     }
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
+    if (folder / "generator" / "card.json").is_file():
+        card["generator"] = json.loads((folder / "generator" / "card.json").read_text(encoding="utf-8"))["sha256"]
     strategy = config.strategy if isinstance(config, Select) else config.init
     if features := described(strategy, config.basis, config.bank.experts is not None):
         card["features"] = features

@@ -177,7 +177,7 @@ class Distill:
     ipc: int
     """Images per class."""
     steps: int
-    """Updates of the set; by default the paper's."""
+    """Updates of the set, or of its generator (0 with a --generator only draws); by default the paper's."""
     seed: int = 0
     """Everything random follows from it."""
     init: str = "real"

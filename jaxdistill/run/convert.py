@@ -58,10 +58,10 @@ def convert(config: Convert) -> None:
 
 def _read(path: Path) -> dict[str, np.ndarray]:
     if not path.is_file():
-        raise GeneratorError(f"there is no file {path}; give weights in a .safetensors file")
+        raise GeneratorError(f"{path} is not a file; give weights in a .safetensors file")
     try:
         return {name: np.asarray(array, np.float32) for name, array in load_file(path).items()}
     except (SafetensorError, ValueError, KeyError, TypeError) as error:
         raise GeneratorError(
-            f"{path} cannot be read as safetensors of float16 or float32 ({str(error)[:100]}); save it so"
+            f"{path} is damaged or not a safetensors file of float16 or float32 ({str(error)[:100]}); give one"
         ) from None

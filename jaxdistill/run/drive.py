@@ -16,15 +16,15 @@ import numpy as np
 from rich.console import Console
 
 from jaxdistill.methods import METHODS
-from jaxdistill.run import checkpoint, sinks
+from jaxdistill.run import artifact, checkpoint, sinks
 from jaxdistill.run.config import Distill
 from jaxdistill.run.loop import Chunk, NonFiniteError, run
 from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench
-from jaxdistill.run.sharding import replicate
+from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.types import Key, Method, PyTree, SyntheticSet
 
-__all__ = ["Feeding", "RunFailedError", "drive", "read_out", "say"]
+__all__ = ["Feeding", "RunFailedError", "drive", "last_set", "say"]
 
 PREVIEWS = 6
 
@@ -117,6 +117,18 @@ def _interrupt() -> Iterator[list[int]]:
 def read_out(method: Method, state: PyTree) -> SyntheticSet:
     """The set, from local copies: on a pod, process 0 does this alone."""
     return jax.tree.map(np.asarray, jax.jit(method.synthetic)(jax.tree.map(np.asarray, state)))
+
+
+def last_set(method: Method, state: PyTree, folder: Path) -> SyntheticSet:
+    """The set of the last state. One that is drawn is drawn once: again, or elsewhere, its digits might be others."""
+    if method.learned is None:
+        return read_out(method, state)
+    if bool(from_first(np.int32((folder / "evaluation.json").exists()))):
+        there = artifact.load_set(folder).synthetic if jax.process_index() == 0 else None
+    else:
+        there = read_out(method, state) if jax.process_index() == 0 else None
+    shapes = jax.eval_shape(method.synthetic, state)
+    return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
 
 
 def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:

@@ -225,6 +225,7 @@ def _flags(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
         elif isinstance(value, bool):
             yield (name if value else f"no-{name}"), ""
         elif isinstance(value, list):
-            yield name, shlex.join(map(str, value))
-        elif value is not None and name not in ("command", "strategy", "name", "digest"):
+            if value:
+                yield name, shlex.join(map(str, value))
+        elif value is not None and name not in ("command", "strategy", "name", "digest", "generator_digest"):
             yield name, shlex.quote(str(value))
