@@ -66,11 +66,14 @@ def test_frepo_is_judged_by_the_network_without_normalisation_then_and_later(tmp
 @pytest.mark.parametrize("strategy", ["craig", "gradmatch", "glister", "optimised"])
 def test_core_sets_that_look_at_a_network(strategy, tmp_path, capsys):
     out = tmp_path / strategy
-    arguments = ["select", strategy, *TINY, "--feature-epochs", "1", "--trials", "5", "--trial-epochs", "1"]
-    assert main([*arguments, "--eval-seeds", "0", "--out", str(out)]) == 0
+    weighed = strategy in ("craig", "gradmatch", "glister")
+    reads = [["--feature-epochs", "1"], ["--trials", "5", "--trial-epochs", "1"]]
+    arguments = ["select", strategy, *TINY, "--eval-seeds", "0", "--out", str(out)]
+    assert f"{strategy} does not go by --" in refused(capsys, [*arguments, *reads[weighed]], tmp_path)
+    assert "goes by a kernel; leave --kernel out" in refused(capsys, [*arguments, "--kernel", "fc1"], tmp_path)
+    assert main([*arguments, *reads[not weighed]]) == 0
     stored = load_set(out)
     assert stored.synthetic.selected.all()
-    weighed = strategy in ("craig", "gradmatch", "glister")
     assert (stored.synthetic.weights is not None) == weighed
     assert stored.card.get("features") == ("embedding of a network after 1 epochs" if weighed else None)
 
