@@ -130,7 +130,8 @@ def dit(config: DiT, task: Task) -> Method:
     rate = config.lr
     if task.steps is not None:
         total = max(task.steps - first, config.warmup + 1)
-        rate = optax.warmup_cosine_decay_schedule(0.0, config.lr, config.warmup, total, config.lr / 10)
+        first_rate = config.lr / (config.warmup + 1)  # no step is of size 0
+        rate = optax.warmup_cosine_decay_schedule(first_rate, config.lr, config.warmup, total, config.lr / 10)
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.0))
     of_autoencoder = optax.adam(config.lr)
 
