@@ -32,7 +32,6 @@ class Sampling:
     """How far to go from the prediction without a class (0) to that with the class (1) and beyond."""
     guided_channels: int | None = None
     """Guide the first so many channels alone, as DiT does with 3 of 4; by default all."""
-
     draw_batch: int = 32
     """Images drawn side by side."""
 

@@ -132,10 +132,10 @@ def last_set(method: Method, state: PyTree, folder: Path) -> SyntheticSet:
 
 
 def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
-    every = max(1, config.steps // PREVIEWS)
     name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
     listening: list[Any] = [sinks.Metrics(folder / "metrics.jsonl", done)]
     if method.learned is None:  # to draw a set from a generator takes as long as many steps
+        every = max(1, config.steps // PREVIEWS)
         show = partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
         listening.append(sinks.Previews(folder / "previews", *show))
     if not config.run.quiet:
