@@ -4,8 +4,9 @@
     python experiments/minimax.py --dataset digits --generator runs/dit
 
 Every variant is fine-tuned for the same steps from the same generator, plain samples too (with both weights zero). Each
-set is drawn from a fine-tuning of its own; smaller sets are the first images of larger ones. All are judged by one
-recipe: ConvNet, last iterate. Printed are mean and deviation over all networks of all sets, and that of sets' means.
+set is drawn from a fine-tuning of its own, or from one of --tunings; smaller sets are the first images of larger ones.
+Variants share keys, so that they differ by what they learned. All are judged by one recipe: ConvNet, last iterate.
+Printed are mean and deviation over all networks of all sets, and that of sets' means.
 """
 
 from __future__ import annotations
@@ -58,18 +59,20 @@ def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.Sy
 
             return jax.lax.scan(one, state, jax.random.split(key, given.steps))
 
-        found[name] = []
+        found[name], states = [], []
         for number in range(given.sets):
             key = jax.random.fold_in(jax.random.key(given.seed), number)
             began = time.perf_counter()
             state = method.init(key, start)
-            if WEIGHTS[name] is not None:
+            if WEIGHTS[name] is not None and number < given.tunings:
                 state, infos = tuned(jax.random.fold_in(key, 1), state, bench.train)
                 said = {field: float(np.mean(values[-50:])) for field, values in infos._asdict().items()}
                 print(
                     json.dumps({"variant": name, "set": number, **said, "s": time.perf_counter() - began}), flush=True
                 )
-            found[name].append(jax.device_get(draw(state)))
+            states.append(state)
+            learned = states[number % given.tunings]
+            found[name].append(jax.device_get(draw(learned._replace(draws=state.draws))))
     return found
 
 
@@ -81,6 +84,7 @@ def main() -> None:
     parser.add_argument("--variant", nargs="+", choices=[*WEIGHTS, "random"], default=[*WEIGHTS, "random"])
     parser.add_argument("--ipc", type=int, nargs="+", default=[10, 50])
     parser.add_argument("--sets", type=int, default=3)
+    parser.add_argument("--tunings", type=int, help="fine-tunings that the sets are drawn from in turn; one for each")
     parser.add_argument("--networks", type=int, default=5)
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--lr", type=float, default=1e-4)
@@ -92,20 +96,23 @@ def main() -> None:
     parser.add_argument("--representativeness", type=float, default=2.0)
     parser.add_argument("--diversity", type=float, default=2.0)
     parser.add_argument("--width", type=int, default=32)
-    parser.add_argument("--epochs", type=int, default=300)
+    parser.add_argument("--epochs", type=int, nargs="+", default=[300], help="of networks; for all --ipc, or for each")
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
+    given.tunings = given.tunings or given.sets
+    if len(given.epochs) not in (1, len(given.ipc)):
+        parser.error(f"give --epochs once, or for each of {len(given.ipc)} --ipc")
 
     bench = open_bench(DataConfig(given.dataset, given.data_dir))
     stored = load_generator(given.generator)
     generator = generator_of(GeneratorConfig(architecture=stored.architecture), stored, bench)
     network = jd.make_network("convnet", bench.image_shape, bench.num_classes, width=given.width)
-    protocol = dataclasses.replace(jd.PROTOCOLS["dsa1000"], epochs=given.epochs)
     augment = augmentation("default", bench)
     wanted = given.variant
     given.variant = [name for name in wanted if name != "random"]
     found = sets_of(given, bench, generator)
-    for ipc in given.ipc:
+    for ipc, length in zip(given.ipc, np.resize(given.epochs, len(given.ipc)).tolist(), strict=True):
+        protocol = dataclasses.replace(jd.PROTOCOLS["dsa1000"], epochs=length)
         rows = jnp.zeros((bench.train.count, 0))
         if "random" in wanted:
             keys = jax.random.split(jax.random.key(given.seed + 1), given.sets)
