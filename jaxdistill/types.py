@@ -237,3 +237,5 @@ class Task(NamedTuple):
     pixel_range: tuple[tuple[float, ...], tuple[float, ...]] | None = None
     """What the pixels 0 and 1 are in preprocessed space, by channel, for methods that keep images in [0, 1]; None where
     that is not a matter of channels (whitening)."""
+    map_blocks: Callable[..., PyTree] = map_one_by_one
+    """As `map_classes`, for blocks that take what memory there is: each device has its share, one after the other."""

@@ -1,47 +1,38 @@
 """Banks made by processes of their own: cut, out of space, and several at once."""
 
-import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
 import pytest
 from banks import TRAIN, contents, experts_of, made, read, whole
+from processes import in_two_processes, started
 
 from jaxdistill.cli import main
 from jaxdistill.run.bank import load_bank
 
 
-def started(out, *before, count=500, words=(), **environment):
-    """A process of its own that trains experts, by default until it is killed; it finds compiled programs."""
-    kept = {"JAX_COMPILATION_CACHE_DIR": jax.config.jax_compilation_cache_dir}
-    kept |= {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", **environment}
-    command = [*before, sys.executable, "-m", "jaxdistill", *TRAIN, *words]
-    command += ["--count", str(count), "--resume", "--out", str(out)]
-    return subprocess.Popen(command, env=os.environ | kept, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+def compiled():
+    """An environment in which a process finds compiled programs."""
+    kept = jax.config.jax_compilation_cache_dir
+    return {"JAX_COMPILATION_CACHE_DIR": kept, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+
+
+def training(out, *before):
+    """A process that trains experts until it is killed."""
+    return started([*TRAIN, "--count", "500", "--resume", "--out", str(out)], *before, **compiled())
 
 
 def test_two_processes_make_the_experts_of_one_and_the_first_alone_writes(bank, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    outs = [tmp_path / "first", tmp_path / "second"]
-    places = [["--distributed", f"127.0.0.1:{port},2,{i}"] for i in range(2)]
     hasty = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # what takes most of the time is compilation, in both
-    processes = [started(out, count=2, words=place, **hasty) for out, place in zip(outs, places, strict=True)]
-    for process in processes:
-        said = process.communicate(timeout=300)[1]
-        assert process.returncode == 0, said
-    assert not outs[1].exists()
-    assert whole(outs[0]) == 2
-    assert read(outs[0]) == read(bank)
-    for one, other in zip(load_bank(outs[0]).params, load_bank(bank, 2).params, strict=True):
+    out, _ = in_two_processes([*TRAIN, "--count", "2", "--resume"], tmp_path, **hasty, **compiled())
+    assert whole(out) == 2
+    assert read(out) == read(bank)
+    for one, other in zip(load_bank(out).params, load_bank(bank, 2).params, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
 
@@ -51,7 +42,7 @@ def test_a_full_disk_is_told_in_a_sentence(bank, tmp_path):
     mount = f"mount -t tmpfs -o size=16k tmpfs {tmp_path}"
     if shutil.which("unshare") is None or subprocess.run([*room, mount], capture_output=True, check=False).returncode:
         pytest.skip("needs a small file system of its own")
-    process = started(tmp_path / "bank", *room, f'{mount} && exec "$@"', "sh")
+    process = training(tmp_path / "bank", *room, f'{mount} && exec "$@"', "sh")
     said = process.communicate(timeout=300)[1]
     assert process.returncode == 2, said
     assert "free some space" in said
@@ -62,7 +53,7 @@ def kill_and_resume(tmp_path, moments, capsys):
     """Kill the training at each moment, ``(experts more, seconds after them)``, and let it be completed at last."""
     out, reached = tmp_path / "cut", [0]
     for more, delay in moments:
-        process = started(out)
+        process = training(out)
         while process.poll() is None and (not out.exists() or len(experts_of(out)) < reached[-1] + more):
             time.sleep(0.002)
         assert process.poll() is None, process.communicate()

@@ -55,13 +55,11 @@ def trained_generator():
     return make_generator(sizes, SHAPE, pixels, 4, params=params)
 
 
-def make_task(network, map_classes=map_one_by_one):
+def make_task(network, mapper=map_one_by_one):
     built = make_network(network, SHAPE, 4, width=8, depth=2)
     augment = make_augment("crop")
     kernel = make_kernel("fc1", SHAPE)
-    return Task(
-        built, augment, SHAPE, 4, map_classes, kernel, trained_generator, steps=3, pixel_range=((-4.0,), (4.0,))
-    )
+    return Task(built, augment, SHAPE, 4, mapper, kernel, trained_generator, 3, ((-4.0,), (4.0,)), map_blocks=mapper)
 
 
 def make_method(config, network, **options):
@@ -250,7 +248,7 @@ out = {}
 for config in contract.METHODS:
     network = contract.NETWORKS[0]
     mesh = contract.make_mesh()
-    method = contract.make_method(config, network, map_classes=spread(mesh, 1))
+    method = contract.make_method(config, network, mapper=spread(mesh, 1))
     data = contract.replicate(contract.source_of(method, network), mesh)
     initial = contract.start_of(method)
     state = contract.replicate(jax.tree.map(np.asarray, method.init(jax.random.key(2), initial)), mesh)

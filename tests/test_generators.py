@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import in_two_processes
 from safetensors.numpy import save_file
 from test_cli import refused
 
@@ -80,6 +81,13 @@ def test_what_was_tuned_is_a_generator_to_draw_from_and_to_tune(trained, tuned, 
     assert "gamma_qkv" not in load_generator(trained).params["model"]["block_00"]
     assert "gamma_qkv" in before["block_00"]
     assert "gamma_qkv" not in before["block_01"]
+
+
+def test_a_set_is_drawn_by_all_devices_of_all_processes(trained, tmp_path):
+    words = ["distill", "dit", *DRAWN, "--generator", str(trained), "--steps", "0", "--ipc", "3", "--draw-batch", "4"]
+    assert main([*words, "--out", str(tmp_path / "one")]) == 0
+    out, _ = in_two_processes(words, tmp_path)
+    np.testing.assert_allclose(images_of(out), images_of(tmp_path / "one"), atol=0.02)  # a rounded shade apart at most
 
 
 def test_generators_that_do_not_fit(trained, tmp_path, capsys):

@@ -1,18 +1,15 @@
 """Runs that are cut anywhere end in the same bits; damaged checkpoints are passed over; devices do not matter."""
 
 import json
-import os
 import random
 import signal
-import socket
-import subprocess
-import sys
 import time
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import finish, in_two_processes, started
 from safetensors.numpy import load_file
 
 from jaxdistill.cli import main
@@ -23,16 +20,7 @@ EVALUATION = ["--eval-seeds", "2", "--eval-epochs", "3"]
 
 
 def start(out, *options, **environment):
-    command = [sys.executable, "-m", "jaxdistill", *RUN, *options, "--out", str(out), "--quiet"]
-    return subprocess.Popen(
-        command, env={**os.environ, **environment}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
-
-
-def finish(process):
-    out, err = process.communicate(timeout=300)
-    assert process.returncode == 0, err
-    return out
+    return started([*RUN, *options, "--out", str(out), "--quiet"], **environment)
 
 
 def bits(out):
@@ -157,16 +145,6 @@ def test_eight_devices_give_the_set_and_the_accuracies_of_one(on_one_device, tmp
 
 
 def test_two_processes_give_the_result_of_one_and_the_first_alone_writes(on_one_device, tmp_path):
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    outs = [tmp_path / "first", tmp_path / "second"]
-    options = ["--steps", "5", *EVALUATION]
-    processes = [
-        start(out, *options, "--distributed", f"127.0.0.1:{port},2,{i}", JAX_PLATFORMS="cpu")
-        for i, out in enumerate(outs)
-    ]
-    said = [finish(process) for process in processes]
-    assert not outs[1].exists()
+    out, said = in_two_processes([*RUN, "--steps", "5", *EVALUATION, "--quiet"], tmp_path)
     assert "test accuracy" not in said[1]  # (the collectives greet on standard output)
-    same(on_one_device, outs[0])
+    same(on_one_device, out)

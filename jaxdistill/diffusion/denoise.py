@@ -56,7 +56,7 @@ def denoise(
         clean: what is diffused.
         labels: classes of the data set.
         drop: share of images whose label is withheld, for guidance without a classifier (Ho & Salimans, 2021).
-        map_blocks: how to go over blocks of images; see `jaxdistill.types.Task.map_classes`.
+        map_blocks: how to go over blocks of images; see `jaxdistill.types.Task.map_blocks`.
         blocks: how many there are; has to divide the number of images.
     """
     key_step, key_noise, key_drop = jax.random.split(key, 3)

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from jaxdistill.diffusion.sample import Sampling, sample
 from jaxdistill.diffusion.schedule import respaced
-from jaxdistill.types import Generator, Key, PyTree, SyntheticSet, Task
+from jaxdistill.types import Generator, Key, PyTree, SyntheticSet, Task, map_one_by_one
 
 __all__ = ["chosen_of", "drawn_set", "image_keys", "merged", "needed"]
 
@@ -42,19 +42,24 @@ def image_keys(key: Key, classes: int, ipc: int) -> UInt32[Array, "classes ipc _
 
 
 def drawn_set(
-    draws: UInt32[Array, "classes ipc _words"], generator: Generator, params: PyTree, config: Sampling
+    draws: UInt32[Array, "classes ipc _words"],
+    generator: Generator,
+    params: PyTree,
+    config: Sampling,
+    map_blocks: Callable[..., PyTree] = map_one_by_one,
 ) -> SyntheticSet:
-    """The set that these keys draw, a block of images at a time."""
+    """The set that these keys draw, in blocks of images; `map_blocks` as in `jaxdistill.types.Task`."""
     classes, ipc, words = draws.shape
     labels = jnp.repeat(jnp.arange(classes), ipc)
     size = min(config.draw_batch, classes * ipc)
     padded = jnp.minimum(jnp.arange(-(-classes * ipc // size) * size), classes * ipc - 1).reshape(-1, size)
 
-    def block(indices: Int[Array, " b"]) -> Float[Array, "b h w c"]:
-        keys = jax.random.wrap_key_data(draws.reshape(-1, words)[indices])
-        return generator.decode(params, sample(keys, generator, params, labels[indices], config))
+    def block(entry: tuple[UInt32[Array, "b _words"], Int[Array, " b"]], params: PyTree) -> Float[Array, "b h w c"]:
+        keys, labels = entry
+        drawn = sample(jax.random.wrap_key_data(keys), generator, params, labels, config)
+        return generator.decode(params, drawn)
 
-    images = jax.lax.map(block, padded)
+    images = map_blocks(block, (draws.reshape(-1, words)[padded], labels[padded]), params)
     images = images.reshape(-1, *images.shape[2:])[: classes * ipc]
     return SyntheticSet(images, jax.nn.one_hot(labels, classes))
 

@@ -151,7 +151,7 @@ def dit(config: DiT, task: Task) -> Method:
         def loss(model: dict[str, Array]) -> Float[Array, ""]:
             found = denoise(
                 key_denoise, generator, merged(state.params, model), clean, batch.labels,
-                drop=config.drop, map_blocks=task.map_classes, blocks=config.blocks,
+                drop=config.drop, map_blocks=task.map_blocks, blocks=config.blocks,
             )  # fmt: skip
             return jnp.mean(found.error)
 
@@ -187,6 +187,6 @@ def dit(config: DiT, task: Task) -> Method:
         return merged(state.params, state.average)
 
     def synthetic(state: DiTState) -> SyntheticSet:
-        return drawn_set(state.draws, generator, learned(state), config.sampling)
+        return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
 
     return Method(init, step, synthetic, Uniform(config.batch), learned=learned)

@@ -214,7 +214,7 @@ def frepo(config: FRePo, task: Task) -> Method:
         learned = (state.images, state.labels)
         found = set_gradient(
             embedded, *learned, each_image(embedded, real), targets,
-            ridge=config.ridge, flip=config.flip, map_rows=task.map_classes,
+            ridge=config.ridge, flip=config.flip, map_rows=task.map_blocks,
         )  # fmt: skip
         gradient = (found.by_images, found.by_labels if config.learn_labels else jnp.zeros_like(found.by_labels))
         updates, opt_state = optimiser.update(gradient, state.opt_state, learned)

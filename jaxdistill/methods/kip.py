@@ -134,7 +134,7 @@ def kip(config: KIP, task: Task) -> Method:
         support, pull_back = jax.vjp(partial(kernel.prepare, key_kernel), state.images)
         found = support_gradient(
             kernel, support, state.labels, kernel.prepare(key_kernel, real), targets,
-            ridge=config.ridge, loss=kip_loss, map_rows=task.map_classes,
+            ridge=config.ridge, loss=kip_loss, map_rows=task.map_blocks,
         )  # fmt: skip
         by_labels = found.by_labels if config.learn_labels else jnp.zeros_like(found.by_labels)
         gradient = (pull_back(found.by_support)[0], by_labels)

@@ -164,7 +164,7 @@ def minimax(config: Minimax, task: Task) -> Method:
         def loss(tuned: dict[str, Array]) -> tuple[Float[Array, ""], tuple[Array, Array, Array, Array]]:
             found = denoise(
                 key_denoise, generator, merged(state.params, tuned), clean, batch.labels,
-                drop=config.drop, map_blocks=task.map_classes, blocks=config.blocks,
+                drop=config.drop, map_blocks=task.map_blocks, blocks=config.blocks,
             )  # fmt: skip
             seen = found.clean.reshape(-1, size)
             error = jnp.mean(found.error)
@@ -189,6 +189,6 @@ def minimax(config: Minimax, task: Task) -> Method:
         return merged(state.params, state.average)
 
     def synthetic(state: MinimaxState) -> SyntheticSet:
-        return drawn_set(state.draws, generator, learned(state), config.sampling)
+        return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
 
     return Method(init, step, synthetic, Uniform(config.batch), learned=learned)

@@ -98,7 +98,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         spent = found[2] if found else {"seconds": 0.0, "compile_seconds": 0.0}
         feeding = Feeding(source if on_host else replicate(source, bench.mesh), on_host)
         state, cost = drive(config, method, bench, feeding, state, done, spent, key["loop"], folder, console)
-        synthetic = last_set(method, state, folder)
+        synthetic = last_set(method, state, folder, bench.mesh)
         if method.learned and jax.process_index() == 0:
             params = jax.tree.map(np.asarray, method.learned(jax.tree.map(np.asarray, state)))
             classes = bench.num_classes if given is None else given.classes

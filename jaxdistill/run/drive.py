@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 from rich.console import Console
 
 from jaxdistill.methods import METHODS
@@ -21,7 +22,7 @@ from jaxdistill.run.config import Distill
 from jaxdistill.run.loop import Chunk, NonFiniteError, run
 from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench
-from jaxdistill.run.sharding import from_first, replicate
+from jaxdistill.run.sharding import from_first, replicate, replicated
 from jaxdistill.types import Key, Method, PyTree, SyntheticSet
 
 __all__ = ["Feeding", "RunFailedError", "drive", "last_set", "say"]
@@ -119,16 +120,16 @@ def read_out(method: Method, state: PyTree) -> SyntheticSet:
     return jax.tree.map(np.asarray, jax.jit(method.synthetic)(jax.tree.map(np.asarray, state)))
 
 
-def last_set(method: Method, state: PyTree, folder: Path) -> SyntheticSet:
-    """The set of the last state. One that is drawn is drawn once: again, or elsewhere, its digits might be others."""
+def last_set(method: Method, state: PyTree, folder: Path, mesh: Mesh) -> SyntheticSet:
+    """The set of the last state. One that is drawn is drawn once, by all devices together: again, or elsewhere, its
+    digits might be others."""
     if method.learned is None:
         return read_out(method, state)
     if bool(from_first(np.int32((folder / "evaluation.json").exists()))):
+        shapes = jax.eval_shape(method.synthetic, state)
         there = artifact.load_set(folder).synthetic if jax.process_index() == 0 else None
-    else:
-        there = read_out(method, state) if jax.process_index() == 0 else None
-    shapes = jax.eval_shape(method.synthetic, state)
-    return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+        return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    return jax.tree.map(np.asarray, jax.jit(method.synthetic, out_shardings=replicated(mesh))(state))
 
 
 def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:

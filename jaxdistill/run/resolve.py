@@ -167,6 +167,7 @@ def task(
         generator,
         steps,
         bench.pixel_range,
+        spread(bench.mesh, 1),
     )
 
 
