@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+from jaxdistill.errors import UsageError
+
 __all__ = ["check"]
 
 
@@ -32,7 +34,7 @@ def check(
         choices: one of these, for each field.
 
     Raises:
-        ValueError: for the first field that is not what it should be.
+        UsageError: for the first field that is not what it should be.
     """
     rules = (
         (positive, "a positive number", lambda value: 0 < value < math.inf),
@@ -44,7 +46,7 @@ def check(
     for names, wanted, holds in rules:
         for name in names:
             if not holds(value := getattr(config, name)):
-                raise ValueError(f"{name} of {type(config).__name__} is {wanted}, not {value}")
+                raise UsageError(f"{name} of {type(config).__name__} is {wanted}, not {value}")
     for name, known in choices.items():
         if (value := getattr(config, name)) not in known:
-            raise ValueError(f"{name} of {type(config).__name__} is one of {', '.join(known)}, not {value!r}")
+            raise UsageError(f"{name} of {type(config).__name__} is one of {', '.join(known)}, not {value!r}")
