@@ -6,7 +6,7 @@ __all__ = ["UsageError"]
 
 
 class UsageError(ValueError):
-    """Arguments, settings, data or a file that cannot be used; the message is one sentence that says why and what to do.
+    """Arguments, settings, data or a file that cannot be used; the message is one sentence: why, and what to do.
 
     Commands print that sentence and exit with status 2. Any other exception out of this package is a fault of ours and
     shows its traceback.

@@ -8,7 +8,6 @@ methods of the family are `match_trajectories` with different parts.
 from __future__ import annotations
 
 import dataclasses
-import math
 from typing import Any, NamedTuple
 
 import jax
@@ -28,15 +27,15 @@ __all__ = [
 ]  # fmt: skip
 
 _LEAST = 1e-6
-"""The least that a step size kept positive can be of its first value; in a step it changes by a factor of e at most."""
+"""The least that a step size kept positive can be of its first value."""
 
 
 class Learned(NamedTuple):
     """What gradients move."""
 
     images: Float[Array, "classes ipc h w c"]
-    raw_rate: Float[Array, ""]
-    """The student's step size before the exponential that keeps it positive."""
+    rate: Float[Array, ""]
+    """The student's step size."""
     logits: Float[Array, "n classes"] | None
     """Labels; None unless they are learned."""
 
@@ -148,12 +147,6 @@ def match_trajectories(
     inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
     rates, momenta = Learned(*speeds), Learned(*inertias)
 
-    least = config.rate * (1 + math.log(_LEAST))
-
-    def rate_of(learned: Learned) -> Float[Array, ""]:
-        # A curve that touches the identity at the first step size: there a gradient moves both by the same.
-        return learned.raw_rate if config.raw_rate else config.rate * jnp.exp(learned.raw_rate / config.rate - 1)
-
     def whole(images: Float[Array, "classes ipc h w c"], frozen: Array | None) -> Float[Array, "n h w c"]:
         both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
         return both.reshape(-1, *task.image_shape)
@@ -173,7 +166,7 @@ def match_trajectories(
         if initial.learning_rate is not None:
             rate = initial.learning_rate.reshape(-1)[0]
         if not config.raw_rate:  # others may have learned one that is not positive
-            rate = config.rate * (1 + jnp.log(jnp.maximum(rate / config.rate, _LEAST)))
+            rate = jnp.where(rate > 0, rate, config.rate)
         learned = Learned(images[:, kept:], rate, logits)
         return TrajectoryState(
             learned,
@@ -200,7 +193,7 @@ def match_trajectories(
             end = unroll(
                 task.network, Variables(start, statistics), whole(learned.images, frozen),
                 fixed if learned.logits is None else learned.logits, kind, plan,
-                jnp.broadcast_to(rate_of(learned), (config.student_steps,)),
+                jnp.broadcast_to(learned.rate, (config.student_steps,)),
                 augment=task.augment, keys=keys, transport=transport,
             )  # fmt: skip
             return distance(end.params, start, target)
@@ -215,9 +208,11 @@ def match_trajectories(
         loss, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), (losses, gradients))
         velocity = jax.tree.map(lambda m, v, g: m * v + g, momenta, state.velocity, gradient)
         learned = jax.tree.map(lambda rate, x, v: x - rate * v, rates, state.learned, velocity)
-        if not config.raw_rate:  # a long step would take it where it is 0, or where nothing holds it
-            change = jnp.clip(learned.raw_rate - state.learned.raw_rate, -config.rate, config.rate)
-            learned = learned._replace(raw_rate=jnp.maximum(state.learned.raw_rate + change, least))
+        if not config.raw_rate:
+            # A projection, and no function of a free variable: the rate often ends at twenty times its first value,
+            # where the slope of one that fits there (an exponential, a softplus) would make its steps as many times
+            # longer squared, and unstable.
+            learned = learned._replace(rate=jnp.maximum(learned.rate, _LEAST * config.rate))
         smooth = state.average
         if average is not None and smooth is not None:
             smooth = average * smooth + (1 - average) * learned.images
@@ -225,7 +220,7 @@ def match_trajectories(
         moved = TrajectoryState(learned, velocity, state.frozen, smooth, labels[-1] if kind == "probability" else None)
         moved = jax.tree.map(lambda new, old: jnp.where(applied, new, old), moved, state)
         norm = optax.global_norm(gradient.images)
-        return moved, TrajectoryInfo(loss, norm, rate_of(state.learned), jnp.float32(applied))  # pyright: ignore
+        return moved, TrajectoryInfo(loss, norm, state.learned.rate, jnp.float32(applied))  # pyright: ignore
 
     def synthetic(state: TrajectoryState) -> SyntheticSet:
         images = state.learned.images if state.average is None else state.average
@@ -235,7 +230,7 @@ def match_trajectories(
         if state.frozen is not None:
             selected = jnp.arange(found.count) % (found.count // task.num_classes) < state.frozen.shape[1]
         return dataclasses.replace(
-            found, labels=labels, label_kind=kind, learning_rate=rate_of(state.learned), selected=selected
+            found, labels=labels, label_kind=kind, learning_rate=state.learned.rate, selected=selected
         )
 
     return Method(init, step, synthetic, feed)

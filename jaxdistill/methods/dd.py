@@ -35,7 +35,6 @@ _PAPER = {
     ("fixed-init", "cifar10", 10): Published(54.0, None, "authors' repository"),
 }
 _ITERATIONS = {"mnist": 59, "fashion_mnist": 59, "cifar10": 49, "cifar100": 49, "svhn_cropped": 72}
-_LEAST = 1e-8  # step size to begin with; other methods may have learned one that is not positive
 
 
 @dataclasses.dataclass(frozen=True)
@@ -240,5 +239,6 @@ def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epo
             f"the set to start from has step sizes for {' x '.join(map(str, given.shape))} epochs and steps, not "
             f"{shape[0]} x {shape[1]}; choose epochs and per_step to fit"
         )
-    rates = jnp.broadcast_to(jnp.maximum(given, _LEAST), shape)
+    # Other methods may have learned one that is not positive; at a tiny one the softplus has no slope to leave it by.
+    rates = jnp.broadcast_to(jnp.where(given > 0, given, config.network_lr), shape)
     return rates + jnp.log(-jnp.expm1(-rates))

@@ -80,8 +80,8 @@ class MTT:
     momentum: float = 0.5
     """Momentum of both."""
     raw_rate: bool = False
-    """Let the student's step size become negative, as in the code. By default its logarithm moves, scaled so that near
-    the first step size it moves as far as the code's, and by at most 1 in a step."""
+    """Let the student's step size become negative, as in the code. By default a step that would take it to zero or
+    below ends at a millionth of the first step size; all others are the code's."""
     skip_above: float | None = None
     """Leave everything as it is after a step whose loss is above this; None never does."""
     segments: int = 1
