@@ -6,7 +6,8 @@
 
     python experiments/reproduce.py --table                                                      all rows as Markdown
 
-What follows ``--`` goes to ``jaxdistill distill`` and is named in the row. Rows are added to experiments/results.jsonl.
+What follows ``--`` goes to ``jaxdistill distill`` and is named in the row. Rows are added to --results, by
+default experiments/results.jsonl.
 """
 
 from __future__ import annotations
@@ -91,6 +92,7 @@ def main() -> None:
     parser.add_argument("--ipc", type=int, required=True)
     parser.add_argument("--data-dir")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--results", type=Path, default=RESULTS)
     words = sys.argv[1:]
     cut = words.index("--") if "--" in words else len(words)
     given, rest = parser.parse_args(words[:cut]), words[cut + 1 :]
@@ -101,7 +103,7 @@ def main() -> None:
     if status := jaxdistill(["distill", given.method, *flags, *where]):
         raise SystemExit(status)
     row = row_of(out, command)
-    with RESULTS.open("a") as file:
+    with given.results.open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(json.dumps(row, indent=1))
 
