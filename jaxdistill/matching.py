@@ -59,7 +59,7 @@ def match_means(
         return jnp.sum(distances * jnp.asarray(weights, distances.dtype)), distances
 
     def of_class(synthetic, key, real, variables):
-        real, synthetic = (task.augment(key, images, siamese=True) for images in (real, synthetic))
+        real, synthetic = siamese(task, key, real, synthetic)
         of_real = each_image(lambda images: described(images, variables), real)
         return weighed(terms(of_real, described(synthetic, variables)))
 
@@ -70,16 +70,19 @@ def match_means(
         )
         return distances, gradient
 
-    def augmented(images):
-        return task.map_classes(lambda entry: task.augment(*entry, siamese=True), (keys, images))
-
     def of_all(synthetic):
-        both = (described(augmented(images).reshape(-1, *task.image_shape), variables) for images in (real, synthetic))
+        pairs = task.map_classes(lambda entry: siamese(task, *entry), (keys, real, synthetic))
+        both = (described(images.reshape(-1, *task.image_shape), variables) for images in pairs)
         split = ([v.reshape(task.num_classes, -1, v.shape[-1]) for v in vectors] for vectors in both)
         return weighed(terms(*split))
 
     gradient, distances = jax.grad(of_all, has_aux=True)(synthetic)
     return distances, gradient
+
+
+def siamese(task: Task, key: Key, *batches: Float[Array, "_n h w c"]) -> tuple[Float[Array, "_n h w c"], ...]:
+    """Batches of one class under one draw of the augmentation: the key is used again for each, and that is meant."""
+    return tuple(task.augment(jax.random.clone(key), images, siamese=True) for images in batches)
 
 
 def match_gradients(
@@ -110,9 +113,10 @@ def match_gradients(
     def of_class(entry, variables):
         synthetic, real, label, key = entry
         key_view, key_augment = jax.random.split(key)
+        key_again = jax.random.clone(key_augment)
 
         def seen(images: Float[Array, "ipc h w c"]) -> Float[Array, "n h w c"]:
-            return task.augment(key_augment, view(key_view, images), siamese=True)
+            return task.augment(key_again, view(key_view, images), siamese=True)
 
         real = task.augment(key_augment, real, siamese=True)
         labels = jnp.broadcast_to(label, (real.shape[0], *label.shape))

@@ -92,7 +92,8 @@ def _forward(how: _How, variables: Variables, images, labels, plan, keys, rates,
 
 
 def _batch(how: _How, key: Key, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
-    return images if how.augment is None else how.augment(key, images, siamese=False)
+    # Both passes see the batch under one draw: using the key again is what is meant.
+    return images if how.augment is None else how.augment(jax.random.clone(key), images, siamese=False)
 
 
 def _update(how: _How, variables: Variables, images, labels, rate) -> Variables:

@@ -4,6 +4,7 @@ import re
 import shlex
 from pathlib import Path
 
+import jax
 import pytest
 
 from jaxdistill.cli import COMMANDS
@@ -15,7 +16,8 @@ FUNCTIONS, LOADER = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
 
 
 def test_the_functions_example_runs(capsys):
-    exec(compile(FUNCTIONS, "README.md", "exec"), {})
+    with jax.debug_key_reuse(True):
+        exec(compile(FUNCTIONS, "README.md", "exec"), {})
     said = capsys.readouterr().out
     first, last = re.match(r"([\d.]+) -> ([\d.]+) \(100, 8, 8, 1\)", said).groups()
     assert float(last) < float(first)
