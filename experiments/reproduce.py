@@ -32,14 +32,16 @@ def row_of(run: Path, command: str) -> dict:
     rows = {row["set"]: row for row in evaluation["rows"]}
     ours, random = rows[config["method"]["name"]], rows["random"]
     name, network = config["method"]["name"], config["network"]
-    published = METHOD_NAMES[name].preset(config["data"]["dataset"], config["ipc"], config["preset"]).published
+    dataset = config["data"]["dataset"]
+    dataset = Path(dataset).stem if dataset.endswith(".npz") else dataset
+    published = METHOD_NAMES[name].preset(dataset, config["ipc"], config["preset"]).published
     reading = "" if config["preset"] == METHOD_NAMES[name].PRESETS[0] else f" ({config['preset']})"
     shape = [f"W{network['width']}"] if ours["network"].startswith(("convnet", "mlp")) else []
     shape += {"instance": [], "none": ["no norm"]}.get(network["norm"], [f"{network['norm']} norm"])
     epochs = "" if "drops" not in evaluation["protocol"] else f", {evaluation['protocol']['epochs']} epochs"
     row = {
         "method": name + reading,
-        "dataset": config["data"]["dataset"],
+        "dataset": dataset,
         "ipc": config["ipc"],
         "network": " ".join([ours["network"], *shape]),
         "protocol": evaluation["protocol"]["name"] + epochs,
