@@ -19,32 +19,38 @@ from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runt
 
 import flax.struct
 import jax
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 Key: TypeAlias = jax.Array
 """A typed PRNG key."""
 PyTree: TypeAlias = Any
 """Any nest of arrays."""
+AnyArray: TypeAlias = Array | np.ndarray
+"""On a device or on the host."""
 LabelKind: TypeAlias = Literal["class", "probability", "logit", "target"]
 """One-hot classes, probabilities, logits (soft-maxed when used), or real-valued regression targets."""
 
 
 @flax.struct.dataclass
 class SyntheticSet:
-    """A distilled (or selected) set: what every method improves and every evaluation reads."""
+    """A distilled (or selected) set: what every method improves and every evaluation reads.
 
-    images: Float[Array, "n h w c"]
+    Several of one size may be stacked along leading axes, to be mapped over.
+    """
+
+    images: Float[AnyArray, "*sets n h w c"]
     """Preprocessed space, class-major order."""
-    labels: Float[Array, "n classes"]
+    labels: Float[AnyArray, "*sets n classes"]
     """What `label_kind` says; one-hot for plain class labels."""
     label_kind: LabelKind = flax.struct.field(pytree_node=False, default="class")
-    weights: Float[Array, " n"] | None = None
+    weights: Float[AnyArray, "*sets n"] | None = None
     """Weight of each image in the loss, for core-sets that weigh their samples; None is 1 for each."""
-    learning_rate: Float[Array, "*steps"] | None = None
+    learning_rate: Float[AnyArray, "*steps"] | None = None
     """Learned together with the images: one step size, or ``[epochs, steps]`` of them for training in stored order."""
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
-    selected: Bool[Array, " n"] | None = None
+    selected: Bool[AnyArray, "*sets n"] | None = None
     """Which images are real ones as they were selected; None where no recipe needs to know."""
 
     @property
@@ -52,7 +58,7 @@ class SyntheticSet:
         """Number of images."""
         return self.images.shape[0]
 
-    def take(self, indices: Int[Array, " b"]) -> SyntheticSet:
+    def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
         """Some of the images with all that belongs to each."""
         weights, selected = (None if leaf is None else leaf[indices] for leaf in (self.weights, self.selected))
         return dataclasses.replace(
@@ -69,7 +75,7 @@ class Examples(Protocol):
         """Number of examples."""
         ...
 
-    def take(self, indices: Int[Array, " b"]) -> SyntheticSet:
+    def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
         """Some of them."""
         ...
 
@@ -165,8 +171,8 @@ class Augment(Protocol):
 class Batch(NamedTuple):
     """Real examples for one step; the leading axes are the feed's."""
 
-    images: Float[Array, "*lead h w c"]
-    labels: Int[Array, "*lead"]
+    images: Float[AnyArray, "*lead h w c"]
+    labels: Int[AnyArray, "*lead"]
 
 
 @runtime_checkable

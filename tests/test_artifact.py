@@ -30,7 +30,7 @@ FEATURES = {
     "plain": {},
     "soft": {"labels": RNG.dirichlet(np.ones(3), 6).astype(np.float32), "label_kind": "probability"},
     "logits": {"labels": RNG.normal(size=(6, 3)).astype(np.float32), "label_kind": "logit", "formation": 2},
-    "weighted": {"weights": np.arange(1, 7, dtype=np.float32), "learning_rate": np.float32(0.02)},
+    "weighted": {"weights": np.arange(1, 7, dtype=np.float32), "learning_rate": np.array(0.02, np.float32)},
     "schedule": {"learning_rate": np.float32([0.03, 0.02, 0.01])},
 }
 
@@ -84,7 +84,7 @@ def test_the_snippet_in_the_docstring_needs_safetensors_alone(tmp_path):
         ({"images": np.full((6, 4, 4, 3), np.nan)}, "images holds NaN"),
         ({"labels": np.eye(3)[[0, 1, 2, 0, 1, 2]]}, "class by class"),
         ({"labels": np.full((6, 3), 0.5), "label_kind": "probability"}, "not probabilities"),
-        ({"learning_rate": np.float32(np.inf)}, "learning_rate holds"),
+        ({"learning_rate": np.array(np.inf, np.float32)}, "learning_rate holds"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

@@ -38,7 +38,7 @@ def pixels_of(stored):
 
 @pytest.mark.parametrize("zca", [False, True])
 def test_npz_holds_all_that_training_and_testing_need(zca, tmp_path):
-    extra = {"weights": np.arange(1, 7, dtype=np.float32), "learning_rate": np.float32(0.02), "formation": 2}
+    extra = {"weights": np.arange(1, 7, dtype=np.float32), "learning_rate": np.array(0.02, np.float32), "formation": 2}
     stored = make(tmp_path / "set", zca=zca, **extra)
     export(stored, "npz", tmp_path / "out.npz")
     with np.load(tmp_path / "out.npz", allow_pickle=False) as arrays:
@@ -55,7 +55,7 @@ def test_npz_holds_all_that_training_and_testing_need(zca, tmp_path):
 
 @pytest.mark.parametrize("zca", [False, True])
 def test_torch_has_channels_first_and_whitens_like_us(zca, tmp_path):
-    stored = make(tmp_path / "set", zca=zca, learning_rate=np.float32(0.02))
+    stored = make(tmp_path / "set", zca=zca, learning_rate=np.array(0.02, np.float32))
     export(stored, "torch", tmp_path / "out.safetensors")
     tensors = load_file(tmp_path / "out.safetensors")
     np.testing.assert_array_equal(tensors["images"], stored.synthetic.images.transpose(0, 3, 1, 2))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple, TypeAlias
+from typing import ClassVar, NamedTuple
 
 import flax.struct
 import jax
@@ -11,9 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.types import Key
-
-AnyArray: TypeAlias = Array | np.ndarray
+from jaxdistill.types import AnyArray, Key
 
 __all__ = ["Bank", "Segment", "Segments"]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, TypeAlias
+from typing import Any, ClassVar
 
 import flax.struct
 import jax
@@ -12,9 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxdistill import draws
-from jaxdistill.types import Batch, Feed, Key, PyTree, SyntheticSet
-
-AnyArray: TypeAlias = Array | np.ndarray
+from jaxdistill.types import AnyArray, Batch, Feed, Key, PyTree, SyntheticSet
 
 __all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data", "sample"]
 
@@ -38,7 +36,7 @@ class RealData:
     largest: int = flax.struct.field(pytree_node=False)
     """The largest of `counts`; static, because shapes depend on it."""
 
-    def read(self, indices: Int[Array, "*lead"]) -> Batch:
+    def read(self, indices: Int[AnyArray, "*lead"]) -> Batch:
         """Preprocessed images and labels at `indices`."""
         images = self.images[indices].astype("float32") * self.scale + self.shift
         return Batch(images, self.labels[indices])  # pyright: ignore[reportArgumentType]
@@ -48,14 +46,14 @@ class RealData:
         """Number of examples."""
         return self.labels.shape[0]
 
-    def take(self, indices: Int[Array, " b"]) -> SyntheticSet:
+    def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
         """Some of them, preprocessed, as a set of hard classes."""
         batch = self.read(indices)
         return SyntheticSet(batch.images, jax.nn.one_hot(batch.labels, self.counts.shape[0]))
 
     def outline(self) -> RealData:
         """The same without what only `read` needs."""
-        return dataclasses.replace(self, images=np.empty((0,)))
+        return dataclasses.replace(self, images=np.empty((0, 0, 0, 0)))
 
     @property
     def pixel_range(self) -> tuple[Float[AnyArray, " c"], Float[AnyArray, " c"]]:
@@ -91,7 +89,7 @@ def real_data(
     )
 
 
-def sample(feed: Feed, key: Key, step: Int[Array, ""] | int, data: RealData) -> PyTree:
+def sample(feed: Feed, key: Key, step: Int[Array, ""] | int, data: Any) -> PyTree:
     """The batch of one step: what `feed` plans, gathered."""
     return feed.gather(feed.plan(key, jnp.asarray(step), data), data)
 
@@ -117,7 +115,7 @@ class ClassBalanced:
         turn = jnp.arange(b) % jnp.minimum(data.counts, b)[:, None]
         return data.offsets[:, None] + jnp.take_along_axis(order, turn, axis=1)
 
-    def gather(self, plan: Int[Array, "classes b"], data: RealData) -> Batch:
+    def gather(self, plan: Int[AnyArray, "classes b"], data: RealData) -> Batch:
         """The planned examples, preprocessed."""
         return data.read(plan)
 
@@ -135,7 +133,7 @@ class Uniform:
         total = data.labels.shape[0]
         return jax.random.permutation(key, total)[jnp.arange(self.batch) % total]
 
-    def gather(self, plan: Int[Array, " b"], data: RealData) -> Batch:
+    def gather(self, plan: Int[AnyArray, " b"], data: RealData) -> Batch:
         """The planned examples, preprocessed."""
         return data.read(plan)
 

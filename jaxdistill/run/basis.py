@@ -166,9 +166,12 @@ def uses_experts(strategy: str, config: BasisConfig) -> bool:
 
 
 def scores(
-    strategy: str, config: BasisConfig, bench: Bench, network: Network, stored: StoredBank | None, key: Key
+    strategy: str, config: BasisConfig, bench: Bench, network: Network, stored: StoredBank | None, key: Key | None
 ) -> np.ndarray:
-    """How hard each training image is by a score, larger is harder, averaged over networks; sorted by class."""
+    """How hard each training image is by a score, larger is harder, averaged over networks; sorted by class.
+
+    Without a file or experts networks are trained for it, with the key.
+    """
     if config.scores is not None:
         found = _read(config.scores, len(bench.source.train_labels))
         return _turned(strategy, found)[_order(bench)]
@@ -217,7 +220,8 @@ def _trained(
     for i in range(len(numbers)):
         seen = jax.tree.map(lambda *epochs, i=i: np.stack([epoch[i] for epoch in epochs]), *heard)
         variables = jax.tree.map(lambda leaf, i=i: leaf[i], ends)
-        found.append(SCORES[strategy](Witness(seen, config.score_epochs - 1, network, variables, bench.train)))
+        witness = Witness(seen, config.score_epochs - 1, network, variables, bench.train)
+        found.append(np.asarray(SCORES[strategy](witness)))
     return found
 
 

@@ -181,7 +181,7 @@ def _cell(cells: dict[tuple[str, str], Any], name: str, network: str, low: float
     return {**row, "gain": gain, "dots": dots, "at": 100 * (row["mean"] - low) / (high - low)}
 
 
-def _costs(cost: dict[str, Any], evaluation_seconds: float) -> Iterator[tuple[str, str]]:
+def _costs(cost: dict[str, Any], evaluation_seconds: float | int) -> Iterator[tuple[str, str]]:
     """What is known of the cost, as pairs of a label and a text."""
     if cost.get("seconds") is not None:
         yield "Run", _duration(cost["seconds"])

@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from jaxdistill.types import PyTree
+from jaxdistill.types import AnyArray, PyTree
 
 __all__ = ["from_first", "join", "make_mesh", "replicate", "replicated", "spread"]
 
@@ -49,7 +49,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def replicate(tree: PyTree, mesh: Mesh) -> PyTree:
     """Put a full copy of local arrays and keys (the same in every process) on every device."""
 
-    def place(leaf: jax.Array) -> jax.Array:
+    def place(leaf: AnyArray) -> jax.Array:
         if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             return jax.random.wrap_key_data(place(jax.random.key_data(leaf)))
         # From the host: an array of one process's device cannot move to those of another.
