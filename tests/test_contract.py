@@ -194,6 +194,26 @@ def test_scan_and_vmap_agree_with_the_jitted_steps(plain):
         chex.assert_trees_all_close(jax.tree.map(lambda leaf, i=seed: leaf[i], batched), state, rtol=1e-3, atol=1e-4)
 
 
+def test_no_key_is_used_twice(plain):
+    """Under JAX's own checker, which sees what is drawn from a key and what is split; siamese reuse is declared."""
+    method, data, initial, _, _, _ = plain
+    with jax.debug_key_reuse(True):
+        state = jax.jit(method.init)(jax.random.key(2), initial)
+        step = jax.jit(lambda state, index, key: one_step(method, data, state, index, key))
+        step(state, 0, jax.random.key(7))
+
+
+def test_a_program_with_float64_keeps_the_types_of_its_state(plain):
+    """Arrays are float32 as before; what is computed in float64 comes back as they are."""
+    method, data, initial, _, _, _ = plain
+    with jax.enable_x64(True):
+        state = jax.jit(method.init)(jax.random.key(2), initial)
+        after, info = jax.jit(lambda state: one_step(method, data, state, 0, jax.random.key(7)))(state)
+        chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
+        assert method.synthetic(after).images.dtype == initial.images.dtype
+        assert all(np.isfinite(value) for value in info)
+
+
 @pytest.mark.slow
 def test_eager_is_jitted(plain):
     method, data, _, states, infos, _ = plain

@@ -89,7 +89,9 @@ def test_a_penalty_that_float32_cannot_bear():
     found = jax.jit(precisely(solve))(rows, labels)
     wide = rows.astype(np.float64)
     k = wide @ wide.T
-    np.testing.assert_allclose(found, np.linalg.solve(k + 1e-9 * np.trace(k) / 200 * np.eye(200), labels), rtol=1e-3)
+    # By its residual: of a matrix of condition 1e9 the solution's own digits are those of the processor's kernels.
+    residual = (k + 1e-9 * np.trace(k) / 200 * np.eye(200)) @ found.astype(np.float64) - labels
+    assert np.abs(residual).max() < 1e-4 * np.abs(labels).max()
 
 
 def test_one_hot_features_without_penalty_give_class_means():

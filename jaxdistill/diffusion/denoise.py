@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill import draws
@@ -140,9 +140,9 @@ def variational(
     high = jnp.where(clean > 0.999, 1.0, _normal_below(above))
     length = -jnp.log(jnp.maximum(high - low, 1e-12))
     terms = jnp.where((steps == 0)[:, None, None, None], length, divergence)
-    return jnp.mean(terms, axis=(1, 2, 3)) / np.log(2)
+    return jnp.mean(terms, axis=(1, 2, 3)) / math.log(2)
 
 
 def _normal_below(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The share of a normal distribution below x, as the original approximates it."""
-    return 0.5 * (1 + jnp.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
+    return 0.5 * (1 + jnp.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))

@@ -34,7 +34,7 @@ def position_table(rows: int, columns: int, size: int) -> Float[np.ndarray, "tok
 def time_waves(times: Float[Array, " n"]) -> Float[Array, "n waves"]:
     """Cosines and sines of times in 0..1000."""
     half = _FREQUENCIES // 2
-    angles = times[:, None] * np.exp(-np.log(10_000.0) * np.arange(half) / half)
+    angles = times[:, None] * np.exp(-np.log(10_000.0) * np.arange(half) / half).astype(times.dtype)
     return jnp.concatenate([jnp.cos(angles), jnp.sin(angles)], axis=1)
 
 

@@ -67,7 +67,7 @@ def sample(
     times = jnp.asarray(schedule.times)
 
     def drawn(number: Int[Array, ""]) -> Float[Array, "n h w c"]:
-        return jax.vmap(lambda key: draws.normal(jax.random.fold_in(key, number), shape))(keys)
+        return jax.vmap(lambda key: draws.normal(jax.random.fold_in(key, number), shape, jnp.float32))(keys)
 
     def output(noisy: Float[Array, "n h w c"], steps: Int[Array, " n"]) -> Float[Array, "n h w _outputs"]:
         if config.guidance == 1:

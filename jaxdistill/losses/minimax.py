@@ -42,7 +42,7 @@ def push(memory: Memory, rows: Float[Array, "b d"], labels: Int[Array, " b"]) ->
     """
     classes, size = memory.rows.shape[:2]
     mine = jax.nn.one_hot(labels, classes, dtype=jnp.int32)
-    counts = jnp.sum(mine, axis=0)
+    counts = jnp.sum(mine, axis=0, dtype=jnp.int32)
     rank = jnp.sum(jnp.cumsum(mine, axis=0) * mine, axis=1) - 1
     stays = rank >= counts[labels] - size
     # A row of a class that does not exist is dropped, so that no two are written to one place.

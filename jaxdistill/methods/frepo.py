@@ -206,7 +206,7 @@ def frepo(config: FRePo, task: Task) -> Method:
         number = jax.random.randint(key_member, (), 0, config.pool)
         member = jax.tree.map(lambda leaf: leaf[number], state.pool)
         real = task.augment(key_augment, batch.images, siamese=False)
-        targets = targets_of(batch.labels, task.num_classes)
+        targets = targets_of(batch.labels, task.num_classes, state.labels.dtype)
 
         def embedded(images: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
             return network.features(member.variables, images).embedding

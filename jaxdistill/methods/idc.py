@@ -176,15 +176,21 @@ def idc(config: IDC, task: Task) -> Method:
     def distance(real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
         return DISTANCES[config.distance](gradients.kernels(real), gradients.kernels(synthetic))
 
+    def ends(images: Array) -> tuple[np.ndarray, np.ndarray]:
+        """Black and white in the images' own type, which a program with float64 would else widen."""
+        return black.astype(images.dtype), white.astype(images.dtype)
+
     def view(key: Key, images: Float[Array, "ipc h w c"]) -> Float[Array, "n h w c"]:
-        return black + (white - black) * some_tiles(key, images, config.formation, config.most, fill=0.5)
+        low, high = ends(images)
+        return low + (high - low) * some_tiles(key, images, config.formation, config.most, fill=0.5)
 
     def begin(key: Key, *_: PyTree) -> tuple[Variables, PyTree]:
         variables = task.network.init(key)
         return variables, jax.tree.map(jnp.zeros_like, variables.params)
 
     def init(key: Key, initial: SyntheticSet) -> IDCState:
-        stored = (_stored(initial, task.num_classes, config.formation) - black) / (white - black)
+        low, high = ends(initial.images)
+        stored = (_stored(initial, task.num_classes, config.formation) - low) / (high - low)
         images = jnp.clip(stored, 0, 1).reshape(task.num_classes, -1, *task.image_shape)
         return IDCState(images, *begin(key), jnp.zeros((), int))
 
@@ -207,7 +213,8 @@ def idc(config: IDC, task: Task) -> Method:
         return IDCState(images - rate * gradient, variables, velocity, (state.matched + 1) % config.matches), info
 
     def synthetic(state: IDCState) -> SyntheticSet:
-        return class_set(black + (white - black) * jnp.clip(state.images, 0, 1), config.formation)
+        low, high = ends(state.images)
+        return class_set(low + (high - low) * jnp.clip(state.images, 0, 1), config.formation)
 
     batches = -(-config.real_images // config.batch)
     feed = Both(ClassBalanced(config.per_class), Uniform(batches * config.batch))

@@ -130,7 +130,7 @@ def kip(config: KIP, task: Task) -> Method:
         key_kernel, key_augment = jax.random.split(key)
         real = task.augment(key_augment, batch.images.reshape(-1, *task.image_shape), siamese=False)
         classes = batch.labels.reshape(-1)
-        targets = targets_of(classes, task.num_classes)
+        targets = targets_of(classes, task.num_classes, state.labels.dtype)
         support, pull_back = jax.vjp(partial(kernel.prepare, key_kernel), state.images)
         found = support_gradient(
             kernel, support, state.labels, kernel.prepare(key_kernel, real), targets,

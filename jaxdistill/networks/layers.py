@@ -171,9 +171,14 @@ class Norm(nn.Module):
 
 
 def _moments(x: jax.Array, axes: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """Mean and biased variance, in one pass over memory; rounding must not make the difference of squares negative."""
-    mean = x.mean(axes, keepdims=True)
-    return mean, jnp.maximum((x * x).mean(axes, keepdims=True) - mean * mean, 0)
+    """Mean and biased variance, in one pass over memory; rounding must not make the difference of squares negative.
+
+    Of what is left after one of the values is taken off: a deviation far smaller than the mean would else be lost.
+    """
+    first = jax.lax.stop_gradient(x[tuple(slice(1) if axis in axes else slice(None) for axis in range(x.ndim))])
+    rest = x - first
+    mean = rest.mean(axes, keepdims=True)
+    return mean + first, jnp.maximum((rest * rest).mean(axes, keepdims=True) - mean * mean, 0)
 
 
 def _corners(x: Float[Array, "n h w c"]) -> list[Float[Array, "n _h _w c"]]:
