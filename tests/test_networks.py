@@ -277,12 +277,12 @@ def test_unusable_choices(name, shape, options, advice):
 @pytest.mark.parametrize("kind", ["instance", "batch", "layer", "group"])
 def test_a_deviation_far_below_the_mean_is_normalised(kind):
     """Mean 10, deviation 0.01: of the difference of the squares' mean and the mean's square nothing would be left."""
-    images = (10 + 0.01 * np.random.default_rng(0).normal(size=(4, 32, 32, 8))).astype(np.float32)
+    images = jnp.asarray(10 + 0.01 * np.random.default_rng(0).normal(size=(4, 32, 32, 8)), jnp.float32)
     layer = Norm(kind)
     variables = layer.init(jax.random.key(0), images, train=True)
     found, _ = layer.apply(variables, images, train=True, mutable=["batch_stats"])
     axes = {"instance": (1, 2), "batch": (0, 1, 2), "layer": (1, 2, 3), "group": (1, 2)}[kind]
-    wide = images.astype(np.float64)
+    wide = np.asarray(images, np.float64)
     if kind == "group":
         wide = wide.reshape(4, 32, 32, 4, 2).transpose(0, 3, 1, 2, 4).reshape(4, 4, -1)
         expected = (wide - wide.mean(-1, keepdims=True)) / np.sqrt(wide.var(-1, keepdims=True) + 1e-5)
