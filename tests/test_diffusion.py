@@ -9,6 +9,7 @@ import pytest
 
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.diffusion import schedule as schedules
+from jaxdistill.diffusion.attention import attend
 from jaxdistill.diffusion.denoise import denoise, log_variance_of, variational
 from jaxdistill.diffusion.draw import image_keys
 from jaxdistill.diffusion.sample import Sampling, sample
@@ -226,3 +227,14 @@ def test_architectures_that_do_not_fit(options, said):
 def test_whitened_images_have_no_black():
     with pytest.raises(ValueError, match="leave --zca out"):
         make(Architecture(), SHAPE, None, 2)
+
+
+def test_attention_is_the_librarys_and_keeps_float64():
+    """A bias of all keys changes nothing: what is left of its gradient shows the type of the softmax."""
+    arrays = [jax.random.normal(key, (3, 5, 2, 4)) for key in jax.random.split(jax.random.key(0), 3)]
+    np.testing.assert_allclose(attend(*arrays), jax.nn.dot_product_attention(*arrays), atol=1e-6)
+    with jax.enable_x64(True):
+        query, keys, value = (jnp.asarray(array, jnp.float64) for array in arrays)
+        slope = jax.grad(lambda bias: jnp.sum(value * attend(query, keys + bias, value)))(jnp.zeros((2, 4)))
+        assert slope.dtype == jnp.float64
+        assert np.abs(slope).max() < 1e-12

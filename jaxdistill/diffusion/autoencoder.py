@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
 from jaxdistill import draws
+from jaxdistill.diffusion.attention import attend
 from jaxdistill.networks.layers import Conv
 from jaxdistill.types import Key, PyTree
 
@@ -188,7 +189,7 @@ class _Attention(nn.Module):
         n, h, w, c = x.shape
         tokens = _norm(self.groups, "norm")(x).reshape(n, h * w, 1, c)
         query, key, value = (nn.Dense(c, name=name)(tokens) for name in ("query", "key", "value"))
-        attended = jax.nn.dot_product_attention(query, key, value).reshape(n, h, w, c)
+        attended = attend(query, key, value).reshape(n, h, w, c)
         return x + nn.Dense(c, name="projection")(attended)
 
 

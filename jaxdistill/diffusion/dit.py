@@ -7,10 +7,11 @@ DiffFit's scales (Xie et al., ICCV 2023, arXiv:2304.06648), which are 1 at first
 from __future__ import annotations
 
 import flax.linen as nn
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
+
+from jaxdistill.diffusion.attention import attend
 
 __all__ = ["Transformer", "position_table"]
 
@@ -61,7 +62,7 @@ class Block(nn.Module):
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulation
         qkv = gamma("qkv", 3 * d) * _dense(3 * d, "qkv")(_normalised(tokens, shift, scale))
         query, key, value = jnp.moveaxis(qkv.reshape(n, t, 3, self.heads, d // self.heads), 2, 0)
-        attended = jax.nn.dot_product_attention(query, key, value).reshape(n, t, d)
+        attended = attend(query, key, value).reshape(n, t, d)
         attended = gamma("projection", d) * _dense(d, "projection")(attended)
         tokens = tokens + gamma("attention", d) * gate[:, None] * attended
         hidden = nn.gelu(_dense(4 * d, "mlp_in")(_normalised(tokens, shift_mlp, scale_mlp)))
@@ -94,7 +95,8 @@ class Transformer(nn.Module):
         rows, columns = h // p, w // p
         patches = noisy.reshape(n, rows, p, columns, p, c).swapaxes(2, 3).reshape(n, rows * columns, p * p * c)
         tokens = _dense(self.hidden, "patch_embed")(patches) + position_table(rows, columns, self.hidden)
-        time = _dense(self.hidden, "time_in", _small)(time_waves(times.astype(jnp.float32)))
+        exact = times.astype(jnp.promote_types(noisy.dtype, jnp.float32))  # bfloat16 has no 999
+        time = _dense(self.hidden, "time_in", _small)(time_waves(exact))
         time = _dense(self.hidden, "time_out", _small)(nn.silu(time))
         table = self.param("label_table", _small, (self.classes + 1, self.hidden))
         condition = time + table[labels]

@@ -1,0 +1,20 @@
+"""Attention of a transformer and of an autoencoder."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+__all__ = ["attend"]
+
+
+def attend(
+    query: Float[Array, "n t heads d"], key: Float[Array, "n s heads d"], value: Float[Array, "n s heads d"]
+) -> Float[Array, "n t heads d"]:
+    """Softmax of the scaled products of queries and keys, times the values (Vaswani et al., NeurIPS 2017, eq. 1).
+
+    All in the arrays' own type: `jax.nn.dot_product_attention` takes the softmax in float32 whatever that is.
+    """
+    scores = jnp.einsum("nthd,nshd->nhts", query, key) * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
+    return jnp.einsum("nhts,nshd->nthd", jax.nn.softmax(scores), value)
