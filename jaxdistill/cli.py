@@ -14,12 +14,13 @@ from rich.console import Console
 
 from jaxdistill import selection
 from jaxdistill.data.source import LISTED
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, commands, compare, export, report
-from jaxdistill.run.arguments import MISSING, UnusableError, leading, parse, peek
+from jaxdistill.run.arguments import MISSING, leading, parse, peek
 from jaxdistill.run.config import (
     BasisConfig,
     DataConfig,
@@ -72,10 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = arguments
     try:
         if name not in COMMANDS:
-            raise UnusableError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
+            raise UsageError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
         COMMANDS[name](rest, console)
         return 0
-    except ValueError as error:
+    except UsageError as error:
         return _complain(error, 2)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
@@ -105,7 +106,7 @@ def _distill(arguments: list[str], console: Console) -> None:
         asked = peek(rest, "--preset")
         reading = method.PRESETS[0] if asked is None else asked
         if reading not in method.PRESETS:
-            raise UnusableError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
+            raise UsageError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
         preset = method.preset(named(peek(rest, "--dataset")), int(ipc) if ipc.isdecimal() else 1, reading)
         like = like_experts(rest)
         differ = unlike(like, preset)
@@ -167,7 +168,7 @@ def _select(arguments: list[str], console: Console) -> None:
 def _evaluate(arguments: list[str], console: Console) -> None:
     config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
     if not config.sets or config.seeds < 1:
-        raise UnusableError("give at least one set or run, and at least one seed")
+        raise UsageError("give at least one set or run, and at least one seed")
     results = compare.evaluate_sets(config, console)
     if config.json:
         print(json.dumps(results, indent=1))

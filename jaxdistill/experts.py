@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 
 from jaxdistill.check import check
 from jaxdistill.chunks import Training, training_gradient
+from jaxdistill.errors import UsageError
 from jaxdistill.inner import Seen, epoch
 from jaxdistill.types import Augment, Examples, Key, LabelKind, Network, PyTree, Variables
 
@@ -81,10 +82,10 @@ def expert_preset(name: str, dataset: str) -> ExpertPreset:
     the step size larger, which is ours.
 
     Raises:
-        ValueError: if there is no such preset.
+        UsageError: if there is no such preset.
     """
     if name not in EXPERTS:
-        raise ValueError(f"unknown preset '{name}' of experts; choose one of {', '.join(EXPERTS)}")
+        raise UsageError(f"unknown preset '{name}' of experts; choose one of {', '.join(EXPERTS)}")
     preset = EXPERTS[name]
     if dataset != "digits":
         return preset

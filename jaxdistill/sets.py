@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.errors import UsageError
 from jaxdistill.types import SyntheticSet
 
 __all__ = ["by_class", "by_step", "centred", "class_set", "soft_logits", "targets_of"]
@@ -20,10 +21,10 @@ def by_class(initial: SyntheticSet, num_classes: int) -> Float[Array, "classes i
     """The images of a set of hard classes, class by class, for methods that learn nothing but images.
 
     Raises:
-        ValueError: if the set has other labels, or stores several tiles in an image.
+        UsageError: if the set has other labels, or stores several tiles in an image.
     """
     if initial.formation != 1 or initial.label_kind != "class":
-        raise ValueError(
+        raise UsageError(
             "this method learns whole images of hard classes; start it from a set with formation 1 and class labels"
         )
     return initial.images.reshape(num_classes, -1, *initial.images.shape[1:])
@@ -46,10 +47,10 @@ def centred(synthetic: SyntheticSet) -> Float[Array, "n classes"]:
     """A set's labels as regression targets (KIP, FRePo): probabilities less ``1 / classes``; targets stay as they are.
 
     Raises:
-        ValueError: if the set stores several tiles in an image.
+        UsageError: if the set stores several tiles in an image.
     """
     if synthetic.formation != 1:
-        raise ValueError("regression takes whole images; start it from a set with formation 1")
+        raise UsageError("regression takes whole images; start it from a set with formation 1")
     if synthetic.label_kind == "target":
         return synthetic.labels
     soft = jax.nn.softmax(synthetic.labels) if synthetic.label_kind == "logit" else synthetic.labels
@@ -65,9 +66,9 @@ def by_step(synthetic: SyntheticSet, steps: int) -> Int[np.ndarray, "steps b"]:
     """Which images are in each batch of training in stored order: each takes its share of every class in turn.
 
     Raises:
-        ValueError: if `steps` does not divide the number of images per class.
+        UsageError: if `steps` does not divide the number of images per class.
     """
     n, classes = synthetic.labels.shape
     if n % (classes * steps):
-        raise ValueError(f"{n // classes} images per class cannot be shared out over {steps} steps; use a divisor")
+        raise UsageError(f"{n // classes} images per class cannot be shared out over {steps} steps; use a divisor")
     return np.arange(n).reshape(classes, steps, -1).swapaxes(0, 1).reshape(steps, -1)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.data.bank import Segment, Segments
 from jaxdistill.data.batches import BATCH
+from jaxdistill.errors import UsageError
 from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Key, LabelKind, Method, PyTree, SyntheticSet, Task, Variables
 from jaxdistill.unroll import unroll
@@ -79,12 +80,12 @@ def unflatten(vector: Float[Array, " p"], like: PyTree) -> PyTree:
         like: a tree with the shapes.
 
     Raises:
-        ValueError: if the sizes differ.
+        UsageError: if the sizes differ.
     """
     leaves, shape = jax.tree.flatten(like)
     sizes = [leaf.size for leaf in leaves]
     if sum(sizes) != vector.shape[0]:
-        raise ValueError(f"the experts have {vector.shape[0]} parameters and this network {sum(sizes)}; use theirs")
+        raise UsageError(f"the experts have {vector.shape[0]} parameters and this network {sum(sizes)}; use theirs")
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
     parts = [vector[end - leaf.size : end].reshape(leaf.shape) for end, leaf in zip(ends, leaves, strict=True)]
     return jax.tree.unflatten(shape, parts)
@@ -138,7 +139,7 @@ def match_trajectories(
         teacher_labels: label the images anew in each step, by the expert at the segment's end.
     """
     if label_lr is not None and teacher_labels:
-        raise ValueError("labels are learned or given by a teacher; choose one of label_lr and teacher_labels")
+        raise UsageError("labels are learned or given by a teacher; choose one of label_lr and teacher_labels")
     kind: LabelKind = "logit" if label_lr is not None else "probability" if teacher_labels else "class"
     shapes = jax.eval_shape(task.network.init, jax.random.key(0))
     # In training, batch normalisation looks at the batch alone: running averages are carried and not used.

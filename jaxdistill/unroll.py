@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.chunks import training_gradient, training_slope
+from jaxdistill.errors import UsageError
 from jaxdistill.sets import by_step
 from jaxdistill.types import Augment, Key, LabelKind, Network, PyTree, SyntheticSet, Variables
 
@@ -60,7 +61,7 @@ def unroll(
             Cui et al., ICML 2023), whose memory does not grow with the number of steps.
     """
     if augment is not None and keys is None:
-        raise ValueError("an augmentation needs keys, one for each step; give both, or neither")
+        raise UsageError("an augmentation needs keys, one for each step; give both, or neither")
     how = _How(network, kind, augment, transport)
     keys = jnp.zeros((plan.shape[0], 0)) if keys is None else keys
     return _unroll(how, variables, images, labels, plan, keys, rates)

@@ -10,6 +10,7 @@ from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
 from jaxdistill.augment.photo import Photo
 from jaxdistill.augment.reflect import Reflect
 from jaxdistill.augment.zoom import Zoom
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Augment
 
 __all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Photo", "Reflect", "Zoom", "chain", "for_dataset", "make"]
@@ -26,7 +27,7 @@ def for_dataset(name: str, dataset: str) -> str:
     flip for all but digits.
 
     Raises:
-        ValueError: if what is to be taken out is no operation.
+        UsageError: if what is to be taken out is no operation.
     """
     base, *removed = name.split("-")
     parse("_".join(removed), tuple(OPERATIONS))
@@ -48,7 +49,7 @@ def make(name: str) -> Augment:
             one; ``"zoom:"`` and a `Zoom` one.
 
     Raises:
-        ValueError: if the name is none of these.
+        UsageError: if the name is none of these.
 
     Example:
         >>> make("crop_flip") == DSA("crop_flip")
@@ -65,7 +66,7 @@ def make(name: str) -> Augment:
         "zoom": Zoom,
     }
     if kind not in makers:
-        raise ValueError(
+        raise UsageError(
             f"unknown augmentation {name!r}: prefix its operations with 'each:', 'all:', 'classic:', 'photo:', "
             "'reflect:', 'zoom:' or nothing"
         )

@@ -43,7 +43,7 @@ def chain(strategy: str) -> Chain:
     """All operations of a DSA strategy in each call: flip, color, one of crop, scale and rotate, cutout.
 
     Raises:
-        ValueError: if `strategy` names an unknown operation.
+        UsageError: if `strategy` names an unknown operation.
     """
     names = parse(strategy, tuple(OPERATIONS))
     stages = (["flip"], ["color"], ["crop", "scale", "rotate"], ["cutout"])

@@ -33,7 +33,7 @@ class Classic:
     zero. With `siamese` one draw, of the operation too, serves the batch.
 
     Raises:
-        ValueError: if `strategy` names an unknown operation.
+        UsageError: if `strategy` names an unknown operation.
     """
 
     strategy: str = "crop_scale_rotate"

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.operations import over_batch
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Key
 
 __all__ = ["DSA", "OPERATIONS", "Images", "parse"]
@@ -33,7 +34,7 @@ class DSA:
     same key gives siamese batches of any size the same transform.
 
     Raises:
-        ValueError: if `strategy` names an unknown operation.
+        UsageError: if `strategy` names an unknown operation.
 
     Example:
         >>> import jax
@@ -86,12 +87,12 @@ def parse(strategy: str, known: tuple[str, ...]) -> tuple[str, ...]:
     """Split a strategy into the names of its operations; none for ``none`` and the empty string.
 
     Raises:
-        ValueError: if a name is not one of `known`.
+        UsageError: if a name is not one of `known`.
     """
     names = () if strategy in ("", "none") else tuple(strategy.split("_"))
     for name in names:
         if name not in known:
-            raise ValueError(
+            raise UsageError(
                 f"unknown augmentation {name!r} in {strategy!r}: join any of {', '.join(known)} by '_', or say 'none'"
             )
     return names

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["decode", "decode_images", "encode_images", "some_tiles", "tile_shape"]
@@ -72,11 +73,11 @@ def tile_shape(height: int, width: int, factor: int) -> tuple[int, int]:
     """Height and width of a tile as stored; the last ones of a side that `factor` does not divide are shorter.
 
     Raises:
-        ValueError: if nothing would be left for the last tile.
+        UsageError: if nothing would be left for the last tile.
     """
     ph, pw = -(-height // factor), -(-width // factor)
     if (factor - 1) * ph >= height or (factor - 1) * pw >= width:
-        raise ValueError(f"images of {height}x{width} pixels are too small for {factor}x{factor} tiles; use fewer")
+        raise UsageError(f"images of {height}x{width} pixels are too small for {factor}x{factor} tiles; use fewer")
     return ph, pw
 
 

@@ -47,7 +47,7 @@ class Photo:
     mean and deviation put them, the mean over channels for images that have not three; these have no lighting either.
 
     Raises:
-        ValueError: if `strategy` names an unknown operation.
+        UsageError: if `strategy` names an unknown operation.
     """
 
     strategy: str = "color_crop_flip"

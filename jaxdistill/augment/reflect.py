@@ -27,7 +27,7 @@ class Reflect:
     second image, left to right. With `siamese` one draw serves the batch.
 
     Raises:
-        ValueError: if `strategy` names an unknown operation.
+        UsageError: if `strategy` names an unknown operation.
     """
 
     strategy: str = "crop_flip"

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Key
 
 __all__ = ["Bank", "Segment", "Segments"]
@@ -67,7 +68,7 @@ class Segments:
     def __post_init__(self) -> None:
         bound = self.begin if self.grow else self.end
         if min(self.length, self.count) < 1 or self.grow < 0 or not 0 <= self.first < bound <= self.end:
-            raise ValueError(
+            raise UsageError(
                 f"there are no {self.count} segments of {self.length} epochs that start after {self.first} to below "
                 f"{bound} epochs, in the end below {self.end}; the first start (min_start) is below the first bound "
                 "(first_bound), that at most the last one (max_start), and the others are at least 1"
@@ -83,11 +84,11 @@ class Segments:
         """Experts, and the epochs after which their segments start.
 
         Raises:
-            ValueError: if the trajectories are too short.
+            UsageError: if the trajectories are too short.
         """
         last = self.end - 1 + self.length
         if last > data.epochs:
-            raise ValueError(
+            raise UsageError(
                 f"segments of {self.length} epochs that start up to epoch {self.end - 1} need experts of {last} "
                 f"epochs, and these have {data.epochs}; train longer ones, or start earlier"
             )

@@ -7,12 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Int, Int32, Shaped
 
+from jaxdistill.errors import UsageError
+
 __all__ = ["DataError", "Source", "checked", "divide", "from_arrays"]
 
 _TEST_SHARE = 5
 
 
-class DataError(ValueError):
+class DataError(UsageError):
     """Data that cannot be used; the message is one sentence that says what to do."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, Shaped
 
 from jaxdistill import draws
+from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Batch, Feed, Key, PyTree, SyntheticSet
 
 __all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data", "sample"]
@@ -74,11 +75,11 @@ def real_data(
     """Sort a split by class (NumPy arrays; the caller places them on a device, or leaves them on the host).
 
     Raises:
-        ValueError: if a class has no example, unless not `complete` (a test split may lack one).
+        UsageError: if a class has no example, unless not `complete` (a test split may lack one).
     """
     counts = np.bincount(labels, minlength=num_classes).astype(np.int32)
     if complete and counts.min() == 0:
-        raise ValueError(f"class {int(counts.argmin())} has no examples; remove it or add some")
+        raise UsageError(f"class {int(counts.argmin())} has no examples; remove it or add some")
     order = np.argsort(labels, kind="stable")
     offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
     if np.array_equal(order, np.arange(len(order))):  # already sorted: keep a memory map a memory map

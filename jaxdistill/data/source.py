@@ -22,6 +22,7 @@ from PIL import Image
 
 from jaxdistill.data.check import DataError, Source, checked, divide, from_arrays
 from jaxdistill.data.preprocess import STATISTICS
+from jaxdistill.errors import UsageError
 
 __all__ = ["LISTED", "DataError", "Source", "load", "silence"]
 
@@ -245,5 +246,5 @@ def _collect(builder: Any, split: str, options: dict[str, Any]) -> tuple[np.ndar
         begin, end = end, end + len(part["label"])
         images[begin:end], labels[begin:end] = part["image"], part["label"]
     if end != count:
-        raise ValueError(f"{end} of {count} examples in {split}")
+        raise UsageError(f"{end} of {count} examples in {split}")
     return images, labels

@@ -15,6 +15,7 @@ from jaxdistill.diffusion import autoencoder as autoencoders
 from jaxdistill.diffusion import schedule
 from jaxdistill.diffusion.autoencoder import Autoencoder
 from jaxdistill.diffusion.dit import Transformer
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Generator, Key, PyTree
 
 __all__ = ["Architecture", "make"]
@@ -55,12 +56,12 @@ class Architecture:
 
     def __post_init__(self) -> None:
         if self.prediction not in ("noise", "velocity"):
-            raise ValueError(f"what is predicted is noise or velocity, not {self.prediction!r}")
+            raise UsageError(f"what is predicted is noise or velocity, not {self.prediction!r}")
         if self.learned_variance and self.prediction != "noise":
-            raise ValueError("variances are learned with --prediction noise only; leave --learned-variance out")
+            raise UsageError("variances are learned with --prediction noise only; leave --learned-variance out")
         sizes = {name: getattr(self, name) for name in ("latent_channels", "latent_blocks", "latent_groups")}
         if not self.latents and sizes != {"latent_channels": 4, "latent_blocks": 1, "latent_groups": 8}:
-            raise ValueError("there are no latents without an autoencoder; give its --latents, or leave the others out")
+            raise UsageError("there are no latents without an autoencoder; give its --latents, or leave the others out")
 
     def autoencoder(self, channels: int) -> Autoencoder | None:
         """What makes latents of images with so many channels, if anything does."""
@@ -90,10 +91,10 @@ def make(
         labels: which of them the data set's classes are; by default all in their order.
 
     Raises:
-        ValueError: for sizes that do not fit together, or whitened images.
+        UsageError: for sizes that do not fit together, or whitened images.
     """
     if pixel_range is None:
-        raise ValueError("a generator draws pixels between black and white, which whitening leaves; leave --zca out")
+        raise UsageError("a generator draws pixels between black and white, which whitening leaves; leave --zca out")
     black, white = (np.asarray(end, np.float32) for end in pixel_range)
     scaled = 0 if params is None else _scaled(params["model"]) or architecture.layers // 2
     module = Transformer(
@@ -105,7 +106,7 @@ def make(
     if autoencoder is not None:
         factor = autoencoder.factor
         if image_shape[0] % factor or image_shape[1] % factor:
-            raise ValueError(
+            raise UsageError(
                 f"{len(architecture.latents)} levels of --latents take sides that are multiples of {factor}, and the "
                 f"images have {image_shape[0]}x{image_shape[1]}; give fewer levels"
             )
@@ -172,7 +173,7 @@ def _with_scales(shapes: dict[str, Any], params: dict[str, Any]) -> dict[str, An
     """Parameters with the scales that they lack: ones.
 
     Raises:
-        ValueError: if they are not those of the architecture otherwise.
+        UsageError: if they are not those of the architecture otherwise.
     """
     flat, wanted = flatten_dict(params, sep="/"), flatten_dict(shapes, sep="/")
     new = {name: jnp.ones(leaf.shape) for name, leaf in wanted.items() if "/gamma_" in name and name not in flat}
@@ -184,10 +185,10 @@ def _same(shapes: dict[str, Any], params: dict[str, Any]) -> None:
     """See that parameters have the names and shapes that they should.
 
     Raises:
-        ValueError: if not.
+        UsageError: if not.
     """
     ours, theirs = (
         {name: leaf.shape for name, leaf in flatten_dict(tree, sep="/").items()} for tree in (shapes, params)
     )
     if differ := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
-        raise ValueError(f"these parameters are of another architecture: {', '.join(differ[:3])} differ")
+        raise UsageError(f"these parameters are of another architecture: {', '.join(differ[:3])} differ")

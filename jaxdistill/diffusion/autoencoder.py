@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from jaxdistill import draws
 from jaxdistill.diffusion.attention import attend
+from jaxdistill.errors import UsageError
 from jaxdistill.networks.layers import Conv
 from jaxdistill.types import Key, PyTree
 
@@ -53,9 +54,9 @@ class Autoencoder:
     def __post_init__(self) -> None:
         """See that the sizes fit together."""
         if not self.widths or min(self.channels, self.blocks, self.groups, self.latent_channels, *self.widths) < 1:
-            raise ValueError("an autoencoder has at least one level, channel, residual block, group and latent channel")
+            raise UsageError("an autoencoder has at least one level, channel, residual block, group and latent channel")
         if any(width % self.groups for width in self.widths):
-            raise ValueError(f"give widths that are multiples of the {self.groups} groups, not {self.widths}")
+            raise UsageError(f"give widths that are multiples of the {self.groups} groups, not {self.widths}")
 
     @property
     def factor(self) -> int:
@@ -80,11 +81,11 @@ class Autoencoder:
         """The latents of images in [-1, 1].
 
         Raises:
-            ValueError: for images that cannot be halved so often, or have other channels.
+            UsageError: for images that cannot be halved so often, or have other channels.
         """
         _, h, w, c = images.shape
         if h % self.factor or w % self.factor or c != self.channels:
-            raise ValueError(
+            raise UsageError(
                 f"this autoencoder takes {self.channels} channels and sides that are multiples of {self.factor}, "
                 f"not images of {h}x{w}x{c}; resize them, or give other channels or fewer widths"
             )

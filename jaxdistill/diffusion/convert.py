@@ -19,6 +19,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 
 from jaxdistill.diffusion.autoencoder import Autoencoder
 from jaxdistill.diffusion.dit import Transformer, position_table
+from jaxdistill.errors import UsageError
 from jaxdistill.types import PyTree
 
 __all__ = ["autoencoder_parameters", "autoencoder_weights", "dit_parameters", "dit_weights"]
@@ -95,7 +96,7 @@ def dit_parameters(weights: Weights, heads: int | None = None) -> tuple[Transfor
             divides the width (XL), otherwise 64.
 
     Raises:
-        ValueError: if names or shapes are not those of a DiT, or its positions not the fixed ones.
+        UsageError: if names or shapes are not those of a DiT, or its positions not the fixed ones.
     """
     diffusers = any(name.startswith("transformer_blocks.") for name in weights)
     rules, block = (_DIT_DIFFUSERS, r"transformer_blocks\.(\d+)\.") if diffusers else (_DIT, r"blocks\.(\d+)\.")
@@ -106,11 +107,11 @@ def dit_parameters(weights: Weights, heads: int | None = None) -> tuple[Transfor
     numbers, _ = shape(_name(("final", "kernel"), rules), 2)
     outputs = numbers // patch**2
     if outputs not in (channels, 2 * channels):
-        raise ValueError(f"a DiT of {channels} channels has {channels} or {2 * channels} outputs, not {outputs}")
+        raise UsageError(f"a DiT of {channels} channels has {channels} or {2 * channels} outputs, not {outputs}")
     if heads is None:
         heads = hidden // 72 if hidden % 72 == 0 else hidden // 64
     if not heads or hidden % heads or hidden % 4:
-        raise ValueError(f"a DiT of width {hidden} does not have {heads} heads; say how many there are")
+        raise UsageError(f"a DiT of width {hidden} does not have {heads} heads; say how many there are")
     scaled = sum(bool(re.fullmatch(r"blocks\.\d+\.gamma1", name)) for name in weights)
     dit = Transformer(rows - 1, patch, hidden, _count(weights, block), heads, outputs == 2 * channels, scaled)
     _check_positions(weights.pop("pos_embed.pos_embed" if diffusers else "pos_embed", None), hidden)
@@ -132,7 +133,7 @@ def autoencoder_parameters(weights: Weights, groups: int = 32) -> tuple[Autoenco
     """Read diffusers' ``AutoencoderKL``; all its sizes but the groups of normalisation follow from the shapes.
 
     Raises:
-        ValueError: if names or shapes are not those of such an autoencoder.
+        UsageError: if names or shapes are not those of such an autoencoder.
     """
 
     def renamed(name: str) -> str:
@@ -202,7 +203,7 @@ def _read(weights: Weights, shapes: PyTree, name: Callable[[_Path], str], whose:
     }
     if any(problems.values()):
         found = (f"{len(all_)} {kind}: {_first(all_)}" for kind, all_ in problems.items() if all_)
-        raise ValueError(f"the weights are not those of {whose}; give all of one network ({'; '.join(found)})")
+        raise UsageError(f"the weights are not those of {whose}; give all of one network ({'; '.join(found)})")
     arrays = {path: [np.asarray(weights[name]) for name in names[path]] for path in flat}
     joined = {path: parts[0] if len(parts) == 1 else np.concatenate(parts) for path, parts in arrays.items()}
     return unflatten_dict({path: _inward(path, array, flat[path].shape) for path, array in joined.items()})
@@ -214,10 +215,10 @@ def _first(names: list[str]) -> str:
 
 def _shape(weights: Weights, what: str, name: str, axes: int) -> tuple[int, ...]:
     if name not in weights:
-        raise ValueError(f"the weights are not those of {what}: they have no {name}; give those of the network alone")
+        raise UsageError(f"the weights are not those of {what}: they have no {name}; give those of the network alone")
     shape = np.shape(weights[name])
     if len(shape) != axes:
-        raise ValueError(f"the weights are not those of {what}: {name} has {len(shape)} axes, not {axes}")
+        raise UsageError(f"the weights are not those of {what}: {name} has {len(shape)} axes, not {axes}")
     return shape
 
 
@@ -231,7 +232,7 @@ def _check_positions(table: np.ndarray | None, hidden: int) -> None:
     side = math.isqrt(table.size // hidden)
     fixed = position_table(side, side, hidden)
     if table.size != fixed.size or np.abs(table.reshape(fixed.shape) - fixed).max() > 1e-2:
-        raise ValueError(
+        raise UsageError(
             "this DiT has other positions than the fixed ones of a square of patches; only those are known"
         )
 
@@ -244,5 +245,5 @@ def _without_copies(weights: Weights) -> dict[str, np.ndarray]:
         if first is None:
             kept[name] = array
         elif not np.array_equal(first, array):
-            raise ValueError(f"{name} is not the same as in the first block; there is one embedder for all blocks here")
+            raise UsageError(f"{name} is not the same as in the first block; there is one embedder for all blocks here")
     return kept

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill import draws
 from jaxdistill.diffusion import schedule as schedules
 from jaxdistill.diffusion.schedule import Schedule, at
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Generator, Key, PyTree, map_one_by_one
 
 __all__ = ["Denoised", "check_blocks", "denoise", "log_variance_of", "variational"]
@@ -95,10 +96,10 @@ def check_blocks(batch: int, blocks: int) -> None:
     """See that a batch can be divided.
 
     Raises:
-        ValueError: if not.
+        UsageError: if not.
     """
     if batch % blocks:
-        raise ValueError(f"a batch of {batch} cannot go in {blocks} equal blocks; choose --blocks that divide it")
+        raise UsageError(f"a batch of {batch} cannot go in {blocks} equal blocks; choose --blocks that divide it")
 
 
 def log_variance_of(

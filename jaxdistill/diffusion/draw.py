@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int, UInt32
 
 from jaxdistill.diffusion.sample import Sampling, sample
 from jaxdistill.diffusion.schedule import respaced
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Generator, Key, PyTree, SyntheticSet, Task, map_one_by_one
 
 __all__ = ["chosen_of", "drawn_set", "image_keys", "merged", "needed"]
@@ -21,10 +22,10 @@ def needed(task: Task, config: Sampling) -> Generator:
     """The task's generator, which can be drawn from in this way.
 
     Raises:
-        ValueError: if it has none, or it cannot.
+        UsageError: if it has none, or it cannot.
     """
     if task.generator is None:
-        raise ValueError("this method draws its set from a generator; give the task one")
+        raise UsageError("this method draws its set from a generator; give the task one")
     generator = task.generator()
     respaced(generator.schedule, config.sampling_steps)
     return generator

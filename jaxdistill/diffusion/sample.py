@@ -13,6 +13,7 @@ from jaxdistill.check import check
 from jaxdistill.diffusion import schedule as schedules
 from jaxdistill.diffusion.denoise import log_variance_of
 from jaxdistill.diffusion.schedule import at
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Generator, Key, PyTree
 
 __all__ = ["SAMPLERS", "Sampling", "sample"]
@@ -39,7 +40,7 @@ class Sampling:
         counts = ("sampling_steps", "draw_batch")
         check(self, not_negative=("guidance",), counts=counts, choices={"sampler": SAMPLERS})
         if self.guided_channels is not None and self.guided_channels < 0:
-            raise ValueError(f"--guided-channels is a number of channels, not {self.guided_channels}")
+            raise UsageError(f"--guided-channels is a number of channels, not {self.guided_channels}")
 
 
 def sample(
@@ -59,7 +60,7 @@ def sample(
         config: steps and guidance.
 
     Raises:
-        ValueError: if the generator has fewer steps than are to be taken.
+        UsageError: if the generator has fewer steps than are to be taken.
     """
     schedule = schedules.respaced(generator.schedule, config.sampling_steps)
     shape, n = generator.latent_shape, classes.shape[0]

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.errors import UsageError
+
 __all__ = ["SCHEDULES", "Prediction", "Schedule", "clean_of", "make", "mix", "noise_of", "posterior", "respaced"]
 
 Prediction: TypeAlias = Literal["noise", "velocity"]
@@ -52,12 +54,12 @@ def make(name: str, steps: int = 1000) -> Schedule:
     ``"cosine"``: ``abar`` falls as a squared cosine (Nichol & Dhariwal, ICML 2021, eq. 17), variances at most 0.999.
 
     Raises:
-        ValueError: if there is no such schedule, or fewer than two steps.
+        UsageError: if there is no such schedule, or fewer than two steps.
     """
     if name not in SCHEDULES:
-        raise ValueError(f"unknown noise schedule '{name}'; choose one of {', '.join(SCHEDULES)}")
+        raise UsageError(f"unknown noise schedule '{name}'; choose one of {', '.join(SCHEDULES)}")
     if steps < 2:
-        raise ValueError(f"a diffusion has at least 2 steps, not {steps}")
+        raise UsageError(f"a diffusion has at least 2 steps, not {steps}")
     if name == "linear":
         betas = np.linspace(1e-4, 0.02, steps) * (1000 / steps)
     else:
@@ -73,10 +75,10 @@ def respaced(schedule: Schedule, count: int) -> Schedule:
     """The same diffusion in `count` of its steps, evenly spread from its first to its last.
 
     Raises:
-        ValueError: if there are not so many.
+        UsageError: if there are not so many.
     """
     if not 2 <= count <= schedule.steps:
-        raise ValueError(f"sampling takes 2 to {schedule.steps} steps, not {count}")
+        raise UsageError(f"sampling takes 2 to {schedule.steps} steps, not {count}")
     kept = np.round(np.linspace(0, schedule.steps - 1, count)).astype(int)
     return _of(schedule.signal.astype(np.float64)[kept] ** 2, schedule.times[kept])
 

@@ -16,6 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.errors import UsageError
+
 __all__ = ["Coverage", "coverage", "nearest", "radius"]
 
 CHUNK = 512
@@ -102,12 +104,12 @@ def coverage(
         synthetic_labels: classes of the set; given together with `test_labels`.
 
     Raises:
-        ValueError: if only one of the two kinds of labels is given, or the difficulty is that of other examples.
+        UsageError: if only one of the two kinds of labels is given, or the difficulty is that of other examples.
     """
     if (test_labels is None) != (synthetic_labels is None):
-        raise ValueError("neighbours of the same class need the labels of the test split and of the set; give both")
+        raise UsageError("neighbours of the same class need the labels of the test split and of the set; give both")
     if len(difficulty) != len(test):
-        raise ValueError(f"there are {len(difficulty)} difficulties for {len(test)} test images; give one for each")
+        raise UsageError(f"there are {len(difficulty)} difficulties for {len(test)} test images; give one for each")
     labels = None if test_labels is None else (test_labels, synthetic_labels)
     covered = np.asarray(nearest(test, synthetic, labels=labels) < radius)
     order = np.argsort(np.asarray(difficulty), kind="stable")

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.length import epochs_for
 from jaxdistill.evaluate.recipe import Recipe
 from jaxdistill.evaluate.regression import Regression
@@ -60,7 +61,7 @@ class Protocol(Recipe):
 
     def __post_init__(self) -> None:
         if (self.epochs or 0) < 0 or self.batch < 1 or self.learning_rate <= 0:
-            raise ValueError(
+            raise UsageError(
                 f"an evaluation needs epochs >= 0, batch >= 1 and a positive learning rate, got {self.epochs}, "
                 f"{self.batch} and {self.learning_rate}"
             )
@@ -154,7 +155,7 @@ class InOrder(Recipe):
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.learning_rate <= 0:
-            raise ValueError(f"give epochs >= 0 and a positive learning rate, not {self.epochs}, {self.learning_rate}")
+            raise UsageError(f"give epochs >= 0 and a positive learning rate, not {self.epochs}, {self.learning_rate}")
 
     @property
     def summary(self) -> str:

@@ -47,7 +47,7 @@ class Recipe(abc.ABC):
         """Learn from a set; pure."""
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise a ValueError where images of this shape cannot be judged so, before anything else is done."""
+        """Raise a UsageError where images of this shape cannot be judged so, before anything else is done."""
         del image_shape
 
     def predict(

@@ -13,6 +13,7 @@ import optax
 from jaxtyping import Array, Int
 
 from jaxdistill.chunks import training_gradient
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.recipe import Recipe
 from jaxdistill.sets import centred
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
@@ -47,7 +48,7 @@ class Regression(Recipe):
 
     def __post_init__(self) -> None:
         if (self.epochs is not None and self.epochs < 1) or self.batch < 1 or self.learning_rate <= 0:
-            raise ValueError(
+            raise UsageError(
                 f"this evaluation needs epochs and batch of at least 1 and a positive step size, got {self.epochs}, "
                 f"{self.batch} and {self.learning_rate}"
             )

@@ -8,6 +8,7 @@ from typing import Literal
 import jax
 from jaxtyping import Array, Float
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.recipe import Recipe
 from jaxdistill.kernels import RANDOM, make
 from jaxdistill.kernels.gram import gram
@@ -37,7 +38,7 @@ class KernelRidge(Recipe):
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
-            raise ValueError("kernel regression trains nothing; leave the number of epochs out")
+            raise UsageError("kernel regression trains nothing; leave the number of epochs out")
 
     @property
     def random(self) -> bool:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.mix import cutmix
 from jaxdistill.chunks import each_image, training_gradient
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.recipe import Recipe
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
@@ -27,10 +28,10 @@ def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> S
     """The set with a trained network's logits of each image as labels.
 
     Raises:
-        ValueError: if the set stores several tiles in an image.
+        UsageError: if the set stores several tiles in an image.
     """
     if synthetic.formation != 1:
-        raise ValueError("a teacher labels whole images; decode the set's tiles first")
+        raise UsageError("a teacher labels whole images; decode the set's tiles first")
     logits = each_image(lambda images: network.apply(variables, images)[0], synthetic.images)
     return dataclasses.replace(synthetic, labels=logits, label_kind="logit")
 
@@ -68,7 +69,7 @@ class SoftLabels(Recipe):
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch) < 1 or min(self.temperature, self.learning_rate) <= 0:
-            raise ValueError(f"this evaluation needs positive epochs, batch, temperature and step size, got {self}")
+            raise UsageError(f"this evaluation needs positive epochs, batch, temperature and step size, got {self}")
 
     @property
     def summary(self) -> str:

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdistill.augment.formation import decode
 from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import RealData
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.recipe import Recipe
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
@@ -117,11 +118,11 @@ def evaluate(
         tell: told the accuracies so far after each call.
 
     Raises:
-        ValueError: if the number of sets is neither one nor `seeds`.
+        UsageError: if the number of sets is neither one nor `seeds`.
     """
     sets = [sets] * seeds if isinstance(sets, SyntheticSet) else list(sets)
     if len(sets) != seeds:
-        raise ValueError(f"give one set, or one for each of the {seeds} seeds, not {len(sets)}")
+        raise UsageError(f"give one set, or one for each of the {seeds} seeds, not {len(sets)}")
     accuracies: list[float] = []
     while len(accuracies) < seeds:
         # The surplus of the last call repeats its last seed: one shape, one compilation.

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdistill.errors import UsageError
 from jaxdistill.kernels import relu
 from jaxdistill.kernels.tangents import stax
 from jaxdistill.networks import make as make_network
@@ -48,7 +49,7 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
         image_shape: ``(h, w, c)``.
 
     Raises:
-        ValueError: if the name is unknown, the images are too small for it, or neural-tangents is not installed.
+        UsageError: if the name is unknown, the images are too small for it, or neural-tangents is not installed.
     """
     return _make(name, tuple(image_shape))
 
@@ -59,7 +60,7 @@ def _make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
         return BUILDERS[name](image_shape)
     dense = re.fullmatch(r"fc([1-9]\d*)(-nngp)?", name)
     if not dense:
-        raise ValueError(f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
+        raise UsageError(f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
     return _infinite("d" * int(dense[1]), "nngp" if dense[2] else "ntk", image_shape)
 
 
@@ -71,7 +72,7 @@ def _infinite(layers: str, get: Literal["ntk", "nngp"], image_shape: tuple[int, 
     smallest, flat = 2 ** layers.count("p"), "c" not in layers
     if min(image_shape[:2]) < smallest:
         height, width, _ = image_shape
-        raise ValueError(f"This kernel's pooling needs images of {smallest}x{smallest} or more, not {height}x{width}.")
+        raise UsageError(f"This kernel's pooling needs images of {smallest}x{smallest} or more, not {height}x{width}.")
     *_, kernel = _network(stax(), layers)
 
     def prepare(key: Key, images: Float[Array, "n h w c"]) -> Float[Array, "n ..."]:

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdistill.data.feeds import RealData
+from jaxdistill.errors import UsageError
 from jaxdistill.kernels.gram import gram
 from jaxdistill.losses.ridge import coefficients, precisely, solve_labels
 from jaxdistill.sets import targets_of
@@ -92,13 +93,13 @@ def label_solve(
         ridge: relative penalty.
 
     Raises:
-        ValueError: if there are more images in the set than in the data.
+        UsageError: if there are more images in the set than in the data.
 
     Source: Nguyen, Chen & Lee, ICLR 2021, arXiv:2011.00050.
     """
     n, classes = images.shape[0], data.counts.shape[0]
     if n > data.count:
-        raise ValueError(
+        raise UsageError(
             f"label solve needs at least as many real images as the set's {n}, not {data.count}; lower --ipc"
         )
     size = min(BLOCK, data.count)

@@ -18,6 +18,8 @@ import jax
 import jax.extend.core
 from jax.interpreters import ad
 
+from jaxdistill.errors import UsageError
+
 __all__ = ["stax"]
 
 
@@ -26,7 +28,7 @@ def stax() -> ModuleType:
     """``neural_tangents.stax``, imported at the first call.
 
     Raises:
-        ValueError: if neural-tangents is not installed.
+        UsageError: if neural-tangents is not installed.
     """
     with warnings.catch_warnings(action="ignore"), _restored():
         try:
@@ -34,7 +36,7 @@ def stax() -> ModuleType:
         except ModuleNotFoundError as error:
             if error.name != "neural_tangents":
                 raise
-            raise ValueError(
+            raise UsageError(
                 "Infinite-width kernels need neural-tangents; install it with: pip install 'jaxdistill[kernels]'"
             ) from error
     return neural_tangents.stax

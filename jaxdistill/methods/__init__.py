@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from jaxdistill.errors import UsageError
 from jaxdistill.methods.datadam import DataDAM, datadam
 from jaxdistill.methods.datm import DATM, datm
 from jaxdistill.methods.dc import DC, dc
@@ -34,8 +35,8 @@ def method_config(name: str) -> type:
     """The configuration class of a method's name.
 
     Raises:
-        ValueError: if there is no such method.
+        UsageError: if there is no such method.
     """
     if name not in METHOD_NAMES:
-        raise ValueError(f"unknown method '{name}'; choose one of {', '.join(METHOD_NAMES)}")
+        raise UsageError(f"unknown method '{name}'; choose one of {', '.join(METHOD_NAMES)}")
     return METHOD_NAMES[name]

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float
 
 from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
+from jaxdistill.errors import UsageError
 from jaxdistill.losses.attention import attention
 from jaxdistill.matching import match_means
 from jaxdistill.methods.preset import Preset
@@ -128,10 +129,10 @@ def datadam(config: DataDAM, task: Task) -> Method:
         not_negative=("attention", "balance"),
     )
     if config.attention == config.balance == 0:
-        raise ValueError("attention and balance of DataDAM are both 0, so that nothing is matched; raise one of them")
+        raise UsageError("attention and balance of DataDAM are both 0, so that nothing is matched; raise one of them")
     blocks = _count_maps(task) - (not config.include_last) if config.attention else 0
     if config.attention and blocks < 1:
-        raise ValueError("this network has no map to match; take one with more convolutional blocks, or use DM")
+        raise UsageError("this network has no map to match; take one with more convolutional blocks, or use DM")
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
     weights = (*[config.scale * config.attention] * blocks, config.scale * config.balance)
 

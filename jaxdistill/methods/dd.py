@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 from jaxdistill.check import check
 from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import Uniform
+from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.sets import by_class, class_set, soft_logits
@@ -195,7 +196,7 @@ def dd(config: DD, task: Task) -> Method:
         elif config.learn_labels:
             logits = soft_logits(initial.labels)
         elif initial.label_kind == "logit":
-            raise ValueError("this set has learned labels; add --learn-labels (learn_labels=True) to go on from it")
+            raise UsageError("this set has learned labels; add --learn-labels (learn_labels=True) to go on from it")
         images = by_class(initial, task.num_classes)
         learned = Learned(images, _raw_rates(config, initial, images.shape[1]), logits)
         return DDState(learned, optimiser.init(learned))  # pyright: ignore[reportArgumentType]
@@ -227,7 +228,7 @@ def dd(config: DD, task: Task) -> Method:
 def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epochs steps"]:
     """What has the first step sizes as its softplus: those of the set, or the same one for each step."""
     if ipc % config.per_step:
-        raise ValueError(
+        raise UsageError(
             f"{ipc} images per class cannot be shared out, {config.per_step} a step; let per_step divide them"
         )
     shape = (config.epochs, ipc // config.per_step)
@@ -235,7 +236,7 @@ def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epo
     if given is None:
         given = jnp.asarray(config.network_lr, initial.images.dtype)
     if given.shape not in ((), shape):
-        raise ValueError(
+        raise UsageError(
             f"the set to start from has step sizes for {' x '.join(map(str, given.shape))} epochs and steps, not "
             f"{shape[0]} x {shape[1]}; choose epochs and per_step to fit"
         )

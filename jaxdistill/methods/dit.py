@@ -19,6 +19,7 @@ from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import Sampling
+from jaxdistill.errors import UsageError
 from jaxdistill.methods.preset import Preset
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
@@ -92,7 +93,7 @@ def dit(config: DiT, task: Task) -> Method:
             its network is not used.
 
     Raises:
-        ValueError: for settings out of range, or a task without a generator.
+        UsageError: for settings out of range, or a task without a generator.
 
     Example:
         >>> from jaxdistill.augment import make as augmentation
@@ -118,15 +119,15 @@ def dit(config: DiT, task: Task) -> Method:
     generator, first = needed(task, config.sampling), config.autoencoder_steps
     compress = generator.compress
     if generator.trained and first:
-        raise ValueError("this generator was trained before; leave --autoencoder-steps out")
+        raise UsageError("this generator was trained before; leave --autoencoder-steps out")
     if compress is None and first:
-        raise ValueError("there is no autoencoder to train; leave --autoencoder-steps out, or give --latents")
+        raise UsageError("there is no autoencoder to train; leave --autoencoder-steps out, or give --latents")
     if task.steps == 0 and not generator.trained:
-        raise ValueError("nothing is trained in 0 steps; give some, or a --generator to draw from")
+        raise UsageError("nothing is trained in 0 steps; give some, or a --generator to draw from")
     if task.steps is not None and 0 < task.steps <= first:
-        raise ValueError(f"all {task.steps} steps would train the autoencoder; lower --autoencoder-steps")
+        raise UsageError(f"all {task.steps} steps would train the autoencoder; lower --autoencoder-steps")
     if compress is not None and not first and not generator.trained:
-        raise ValueError("latents need an autoencoder; say how long to train it with --autoencoder-steps")
+        raise UsageError("latents need an autoencoder; say how long to train it with --autoencoder-steps")
     rate = config.lr
     if task.steps is not None:
         total = max(task.steps - first, config.warmup + 1)

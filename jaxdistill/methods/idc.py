@@ -22,6 +22,7 @@ from jaxdistill.augment import make as augmentation
 from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
 from jaxdistill.check import check
 from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
+from jaxdistill.errors import UsageError
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
@@ -223,7 +224,7 @@ def idc(config: IDC, task: Task) -> Method:
 
 def _check(config: IDC, task: Task) -> None:
     if task.pixel_range is None:
-        raise ValueError(
+        raise UsageError(
             "IDC works on pixels: give the task its pixel_range, which whitened images do not have (leave out --zca)"
         )
     check(
@@ -237,7 +238,7 @@ def _check(config: IDC, task: Task) -> None:
     )
     tile_shape(*task.image_shape[:2], config.formation)
     if not jax.eval_shape(lambda key: gradients.kernels(task.network.init(key).params), jax.random.key(0)):
-        raise ValueError("IDC matches gradients of convolution kernels, of which this network has none; take another")
+        raise UsageError("IDC matches gradients of convolution kernels, of which this network has none; take another")
 
 
 def _stored(initial: SyntheticSet, num_classes: int, formation: int) -> Float[Array, "n h w c"]:
@@ -248,7 +249,7 @@ def _stored(initial: SyntheticSet, num_classes: int, formation: int) -> Float[Ar
         or initial.formation not in (1, formation)
         or initial.images.shape[0] % (num_classes * tiles)
     ):
-        raise ValueError(
+        raise UsageError(
             f"start IDC with formation {formation} from a set of hard classes of that formation, or from whole images, "
             f"{formation**2} of a class for each one to be stored"
         )

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float
 
 from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
+from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
 from jaxdistill.methods.preset import Preset, Published
@@ -101,7 +102,7 @@ def kip(config: KIP, task: Task) -> Method:
         task: its kernel, its shapes, and an augmentation, which is for the real images; its network is not used.
 
     Raises:
-        ValueError: for settings out of range, a task without a kernel, or one whose kernel cannot be computed here.
+        UsageError: for settings out of range, a task without a kernel, or one whose kernel cannot be computed here.
 
     Example:
         >>> from jaxdistill.kernels import make as make_kernel
@@ -117,7 +118,7 @@ def kip(config: KIP, task: Task) -> Method:
     """
     check(config, positive=("image_lr", "ridge"), counts=("per_class",))
     if task.kernel is None:
-        raise ValueError("KIP needs a kernel; give the task one of jaxdistill.kernels")
+        raise UsageError("KIP needs a kernel; give the task one of jaxdistill.kernels")
     kernel = task.kernel
     optimiser = optax.adam(config.image_lr)
 

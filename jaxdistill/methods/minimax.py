@@ -21,6 +21,7 @@ from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import Sampling
+from jaxdistill.errors import UsageError
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.preset import Preset
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
@@ -127,7 +128,7 @@ def minimax(config: Minimax, task: Task) -> Method:
             `jaxdistill.methods.dit.dit`) and an augmentation for the real images; its network is not used.
 
     Raises:
-        ValueError: for settings out of range, or a task without a generator.
+        UsageError: for settings out of range, or a task without a generator.
 
     References:
         Gu et al., Efficient Dataset Distillation via Minimax Diffusion, CVPR 2024.
@@ -140,7 +141,7 @@ def minimax(config: Minimax, task: Task) -> Method:
     generator, chosen = needed(task, config.sampling), TUNED[config.tune]
     optimiser = optax.adamw(config.lr, weight_decay=0.0)
     if not generator.trained:
-        raise ValueError(
+        raise UsageError(
             "minimax fine-tunes a generator; train one with 'jaxdistill distill dit' and give --generator (params= of "
             "make_generator in Python)"
         )

@@ -116,7 +116,7 @@ def check_student(config: MTT) -> None:
     """Look through the fields that the whole family has.
 
     Raises:
-        ValueError: for the first one that is not what it should be.
+        UsageError: for the first one that is not what it should be.
     """
     positive = ("image_lr", "rate_lr", "rate")
     check(

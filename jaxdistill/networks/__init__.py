@@ -11,6 +11,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdistill.errors import UsageError
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
@@ -97,7 +98,7 @@ def make(
         network_seed: Start from the weights of this seed, whatever key ``init`` is given; by default from the key's.
 
     Raises:
-        ValueError: If a name is unknown, or the images are too small.
+        UsageError: If a name is unknown, or the images are too small.
 
     Example:
         >>> import jax
@@ -109,7 +110,7 @@ def make(
     """
     base = name.removesuffix("-bn")
     if base not in NETWORKS:
-        raise ValueError(f"Unknown network {name!r}; use one of {', '.join(NETWORKS)}, or one of them followed by -bn.")
+        raise UsageError(f"Unknown network {name!r}; use one of {', '.join(NETWORKS)}, or one of them followed by -bn.")
     for kind, value, known in (
         ("norm", norm, NORMS),
         ("activation", activation, ACTIVATIONS),
@@ -117,15 +118,15 @@ def make(
         ("initial distribution", initial, INITIALS),
     ):
         if value not in known:
-            raise ValueError(f"Unknown {kind} {value!r}; use one of {', '.join(known)}.")
+            raise UsageError(f"Unknown {kind} {value!r}; use one of {', '.join(known)}.")
     depth = default_depth(min(image_shape[:2])) if depth is None else depth
     if min(width, depth, num_classes) < 1:
-        raise ValueError(f"Use width, depth and classes of at least 1, not {width}, {depth} and {num_classes}.")
+        raise UsageError(f"Use width, depth and classes of at least 1, not {width}, {depth} and {num_classes}.")
     if network_seed is not None and not 0 <= network_seed < 2**32:
-        raise ValueError(f"Use a network_seed from 0 to 2**32 - 1, not {network_seed}.")
+        raise UsageError(f"Use a network_seed from 0 to 2**32 - 1, not {network_seed}.")
     body = NETWORKS[base](Options(width, depth, "batch" if base != name else norm, activation, pooling))
     if base != name and not hasattr(body, "norm"):
-        raise ValueError(f"{base} has no normalisation, so there is no {name}; use {base}.")
+        raise UsageError(f"{base} has no normalisation, so there is no {name}; use {base}.")
     return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
 
 
@@ -147,7 +148,7 @@ def network(
         seed: Of initial weights that never change; None draws them from the key that ``init`` is given.
 
     Raises:
-        ValueError: If the images are too small for the module.
+        UsageError: If the images are too small for the module.
     """
     module = Classifier(body, num_classes)
     example = jax.ShapeDtypeStruct((1, *image_shape), jnp.float32)

@@ -24,6 +24,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
+from jaxdistill.errors import UsageError
 from jaxdistill.networks.convolution_maps import (
     LAYOUT,
     fast_convolve,
@@ -53,17 +54,17 @@ def convolution(
         stride: Step between windows, at least 1.
 
     Raises:
-        ValueError: If shapes, dtypes, padding or stride do not fit together.
+        UsageError: If shapes, dtypes, padding or stride do not fit together.
     """
     if x.ndim != 4 or kernel.ndim != 4 or x.shape[3] != kernel.shape[2]:
-        raise ValueError(f"Give images [n h w c] and a kernel [kh kw c o], not shapes {x.shape} and {kernel.shape}.")
+        raise UsageError(f"Give images [n h w c] and a kernel [kh kw c o], not shapes {x.shape} and {kernel.shape}.")
     if x.dtype != kernel.dtype:
-        raise ValueError(f"Cast images and kernel to one dtype; they are {x.dtype} and {kernel.dtype}.")
+        raise UsageError(f"Cast images and kernel to one dtype; they are {x.dtype} and {kernel.dtype}.")
     if padding < 0 or stride < 1:
-        raise ValueError(f"Use padding >= 0 and stride >= 1, not {padding} and {stride}.")
+        raise UsageError(f"Use padding >= 0 and stride >= 1, not {padding} and {stride}.")
     kh, kw = kernel.shape[:2]
     if x.shape[1] + 2 * padding < kh or x.shape[2] + 2 * padding < kw:
-        raise ValueError(
+        raise UsageError(
             f"A {kh}x{kw} kernel does not fit images {x.shape[1]}x{x.shape[2]} padded by {padding}; use larger images."
         )
 

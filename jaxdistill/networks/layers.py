@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdistill import draws
+from jaxdistill.errors import UsageError
 from jaxdistill.networks.convolution import convolution
 from jaxdistill.types import Features, Key, PyTree
 
@@ -146,7 +147,7 @@ class Norm(nn.Module):
             mean, variance = self._batch_moments(wide, train)
         elif self.kind == "group":
             if c % _GROUPS:
-                raise ValueError(f"Group normalisation needs a width divisible by {_GROUPS}, not {c}.")
+                raise UsageError(f"Group normalisation needs a width divisible by {_GROUPS}, not {c}.")
             moments = _moments(wide.reshape(n, *spatial, _GROUPS, c // _GROUPS), (1, 2, 4))
             mean, variance = (jnp.repeat(m.reshape(n, 1, 1, _GROUPS), c // _GROUPS, axis=3) for m in moments)
         else:
@@ -188,7 +189,7 @@ def _corners(x: Float[Array, "n h w c"]) -> list[Float[Array, "n _h _w c"]]:
     """
     h, w = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
     if min(h, w) < 2:
-        raise ValueError("The images are too small for this network; use larger images or a smaller depth.")
+        raise UsageError("The images are too small for this network; use larger images or a smaller depth.")
     return [x[:, i:h:2, j:w:2] for i in (0, 1) for j in (0, 1)]
 
 

@@ -12,14 +12,12 @@ from typing import Any
 
 import tyro
 
-__all__ = ["MISSING", "UnusableError", "leading", "parse", "peek"]
+from jaxdistill.errors import UsageError
+
+__all__ = ["MISSING", "leading", "parse", "peek"]
 
 MISSING: Any = tyro.MISSING
 """Default of an option that must be given."""
-
-
-class UnusableError(ValueError):
-    """Arguments that cannot be used; the message is one sentence."""
 
 
 def parse(kind: Any, arguments: list[str], command: str, example: str, defaults: dict[str, Any] | None = None) -> Any:
@@ -53,7 +51,7 @@ def parse(kind: Any, arguments: list[str], command: str, example: str, defaults:
     except SystemExit as end:
         if not end.code:
             raise
-        raise UnusableError(f"{_condense(complaint.getvalue())}; see 'jaxdistill {command} --help'") from None
+        raise UsageError(f"{_condense(complaint.getvalue())}; see 'jaxdistill {command} --help'") from None
     return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
 
 
@@ -87,7 +85,7 @@ def leading(arguments: list[str], what: str, known: Sequence[str]) -> tuple[str,
     if arguments and arguments[0] in ("-h", "--help"):
         arguments = [known[0], *arguments]
     if not arguments or arguments[0].startswith("-"):
-        raise UnusableError(f"name the {what} first: one of {', '.join(known)}")
+        raise UsageError(f"name the {what} first: one of {', '.join(known)}")
     if arguments[0] not in known:
-        raise UnusableError(f"unknown {what} '{arguments[0]}'; choose one of {', '.join(known)}")
+        raise UsageError(f"unknown {what} '{arguments[0]}'; choose one of {', '.join(known)}")
     return arguments[0], arguments[1:]

@@ -27,6 +27,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from jaxdistill.data.preprocess import Preprocess
+from jaxdistill.errors import UsageError
 from jaxdistill.run import files
 from jaxdistill.run.grid import grid, png
 from jaxdistill.types import LabelKind, SyntheticSet
@@ -39,7 +40,7 @@ PREFIX = "preprocess/"
 LARGEST_CARD = 2**22
 
 
-class ArtifactError(ValueError):
+class ArtifactError(UsageError):
     """A set that cannot be read, or a place that cannot be written; the message is one sentence."""
 
 
@@ -131,21 +132,21 @@ def load_set(folder: Path) -> Stored:
 def _card(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > LARGEST_CARD:
-            raise ValueError("it is too large")
+            raise UsageError("it is too large")
         card = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(card, dict) or not all(isinstance(card[key], list) for key in ("image_shape", "class_names")):
-            raise ValueError("it is not an object with the lists image_shape and class_names")
+            raise UsageError("it is not an object with the lists image_shape and class_names")
         if card["schema"] != SCHEMA:
-            raise ValueError(f"its schema is {card['schema']!r:.40}, this version reads {SCHEMA}")
+            raise UsageError(f"its schema is {card['schema']!r:.40}, this version reads {SCHEMA}")
         whole = ("schema", "num_classes", "count", "formation", "ipc")
         sizes = [*(card[key] for key in whole), *card["image_shape"]]
         if not all(type(size) is int and 0 < size < 2**31 for size in sizes) or len(card["image_shape"]) != 3:
-            raise ValueError("its sizes are not positive whole numbers")
+            raise UsageError("its sizes are not positive whole numbers")
         if card["label_kind"] not in typing.get_args(LabelKind):
-            raise ValueError(f"its label kind is {card['label_kind']!r:.40}")
+            raise UsageError(f"its label kind is {card['label_kind']!r:.40}")
         texts = (card["sha256"], card["dataset"], *card["class_names"])
         if not all(isinstance(text, str) for text in texts) or len(card["class_names"]) != card["num_classes"]:
-            raise ValueError("its names are not one text for each class")
+            raise UsageError("its names are not one text for each class")
         return card
     except (ValueError, KeyError, RecursionError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)

@@ -20,6 +20,7 @@ from safetensors.numpy import load
 
 from jaxdistill.data.bank import Bank
 from jaxdistill.data.preprocess import Preprocess
+from jaxdistill.errors import UsageError
 from jaxdistill.inner import Seen
 from jaxdistill.run import files
 from jaxdistill.run.record import DTYPES, KIND, SCHEMA, describe, digest_of
@@ -39,7 +40,7 @@ __all__ = [
 ]
 
 
-class BankError(ValueError):
+class BankError(UsageError):
     """A bank that cannot be read or does not fit the run; the message is one sentence."""
 
 

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import KernelRidge, Protocol, evaluate
 from jaxdistill.inner import Seen
 from jaxdistill.kernels import make as make_kernel
@@ -73,12 +74,12 @@ def basis(strategy: str, means: Means) -> Any:
     """What the strategy (its name, or ``real``) goes by; see `jaxdistill.selection.NEEDS`.
 
     Raises:
-        ValueError: if there is no such strategy, or what it needs cannot be had.
+        UsageError: if there is no such strategy, or what it needs cannot be had.
     """
     config, bench, network, kernel, stored, key = means
     strategy = "random" if strategy == "real" else strategy
     if strategy not in NEEDS:
-        raise ValueError(
+        raise UsageError(
             f"unknown selection '{strategy}'; choose one of {', '.join(NEEDS)}, or give a finished set or run"
         )
     need = NEEDS[strategy]
@@ -86,14 +87,14 @@ def basis(strategy: str, means: Means) -> Any:
         return jnp.zeros((bench.train.count, 0))
     if need == "experts":
         if stored is None:
-            raise ValueError(f"{strategy} asks experts; make some with 'jaxdistill experts' and give --experts")
+            raise UsageError(f"{strategy} asks experts; make some with 'jaxdistill experts' and give --experts")
         return Teachers(network, lambda number: stored.variables(network, number), len(stored.params))
     if need == "trials":
         return Trials(partial(_tried, config, bench, network), config.trials)
     of_file = need == "scores" and (config.scores is not None or (stored is not None and strategy not in ASKED))
     if bench.on_host and not of_file:
         free = sorted(name for name, needed in NEEDS.items() if needed == "nothing")
-        raise ValueError(
+        raise UsageError(
             f"{strategy} looks at all training images, which stay on the host at this --device-gib; raise it, or take "
             f"one of {', '.join(free)}"
         )
@@ -115,11 +116,11 @@ def check_read(strategy: str, config: BasisConfig) -> None:
     """Refuse an option that has no effect on a selection.
 
     Raises:
-        ValueError: for the first.
+        UsageError: for the first.
     """
     for name, needs in READ.items():
         if getattr(config, name) != getattr(BasisConfig(), name) and NEEDS[strategy] not in needs:
-            raise ValueError(f"{strategy} does not go by --{name.replace('_', '-')}; leave it out")
+            raise UsageError(f"{strategy} does not go by --{name.replace('_', '-')}; leave it out")
 
 
 def described(strategy: str, config: BasisConfig, experts: bool) -> str:
@@ -235,9 +236,9 @@ def _read(path: Path, count: int) -> np.ndarray:
         arrays = load_arrays(path)
         found = np.asarray(arrays.get("scores", next(iter(arrays.values()), np.empty(0))), np.float64)
     except ValueError as error:
-        raise ValueError(f"the scores in {path} cannot be read ({error}); give an .npy or .npz") from None
+        raise UsageError(f"the scores in {path} cannot be read ({error}); give an .npy or .npz") from None
     if found.shape != (count,) or not np.isfinite(found).all():
-        raise ValueError(
+        raise UsageError(
             f"{path} does not hold {count} finite numbers, one for each training image in the data set's own order "
             f"(its shape is {found.shape}); give other scores"
         )

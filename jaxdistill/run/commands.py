@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, checkpoint, files, report, sinks
@@ -44,7 +45,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     Whatever is wrong with the arguments or the data is found before anything is written or said; then comes `note`.
 
     Raises:
-        ValueError: for arguments or data that cannot be used.
+        UsageError: for arguments or data that cannot be used.
         RunFailedError: if the loss does not stay finite.
     """
     config, experts = _pinned(config)
@@ -61,7 +62,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     if experts is not None:
         if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
             name = METHODS[type(config.method)].__name__
-            raise ValueError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
+            raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench)
     source, on_host = _source(method.feed, config, bench, experts)
     outline = source.outline()  # trajectories that are too short are found here
@@ -114,18 +115,18 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     """Select a core-set, judge it and write the same artifact as `distill`; returns the content of evaluation.json.
 
     Raises:
-        ValueError: for arguments or data that cannot be used.
+        UsageError: for arguments or data that cannot be used.
     """
     config, experts = _pinned(config)
     check_folder(config)
     check_read(config.strategy, config.basis)
     bench, judged, protocol, key = _prepare(config, experts)
     if config.network.kernel is not None and NEEDS[config.strategy] != "kernel" and not hasattr(protocol, "kernel"):
-        raise ValueError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
+        raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
     network = only_network(config.network, bench)
     if experts is not None:
         if not uses_experts(config.strategy, config.basis):
-            raise ValueError(f"{config.strategy} uses no experts with these options; leave --experts out")
+            raise UsageError(f"{config.strategy} uses no experts with these options; leave --experts out")
         check_bank(experts, network, dataclasses.asdict(config.network), bench)
     began = time.perf_counter()
     by = basis(config.strategy, Means(config.basis, bench, network, config.network.kernel, experts, key["method"]))
@@ -144,9 +145,9 @@ def _check_generator(config: Distill, method: Method) -> None:
     """Refuse what would have no effect."""
     name = METHODS[type(config.method)].__name__
     if method.learned is None and config.generator != GeneratorConfig():
-        raise ValueError(f"{name} draws nothing from a generator; leave --generator and its options out")
+        raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
     if method.learned is not None and config.init != "noise":
-        raise ValueError(f"{name} starts from a generator and not from images; leave --init out")
+        raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
 
 
 def _pinned(config: Run) -> tuple[Run, StoredBank | None]:
@@ -164,7 +165,7 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
         return bench.train, bench.on_host
     name = METHODS[type(config.method)].__name__
     if experts is None:
-        raise ValueError(f"{name} matches experts; make some with 'jaxdistill experts' and give them with --experts")
+        raise UsageError(f"{name} matches experts; make some with 'jaxdistill experts' and give them with --experts")
     source, on_host = open_bank(experts, config.data.device_gib * 2**30)
     if on_host:
         require_grain()
@@ -182,7 +183,7 @@ def _prepare(
     if config.evaluation.coverage:
         check_cover(bench)
     if protocol.taught and config.evaluation.eval_seeds:
-        raise ValueError(
+        raise UsageError(
             f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
             f"evaluate SET --protocol {config.evaluation.protocol} --teacher E'"
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import Recipe, taught
 from jaxdistill.run import artifact
 from jaxdistill.run.bank import check_bank, load_bank
@@ -31,7 +32,7 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     """Judge finished sets (of one data set and size) on the data set they were made from, random beside them.
 
     Raises:
-        ValueError: if a set cannot be read, or the sets do not belong together.
+        UsageError: if a set cannot be read, or the sets do not belong together.
     """
     short = [_label(path) for path in config.sets]
     labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
@@ -40,16 +41,16 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     recipe = config.protocol or _first_judged_by(stored)
     for label, other in stored.items():
         if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
-            raise ValueError(
+            raise UsageError(
                 f"{label} is of {other.card['dataset']} at ipc {other.card['ipc']} and {labels[0]} of "
                 f"{first.card['dataset']} at ipc {first.card['ipc']}; evaluate sets of one data set and ipc together"
             )
         if not first.preprocess.equals(other.preprocess):
-            raise ValueError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
+            raise UsageError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
     bench = open_bench(DataConfig(config.dataset or first.card["dataset"], config.data_dir), first.preprocess)
     made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
     if made_for != (bench.image_shape, bench.num_classes):
-        raise ValueError(
+        raise UsageError(
             f"{labels[0]} was made for {made_for[1]} classes of images {made_for[0]}, but {bench.source.name} has "
             f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
         )
@@ -64,7 +65,7 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     by = "network" if protocol.instead is None else "kernel"
     alike = len(made_with) == len(judges) == 1 or config.network if by == "network" else len(kernels) == 1
     if not alike:
-        raise ValueError(f"these sets were made with different {by}s; choose with --{by} by which to judge them all")
+        raise UsageError(f"these sets were made with different {by}s; choose with --{by} by which to judge them all")
     usual = next(iter(made_with)) if len(made_with) == 1 else NetworkConfig()
     judged = _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
     check_networks(judged, protocol)
@@ -88,7 +89,7 @@ def _teacher(
             if protocol.taught
             else "asks none; leave --teacher out"
         )
-        raise ValueError(f"{recipe} {said}")
+        raise UsageError(f"{recipe} {said}")
     if config.teacher is None:
         return None
     stored, options = load_bank(config.teacher, 1), fields_of(config.teacher)["network"]
@@ -101,7 +102,7 @@ def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:
     """The name of the recipe that the cards say; DSA's if they say none."""
     names = sorted({str(other.card["protocol"]) for other in stored.values() if "protocol" in other.card})
     if len(names) > 1:
-        raise ValueError(f"these sets were made for the recipes {', '.join(names)}; choose one with --protocol")
+        raise UsageError(f"these sets were made for the recipes {', '.join(names)}; choose one with --protocol")
     return names[0] if names else EvaluationConfig.protocol
 
 
@@ -122,7 +123,7 @@ def _made_with(card: dict[str, Any]) -> NetworkConfig:
     said = card.get("network", {})
     kinds = typing.get_type_hints(NetworkConfig)
     if not isinstance(said, dict) or any(not isinstance(said[name], kinds.get(name, ())) for name in said):
-        raise ValueError("the set's card names a network that this version does not know; copy the set again")
+        raise UsageError("the set's card names a network that this version does not know; copy the set again")
     return NetworkConfig(**said)
 
 

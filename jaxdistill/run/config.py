@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
 from jaxdistill.run.made import BankConfig, GeneratorConfig
 
@@ -40,7 +41,7 @@ class DataConfig:
 
     def __post_init__(self) -> None:
         if not self.device_gib >= 0:
-            raise ValueError(f"--device-gib is a size, not {self.device_gib}")
+            raise UsageError(f"--device-gib is a size, not {self.device_gib}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,9 +91,9 @@ class EvaluationConfig:
     def resolve(self, kernel: str | None = None) -> Recipe:
         """The recipe itself, with this kernel if it takes one."""
         if self.protocol not in PROTOCOLS:
-            raise ValueError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
+            raise UsageError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
         if self.eval_seeds < 0:
-            raise ValueError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
+            raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
         protocol: Any = dataclasses.replace(PROTOCOLS[self.protocol], labels=self.eval_labels)  # pyright: ignore
         if kernel is not None and hasattr(protocol, "kernel"):
             protocol = dataclasses.replace(protocol, kernel=kernel)
@@ -127,9 +128,9 @@ class RunConfig:
         for flag, value in (("chunk", self.chunk), ("classes-at-once", self.classes_at_once),
                             ("networks-at-once", self.networks_at_once)):  # fmt: skip
             if value is not None and value < 1:
-                raise ValueError(f"--{flag} is at least 1, not {value}")
+                raise UsageError(f"--{flag} is at least 1, not {value}")
         if not self.checkpoint_seconds >= 0:
-            raise ValueError(f"--checkpoint-seconds is a time, not {self.checkpoint_seconds}")
+            raise UsageError(f"--checkpoint-seconds is a time, not {self.checkpoint_seconds}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,9 +161,9 @@ class BasisConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
-            raise ValueError(f"--beta is a share from 0 to 1, not {self.beta}")
+            raise UsageError(f"--beta is a share from 0 to 1, not {self.beta}")
         if min(self.score_networks, self.score_epochs, self.feature_epochs, self.trials, self.trial_epochs) < 1:
-            raise ValueError(
+            raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
             )
 
@@ -195,7 +196,7 @@ class Distill:
     def __post_init__(self) -> None:
         _check(self.ipc, self.seed)
         if self.steps < 0:
-            raise ValueError(f"--steps is a number of updates, not {self.steps}")
+            raise UsageError(f"--steps is a number of updates, not {self.steps}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -220,11 +221,11 @@ class Select:
 
 def _check(ipc: int, seed: int) -> None:
     if ipc < 1:
-        raise ValueError(f"--ipc is a number of images per class, at least 1, not {ipc}")
+        raise UsageError(f"--ipc is a number of images per class, at least 1, not {ipc}")
     check_seed(seed)
 
 
 def check_seed(seed: int) -> None:
-    """Raise a ValueError for what cannot be a seed."""
+    """Raise a UsageError for what cannot be a seed."""
     if not 0 <= seed < 2**32:
-        raise ValueError(f"--seed is a number from 0 to 2**32 - 1, not {seed}")
+        raise UsageError(f"--seed is a number from 0 to 2**32 - 1, not {seed}")

@@ -23,7 +23,7 @@ def convert(config: Convert) -> None:
     """Read the files and write the generator.
 
     Raises:
-        ValueError: if they hold something else.
+        UsageError: if they hold something else.
         OSError: if a file cannot be read or written.
     """
     if config.out.exists():

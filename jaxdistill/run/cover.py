@@ -15,6 +15,7 @@ from jaxdistill.augment.formation import decode
 from jaxdistill.chunks import each_image
 from jaxdistill.data.batches import BATCH, each_batch
 from jaxdistill.data.feeds import RealData
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.coverage import coverage, radius
 from jaxdistill.run.experts import RECIPE, trained
 from jaxdistill.run.resolve import Bench, augmentation
@@ -68,9 +69,9 @@ def cover(key: Key, sets: Mapping[str, SyntheticSet], network: Network, name: st
 
 
 def check_cover(bench: Bench) -> None:
-    """Raise a ValueError unless all training images are on the device, where they are compared."""
+    """Raise a UsageError unless all training images are on the device, where they are compared."""
     if bench.on_host:
-        raise ValueError("--coverage compares all training images, and these are too many for the device; leave it out")
+        raise UsageError("--coverage compares all training images, and these are too many for the device; leave it out")
 
 
 def _embedded(

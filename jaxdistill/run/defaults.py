@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdistill.methods.preset import Preset
-from jaxdistill.run.arguments import MISSING, UnusableError, peek
+from jaxdistill.run.arguments import MISSING, UsageError, peek
 from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
 from jaxdistill.run.experts import fields_of
 from jaxdistill.run.folder import stored_config
@@ -53,9 +53,9 @@ def stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, An
     plain = stored_config(Path(out)) if out is not None and "--resume" in arguments else None
     if plain is None:
         if "--resume" in arguments and peek(arguments, "--dataset") is None:
-            raise UnusableError(f"there is no run in {out} to resume; give all arguments, or another --out")
+            raise UsageError(f"there is no run in {out} to resume; give all arguments, or another --out")
         return None
     found = from_json(plain, RunConfig(MISSING))
     if not matches(found):
-        raise UnusableError(f"{out} is a run of another command; resume it with that one, or choose another --out")
+        raise UsageError(f"{out} is a run of another command; resume it with that one, or choose another --out")
     return vars(found)

@@ -17,6 +17,7 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.train import correct
 from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.inner import Seen
@@ -40,7 +41,7 @@ def train_experts(config: Experts, console: Console) -> None:
     """Bring a bank to the number of experts that is wanted.
 
     Raises:
-        ValueError: for arguments or data that cannot be used, or a bank of other experts.
+        UsageError: for arguments or data that cannot be used, or a bank of other experts.
         RunFailedError: if an expert does not stay finite.
     """
     # Not fitted anew where experts are added: on another machine whitening would differ in its last digits.
@@ -55,7 +56,7 @@ def train_experts(config: Experts, console: Console) -> None:
     said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}
     card = describe(bench, network, said)
     if bench.on_host:
-        raise ValueError("experts are trained on images that are on the device; raise --device-gib")
+        raise UsageError("experts are trained on images that are on the device; raise --device-gib")
     problem = _problem(config, card, bench) if jax.process_index() == 0 else ""
     if bool(from_first(np.int32(bool(problem)))):
         raise BankError(problem or "process 0 refused the bank; see its message")

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jaxtyping import Array, Int
 
+from jaxdistill.errors import UsageError
 from jaxdistill.types import Feed, Key, PyTree
 
 __all__ = ["host_batches", "require_grain", "step_keys"]
@@ -22,9 +23,9 @@ def step_keys(key: Key, step: Int[Array, ""] | int) -> tuple[Key, Key]:
 
 
 def require_grain() -> None:
-    """Raise a ValueError if grain is not installed."""
+    """Raise a UsageError if grain is not installed."""
     if importlib.util.find_spec("grain") is None:
-        raise ValueError(
+        raise UsageError(
             "data larger than the device limit needs grain: run pip install 'jaxdistill[grain]', or raise --device-gib"
         )
 

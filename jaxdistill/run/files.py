@@ -16,6 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdistill.errors import UsageError
+
 __all__ = ["load_arrays", "new_folder", "os_error", "write_bytes", "write_folder", "write_text"]
 
 
@@ -73,14 +75,14 @@ def load_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz by name, or of an .npy by no name.
 
     Raises:
-        ValueError: if it cannot be read, for whatever reason; the message says which.
+        UsageError: if it cannot be read, for whatever reason; the message says which.
     """
     try:
         with Path(path).open("rb") as file:
             stored = np.load(file, allow_pickle=False)
             return {"": stored} if isinstance(stored, np.ndarray) else {name: stored[name] for name in stored.files}
     except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
-        raise ValueError(" ".join(str(error).split())[:100] or type(error).__name__) from None
+        raise UsageError(" ".join(str(error).split())[:100] or type(error).__name__) from None
 
 
 @contextlib.contextmanager

@@ -11,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from jaxdistill.errors import UsageError
 from jaxdistill.run import files
 from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.plain import from_json, to_json
@@ -26,18 +27,18 @@ def check_folder(config: Distill | Select) -> None:
     """See that the run may use its folder, before anything costly is done; on a pod, process 0 decides for all.
 
     Raises:
-        ValueError: if the folder exists and is not resumed, or belongs to another configuration.
+        UsageError: if the folder exists and is not resumed, or belongs to another configuration.
     """
     problem = _problem(config) if jax.process_index() == 0 else ""
     if bool(from_first(np.int32(bool(problem)))):
-        raise ValueError(problem or "process 0 refused the output folder; see its message")
+        raise UsageError(problem or "process 0 refused the output folder; see its message")
 
 
 def open_folder(config: Distill | Select) -> Path:
     """Create the folder with its config.json in one rename, unless it is there.
 
     Raises:
-        ValueError: if another command got there first.
+        UsageError: if another command got there first.
     """
     folder = config.run.out
     if jax.process_index():
@@ -47,7 +48,7 @@ def open_folder(config: Distill | Select) -> Path:
             with files.new_folder(folder) as temporary:
                 files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
         except FileExistsError:
-            raise ValueError(f"{folder} was made by another command just now; choose another --out") from None
+            raise UsageError(f"{folder} was made by another command just now; choose another --out") from None
     return folder
 
 
@@ -56,7 +57,7 @@ def hold(folder: Path, name: str = "config.json") -> Iterator[None]:
     """Keep other commands out of a folder by a lock on one of its files, which ends with this process in any case.
 
     Raises:
-        ValueError: if another command is at work in it.
+        UsageError: if another command is at work in it.
     """
     if jax.process_index():
         yield
@@ -65,7 +66,7 @@ def hold(folder: Path, name: str = "config.json") -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise ValueError(f"another command is at work in {folder}; wait for it, or choose another --out") from None
+            raise UsageError(f"another command is at work in {folder}; wait for it, or choose another --out") from None
         yield
 
 
@@ -73,7 +74,7 @@ def stored_config(folder: Path) -> dict | None:
     """What config.json holds; None where there is none.
 
     Raises:
-        ValueError: if it cannot be read.
+        UsageError: if it cannot be read.
     """
     path = folder / "config.json"
     if not path.is_file():
@@ -81,7 +82,7 @@ def stored_config(folder: Path) -> dict | None:
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise ValueError(f"{path} is damaged; choose another --out") from None
+        raise UsageError(f"{path} is damaged; choose another --out") from None
 
 
 def _problem(config: Distill | Select) -> str:

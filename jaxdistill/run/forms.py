@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxdistill.errors import UsageError
 from jaxdistill.experts import ExpertRecipe
 from jaxdistill.run.config import DataConfig, NetworkConfig, check_seed
 
@@ -45,7 +46,7 @@ class Experts:
     def __post_init__(self) -> None:
         check_seed(self.seed)
         if min(self.count, self.epochs, 1 if self.experts_at_once is None else self.experts_at_once) < 1:
-            raise ValueError("--count, --epochs and --experts-at-once are at least 1")
+            raise UsageError("--count, --epochs and --experts-at-once are at least 1")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from jaxdistill.diffusion import Architecture, make
+from jaxdistill.errors import UsageError
 from jaxdistill.run import files
 from jaxdistill.run.config import GeneratorConfig
 from jaxdistill.run.plain import build
@@ -26,7 +27,7 @@ __all__ = ["GeneratorError", "StoredGenerator", "architecture_of", "generator_of
 SCHEMA, KIND = 1, "generator"
 
 
-class GeneratorError(ValueError):
+class GeneratorError(UsageError):
     """A generator that cannot be read or does not fit the run; the message is one sentence."""
 
 
@@ -109,7 +110,7 @@ def _read(folder: Path, *, whole: bool) -> StoredGenerator:
     try:
         card = json.loads((folder / "card.json").read_text(encoding="utf-8"))
         if (card["kind"], card["schema"]) != (KIND, SCHEMA):
-            raise ValueError(f"it is a {card['kind']!s:.20} of schema {card['schema']!s:.20}")
+            raise UsageError(f"it is a {card['kind']!s:.20} of schema {card['schema']!s:.20}")
         params = _arrays(folder / "generator.safetensors", card["sha256"]) if whole else None
         architecture = build(Architecture, card["architecture"])
         h, w, c = card["image_shape"]
@@ -122,7 +123,7 @@ def _read(folder: Path, *, whole: bool) -> StoredGenerator:
 def _arrays(path: Path, digest: str) -> PyTree:
     tensors = path.read_bytes()
     if hashlib.sha256(tensors).hexdigest() != digest:
-        raise ValueError("its arrays are not those that its card was written for")
+        raise UsageError("its arrays are not those that its card was written for")
     return {"autoencoder": {}, **unflatten_dict(load(tensors), sep="/")}
 
 
@@ -130,7 +131,7 @@ def generator_of(config: GeneratorConfig, stored: StoredGenerator | None, bench:
     """The generator of a run.
 
     Raises:
-        ValueError: if it does not fit the data.
+        UsageError: if it does not fit the data.
     """
     if stored is None:
         if config.class_ids:

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import Recipe, evaluate
 from jaxdistill.run.cover import cover
 from jaxdistill.run.resolve import Bench, at_once, augmentation, select
@@ -107,19 +108,19 @@ def _said(protocol: Recipe) -> str:
 
 
 def check_networks(networks: Mapping[str, Network], protocol: Recipe) -> None:
-    """Raise a ValueError where several networks are to judge, but something else learns."""
+    """Raise a UsageError where several networks are to judge, but something else learns."""
     if protocol.instead is not None and len(networks) > 1:
-        raise ValueError(f"by this protocol {protocol.instead} learns, no network; name one network at the most")
+        raise UsageError(f"by this protocol {protocol.instead} learns, no network; name one network at the most")
 
 
 def check_baseline(bench: Bench, ipc: int) -> None:
     """See that there are as many images as the random baseline, which stands beside every evaluation, needs.
 
     Raises:
-        ValueError: if a class has fewer.
+        UsageError: if a class has fewer.
     """
     smallest = int(np.asarray(bench.train.counts).argmin())
     count = int(np.asarray(bench.train.counts)[smallest])
     if ipc > count:
         name = bench.source.class_names[smallest]
-        raise ValueError(f"class {name} has {count} training images, fewer than --ipc {ipc}; lower it to {count}")
+        raise UsageError(f"class {name} has {count} training images, fewer than --ipc {ipc}; lower it to {count}")

@@ -9,6 +9,7 @@ from typing import Annotated
 import tyro
 
 from jaxdistill.diffusion import Architecture
+from jaxdistill.errors import UsageError
 
 __all__ = ["BankConfig", "GeneratorConfig"]
 
@@ -26,7 +27,7 @@ class BankConfig:
 
     def __post_init__(self) -> None:
         if self.expert_count is not None and self.expert_count < 1:
-            raise ValueError(f"--expert-count is at least 1, not {self.expert_count}")
+            raise UsageError(f"--expert-count is at least 1, not {self.expert_count}")
 
 
 @dataclasses.dataclass(frozen=True)

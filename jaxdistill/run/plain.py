@@ -7,6 +7,7 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHODS, method_config
 from jaxdistill.run.config import Distill, RunConfig, Select
 
@@ -27,7 +28,7 @@ def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
     """The configuration that `to_json` wrote.
 
     Raises:
-        ValueError: if it is not one.
+        UsageError: if it is not one.
     """
     try:
         fields = {name: value for name, value in plain.items() if name != "command"}
@@ -37,7 +38,7 @@ def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
         fields["method"] = build(method_config(method.pop("name")), method)
         return build(Distill, {**fields, "run": run})
     except (KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"config.json was not written by this version of jaxdistill ({error})") from None
+        raise UsageError(f"config.json was not written by this version of jaxdistill ({error})") from None
 
 
 def build(kind: Any, plain: dict[str, Any]) -> Any:

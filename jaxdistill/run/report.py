@@ -15,6 +15,7 @@ import jinja2
 import numpy as np
 from PIL import Image
 
+from jaxdistill.errors import UsageError
 from jaxdistill.run import curves
 from jaxdistill.run.files import write_text
 from jaxdistill.run.judge import BASELINE
@@ -33,12 +34,12 @@ def write(run_dir: Path) -> Path:
     Metrics, previews, evaluation and the set may each be missing: a killed run has no set, a selection no metrics.
 
     Raises:
-        ValueError: if the folder holds no ``config.json``, or one of its JSON files is damaged.
+        UsageError: if the folder holds no ``config.json``, or one of its JSON files is damaged.
     """
     run_dir = Path(run_dir)
     config = _json(run_dir / "config.json")
     if not config:
-        raise ValueError(f"{run_dir} holds no config.json; give the folder that was --out of distill or select")
+        raise UsageError(f"{run_dir} holds no config.json; give the folder that was --out of distill or select")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxdistill.run", ""),
         autoescape=True,
@@ -88,7 +89,7 @@ def _json(path: Path) -> dict[str, Any]:
     try:
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
     except ValueError:
-        raise ValueError(f"{path} is damaged: it is not JSON; restore it, or remove it to leave it out") from None
+        raise UsageError(f"{path} is damaged: it is not JSON; restore it, or remove it to leave it out") from None
 
 
 def _curves(path: Path) -> tuple[list[curves.Curve], int]:

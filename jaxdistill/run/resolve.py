@@ -17,6 +17,7 @@ from jaxdistill.data import preprocess as preprocessing
 from jaxdistill.data.feeds import RealData, real_data
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source, load
+from jaxdistill.errors import UsageError
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.networks import make as make_network
 from jaxdistill.run import artifact
@@ -74,7 +75,7 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
     source = load(data.dataset, data.data_dir)
     wanted = stored.center.size if stored is not None and stored.center is not None else source.train_images[0].size
     if wanted != source.train_images[0].size:
-        raise ValueError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
+        raise UsageError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
     fitted = stored or preprocessing.fit(
         source.train_images, statistics=preprocessing.STATISTICS.get(source.name), zca=data.zca
     )
@@ -125,7 +126,7 @@ def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Networ
     del options["network"], options["kernel"]
     names = [name.strip() for name in spec.split(",") if name.strip()]
     if not names:
-        raise ValueError("name at least one network; 'jaxdistill list' names them all")
+        raise UsageError("name at least one network; 'jaxdistill list' names them all")
     return {name: make_network(name, bench.image_shape, bench.num_classes, **options) for name in names}
 
 
@@ -133,7 +134,7 @@ def only_network(config: NetworkConfig, bench: Bench) -> Network:
     """The one network of `config`."""
     found = list(networks(config.network, config, bench).values())
     if len(found) > 1:
-        raise ValueError("give --network one network; several to judge the result go to --eval-network")
+        raise UsageError("give --network one network; several to judge the result go to --eval-network")
     return found[0]
 
 
@@ -143,7 +144,7 @@ def augmentation(name: str, bench: Bench) -> Augment:
     if not isinstance(found, augment.Photo):
         return found
     if bench.pixel_range is None:
-        raise ValueError(f"{name} changes colours between black and white, which whitening leaves; leave --zca out")
+        raise UsageError(f"{name} changes colours between black and white, which whitening leaves; leave --zca out")
     return dataclasses.replace(found, pixel_range=bench.pixel_range)
 
 
@@ -191,7 +192,7 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int, basis: Ca
     if init in ("real", *SELECTIONS) or not Path(init).exists():
         smallest = int(np.asarray(bench.train.counts).min())
         if formation > 1 and ipc * formation**2 > smallest:
-            raise ValueError(
+            raise UsageError(
                 f"each of {ipc} images per class is begun with {formation**2}, but the smallest class has {smallest}; "
                 f"take an --ipc of at most {smallest // formation**2} or a smaller --formation, whichever goes"
             )
@@ -201,7 +202,7 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int, basis: Ca
     tiles = formation**2 if stored.synthetic.formation == 1 else 1
     expected = (bench.num_classes * ipc * tiles, *bench.image_shape)
     if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
-        raise ValueError(
+        raise UsageError(
             f"the set in {init} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
             f"start from a set of the same data set and ipc{f', or {tiles} times the ipc' if tiles > 1 else ''}"
         )

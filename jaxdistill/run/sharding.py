@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, PyTree
 
 __all__ = ["from_first", "join", "make_mesh", "replicate", "replicated", "spread"]
@@ -26,13 +27,13 @@ def join(others: str) -> None:
         others: ``auto`` where the platform knows, or ``HOST:PORT,COUNT,INDEX``.
 
     Raises:
-        ValueError: if it is neither.
+        UsageError: if it is neither.
     """
     if others == "auto":
         return jax.distributed.initialize()
     match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", others)
     if not match:
-        raise ValueError(f"--distributed is auto or HOST:PORT,COUNT,INDEX, not '{others}'")
+        raise UsageError(f"--distributed is auto or HOST:PORT,COUNT,INDEX, not '{others}'")
     jax.distributed.initialize(match[1], int(match[2]), int(match[3]))
 
 

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from jaxdistill.errors import UsageError
 from jaxdistill.run.files import write_bytes, write_text
 from jaxdistill.run.grid import grid, png
 from jaxdistill.types import PyTree, SyntheticSet
@@ -128,14 +129,14 @@ class TensorBoard(AbstractContextManager["TensorBoard"]):
         folder: where the event files go. A resumed run hides what an earlier one wrote beyond the point of resumption.
 
     Raises:
-        ValueError: if tensorboardX is not installed.
+        UsageError: if tensorboardX is not installed.
     """
 
     def __init__(self, folder: Path):
         try:
             from tensorboardX import SummaryWriter
         except ImportError:
-            raise ValueError(
+            raise UsageError(
                 "TensorBoard curves need tensorboardX: run pip install 'jaxdistill[tensorboard]'"
             ) from None
         self._open = SummaryWriter
@@ -176,7 +177,7 @@ class Previews(AbstractContextManager["Previews"]):
         every: int,
     ):
         if every < 1:
-            raise ValueError(f"previews are at least one step apart, not {every}")
+            raise UsageError(f"previews are at least one step apart, not {every}")
         self._folder, self._synthetic, self._display = Path(folder), synthetic, display
         self._num_classes, self._every = num_classes, every
         self._due = -1

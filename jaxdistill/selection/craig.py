@@ -36,7 +36,7 @@ def craig(key: Key, outputs: Outputs, labels: Int[Array, " n"], ipc: int, num_cl
         Indices in the order they were picked, and the number of examples that each stands for, scaled to mean 1.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, or outputs and labels differ in length.
+        UsageError: if `ipc` is below 1 or above the size of a class, or outputs and labels differ in length.
     """
     del key
     groups = group(outputs.embedding, labels, ipc, num_classes)

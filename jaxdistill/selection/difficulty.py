@@ -17,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import RealData
+from jaxdistill.errors import UsageError
 from jaxdistill.selection.groups import group
 from jaxdistill.types import Network, Variables
 
@@ -48,12 +49,12 @@ def el2n(error: Float[Array | np.ndarray, "epochs n"], epoch: int) -> Float[Arra
         epoch: which one, from 0.
 
     Raises:
-        ValueError: if that epoch was not recorded.
+        UsageError: if that epoch was not recorded.
 
     Source: Paul, Ganguli & Dziugaite, NeurIPS 2021, arXiv:2107.07075.
     """
     if not 0 <= epoch < len(error):
-        raise ValueError(f"there is no epoch {epoch} among the {len(error)} recorded; epochs count from 0")
+        raise UsageError(f"there is no epoch {epoch} among the {len(error)} recorded; epochs count from 0")
     return jnp.asarray(error[epoch])
 
 
@@ -117,18 +118,18 @@ def window(
             hardest examples). Which of them made the published numbers is not known.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, scores and labels differ in length, a score is not
+        UsageError: if `ipc` is below 1 or above the size of a class, scores and labels differ in length, a score is not
             a number, `beta` is outside [0, 1], or the window ends beyond the end of a class.
 
     Source: SelMatch, Lee & Chung, ICML 2024; the released code for ``"ipc_fraction"``.
     """
     hardness = np.asarray(scores)
     if len(hardness) != len(labels):
-        raise ValueError(f"there are {len(hardness)} scores for {len(labels)} images; give one score for each image")
+        raise UsageError(f"there are {len(hardness)} scores for {len(labels)} images; give one score for each image")
     if np.isnan(hardness).any():
-        raise ValueError(f"the score of image {int(np.isnan(hardness).argmax())} is not a number; compute it again")
+        raise UsageError(f"the score of image {int(np.isnan(hardness).argmax())} is not a number; compute it again")
     if not 0 <= beta <= 1:
-        raise ValueError(f"beta is a share of the images and must be between 0 and 1, not {beta}")
+        raise UsageError(f"beta is a share of the images and must be between 0 and 1, not {beta}")
     groups = group(jnp.asarray(hardness)[:, None], jnp.asarray(labels), ipc, num_classes)
     counts = np.asarray(groups.counts)
     whole = {"class_fraction": counts, "ipc_fraction": np.full_like(counts, ipc)}[start]
@@ -137,7 +138,7 @@ def window(
     smallest = int(counts.argmin())
     if (starts + ipc > counts).any():
         largest = float((counts - ipc)[smallest] / whole[smallest])
-        raise ValueError(
+        raise UsageError(
             f"class {smallest} has {counts[smallest]} images, too few for {ipc} after a share of {beta}; "
             f"the largest beta that fits is {largest}"
         )

@@ -52,7 +52,7 @@ def glister(
         Indices in the order they were picked; all weights are 1.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, or outputs and labels differ in length.
+        UsageError: if `ipc` is below 1 or above the size of a class, or outputs and labels differ in length.
     """
     del key
     group(outputs.embedding, labels, ipc, num_classes)

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdistill.errors import UsageError
 from jaxdistill.selection.groups import Groups, group
 from jaxdistill.selection.outputs import (
     Gradients,
@@ -56,12 +57,12 @@ def gradmatch(
         with weight 0; a class where all weights are 0 (the mean gradient vanishes) gets ones.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, outputs and labels differ in length, or `lam` is
+        UsageError: if `ipc` is below 1 or above the size of a class, outputs and labels differ in length, or `lam` is
             not above 0.
     """
     del key
     if not lam > 0:
-        raise ValueError(f"lam must be above 0, not {lam}: equal examples have no unique weights without a penalty")
+        raise UsageError(f"lam must be above 0, not {lam}: equal examples have no unique weights without a penalty")
     groups = group(outputs.embedding, labels, ipc, num_classes)
     return _gradmatch(outputs, jnp.asarray(labels), groups, ipc, lam)
 

@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdistill.errors import UsageError
+
 __all__ = ["Groups", "check_ipc", "group", "pick_per_class"]
 
 
@@ -23,9 +25,9 @@ class Groups(NamedTuple):
 
 
 def check_ipc(ipc: int) -> None:
-    """Raise a ValueError unless at least one image per class is wanted."""
+    """Raise a UsageError unless at least one image per class is wanted."""
     if ipc < 1:
-        raise ValueError(f"ipc is the number of images per class and must be at least 1, not {ipc}")
+        raise UsageError(f"ipc is the number of images per class and must be at least 1, not {ipc}")
 
 
 def group(features: Float[Array, "rows d"], labels: Int[Array, " n"], ipc: int, num_classes: int) -> Groups:
@@ -38,18 +40,18 @@ def group(features: Float[Array, "rows d"], labels: Int[Array, " n"], ipc: int, 
         num_classes: number of classes.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
+        UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
     check_ipc(ipc)
     if len(features) != len(labels):
-        raise ValueError(
+        raise UsageError(
             f"there are {len(features)} rows of features for {len(labels)} images; give one row for each image"
         )
     classes = np.asarray(labels)
     counts = np.bincount(classes, minlength=num_classes)
     smallest = int(counts.argmin())
     if counts[smallest] < ipc:
-        raise ValueError(
+        raise UsageError(
             f"class {smallest} has {counts[smallest]} images, too few to select {ipc}; lower ipc to {counts[smallest]}"
         )
     order = np.argsort(classes, kind="stable")

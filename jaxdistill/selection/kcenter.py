@@ -25,7 +25,7 @@ def kcenter(
     Deterministic: `key` is there for the common signature only.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
+        UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
     del key
     groups = group(features, labels, ipc, num_classes)

@@ -39,7 +39,7 @@ def kmeans(
     No example is picked twice: where two centres share a nearest one, the sum of distances decides. Runs on the host.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
+        UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
     return jnp.asarray(np.stack([one.medoids for one in _cluster(key, features, labels, ipc, num_classes)]))
 
@@ -52,7 +52,7 @@ def centroid_images(
     A cluster without members, which occurs when a class has fewer than `ipc` distinct examples, is one example.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, or features and images differ in number.
+        UsageError: if `ipc` is below 1 or above the size of a class, or features and images differ in number.
     """
 
     def mean(one: _Clusters, number: int) -> Float[np.ndarray, "h w c"]:

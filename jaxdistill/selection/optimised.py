@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Int
 
 from jaxdistill.data.feeds import RealData
+from jaxdistill.errors import UsageError
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.strategies import real_set
 from jaxdistill.selection.uniform import uniform
@@ -44,12 +45,12 @@ def optimised(key: Key, data: RealData, basis: Trials, ipc: int) -> SyntheticSet
         ipc: how many images of each class are drawn.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, there are fewer than 5 trials, or a judgement is
+        UsageError: if `ipc` is below 1 or above the size of a class, there are fewer than 5 trials, or a judgement is
             not a number.
     """
     check_ipc(ipc)
     if basis.count < BEST:
-        raise ValueError(f"the best fifth of {basis.count} random sets is less than one of them; try at least {BEST}")
+        raise UsageError(f"the best fifth of {basis.count} random sets is less than one of them; try at least {BEST}")
     key_draw, key_judge, key_choose = jax.random.split(key, 3)
     draws, judgements = (jax.random.split(k, basis.count) for k in (key_draw, key_judge))
     nothing, labels = jnp.zeros((data.count, 0)), jnp.asarray(data.labels)
@@ -59,6 +60,6 @@ def optimised(key: Key, data: RealData, basis: Trials, ipc: int) -> SyntheticSet
 
     found = np.array([basis.judge(judgements[i], real_set(data, draw(i))) for i in range(basis.count)], np.float64)
     if np.isnan(found).any():
-        raise ValueError(f"trial {int(np.isnan(found).argmax())} was judged to be worth nan; judge trials by numbers")
+        raise UsageError(f"trial {int(np.isnan(found).argmax())} was judged to be worth nan; judge trials by numbers")
     best = np.argsort(-found, kind="stable")[: basis.count // BEST]
     return real_set(data, draw(int(best[jax.random.randint(key_choose, (), 0, len(best))])))

@@ -20,7 +20,7 @@ def label_solve(key: Key, data: RealData, kernel: Kernel, ipc: int) -> Synthetic
     """Random real images, with regression targets for labels: see `jaxdistill.kernels.regression.label_solve`.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class.
+        UsageError: if `ipc` is below 1 or above the size of a class.
     """
     key_images, key_kernel = jax.random.split(key)
     chosen = picked(uniform)(key_images, data, jnp.zeros((data.count, 0)), ipc)

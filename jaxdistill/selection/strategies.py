@@ -25,7 +25,7 @@ Select: TypeAlias = Callable[[Key, Rows, Int[Array, " n"], int, int], Int[Array,
 """``select(key, features, labels, ipc, num_classes)`` gives indices of examples, whose order does not matter."""
 Strategy: TypeAlias = Callable[[Key, RealData, Any, int], SyntheticSet]
 """``strategy(key, data, basis, ipc)`` gives a set of `ipc` images per class; `jaxdistill.selection.NEEDS` says what it
-goes by, for most a row of features for each image. Raises ValueError if `ipc` is below 1 or, where it is real images
+goes by, for most a row of features for each image. Raises UsageError if `ipc` is below 1 or, where it is real images
 that are picked, above the size of a class."""
 
 
@@ -54,7 +54,7 @@ def by_difficulty(key: Key, data: RealData, basis: Difficulty, ipc: int) -> Synt
     """A window of each class's images from the hardest on, in that order; see `jaxdistill.selection.difficulty`.
 
     Raises:
-        ValueError: if `ipc` is below 1, or the window does not lie within a class.
+        UsageError: if `ipc` is below 1, or the window does not lie within a class.
     """
     del key
     labels = np.asarray(data.labels)

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.chunks import each_image
 from jaxdistill.data.feeds import RealData
+from jaxdistill.errors import UsageError
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.sets import class_set
@@ -41,7 +42,7 @@ def correct(key: Key, data: RealData, teachers: Teachers, ipc: int) -> Synthetic
     shown without augmentation.
 
     Raises:
-        ValueError: if `ipc` is below 1, or all experts together get too few images of a class right.
+        UsageError: if `ipc` is below 1, or all experts together get too few images of a class right.
     """
     check_ipc(ipc)
     offsets, counts = np.asarray(data.offsets), np.asarray(data.counts)
@@ -62,7 +63,7 @@ def correct(key: Key, data: RealData, teachers: Teachers, ipc: int) -> Synthetic
                     own.append(index)
     short = min(range(len(counts)), key=lambda c: len(found[c]))
     if len(found[short]) < ipc:
-        raise ValueError(
+        raise UsageError(
             f"the experts get {len(found[short])} images of class {short} right, too few for {ipc}; lower the images "
             "per class, or train the experts for longer"
         )
@@ -73,7 +74,7 @@ def labelled(key: Key, data: RealData, teachers: Teachers, ipc: int) -> Syntheti
     """Random images, with the first expert's logits as labels.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class.
+        UsageError: if `ipc` is below 1 or above the size of a class.
     """
     chosen = uniform(key, jnp.zeros((data.count, 0)), jnp.asarray(data.labels), ipc, len(data.counts))
     return _label(data, teachers._replace(count=1), np.asarray(chosen), only_right=False)

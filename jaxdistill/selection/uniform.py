@@ -18,7 +18,7 @@ def uniform(
     """Draw `ipc` examples of each class without replacement, whatever their features.
 
     Raises:
-        ValueError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
+        UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
     members, counts = group(features, labels, ipc, num_classes)
     scores = draws.uniform(key, members.shape)
