@@ -48,6 +48,7 @@ def load(name: str, data_dir: str | None = None) -> Source:
     Raises:
         DataError: if it cannot be found, read or used.
     """
+    name = os.path.expanduser(name)
     try:
         if name == "digits":
             source = _digits()

@@ -19,11 +19,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from jaxdistill.data.bank import Bank
+from jaxdistill.data.digest import digest_of, mismatch
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.errors import UsageError
 from jaxdistill.inner import Seen
 from jaxdistill.run import files
-from jaxdistill.run.record import DTYPES, KIND, SCHEMA, describe, digest_of
+from jaxdistill.run.record import DTYPES, KIND, SCHEMA, describe
 from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import unflatten
 from jaxdistill.types import Network, Variables
@@ -35,6 +36,7 @@ __all__ = [
     "check_whitening",
     "load_bank",
     "open_bank",
+    "other_data",
     "read_card",
     "read_preprocess",
 ]
@@ -207,16 +209,27 @@ def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], be
     ours, card, where = describe(bench, network, {}), stored.card, stored.folder
     if (ours["image_shape"], ours["num_classes"]) != (card["image_shape"], card["num_classes"]):
         raise BankError(f"the experts in {where} were trained on {card['data']['dataset']}, not on data like this")
-    if ours["digests"] != card["digests"]:
+    if problem := other_data(card, bench):
         raise BankError(
-            f"the experts in {where} were trained on other images; give the data set they were made from, or train "
-            "experts on this one"
+            f"the experts in {where} were trained on other images or classes ({problem}); give the data set they were "
+            "made from, or train experts on this one"
         )
+    if ours["digests"]["preprocess"] != card["digests"]["preprocess"]:
+        raise BankError(f"the experts in {where} saw images that were preprocessed otherwise; train others on these")
     if ours["parameters"] != card["parameters"] or _kind(options) != _kind(card["network"]):
         name = " ".join(f"--{key} {value}" for key, value in card["network"].items() if value is not None)
         raise BankError(
             f"the experts in {where} are another network than this run's ({name}); leave the network's options out"
         )
+
+
+def other_data(card: dict[str, Any], bench: Bench) -> str:
+    """How the data of a bank's card differ from a run's, in words; empty where nothing does."""
+    first = card["digests"].get("train")  # one hash of images and labels, in the first banks' cards
+    images, labels = bench.source.train_images, np.asarray(bench.source.train_labels, np.int64)
+    if isinstance(first, str) and first != digest_of({"images": images, "labels": labels}):
+        return "the training images or their labels differ"
+    return mismatch(card, bench.digests, bench.source.class_names)
 
 
 def _kind(options: dict[str, Any]) -> list[Any]:

@@ -25,10 +25,11 @@ from jaxdistill.run.config import Distill, GeneratorConfig, Select
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, last_set, say
 from jaxdistill.run.feeding import require_grain
-from jaxdistill.run.folder import check_folder, hold, open_folder
+from jaxdistill.run.folder import check_data, check_folder, hold, open_folder
 from jaxdistill.run.generators import generator_of, load_generator, save_generator
 from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
+from jaxdistill.run.paths import absolute
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import NEEDS, Difficulty
@@ -48,14 +49,14 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         UsageError: for arguments or data that cannot be used.
         RunFailedError: if the loss does not stay finite.
     """
-    config, experts = _pinned(config)
+    config, experts = _pinned(absolute(config))
     given = None if config.generator.generator is None else load_generator(config.generator.generator)
     if given is not None:
         named = dataclasses.replace(config.generator, generator_digest=given.digest)
         config = dataclasses.replace(config, generator=named)
     check_folder(config)
-    bench, judged, protocol, key = _prepare(config, experts)
-    drawn = partial(generator_of, config.generator, given, bench)
+    config, bench, judged, protocol, key = _prepare(config, experts)
+    drawn = partial(generator_of, config.generator, given, bench, other_data=config.other_data)
     known = task(config.network, config.augment, bench, config.run, config.steps, drawn)
     method = METHODS[type(config.method)](config.method, known)
     _check_generator(config, method)
@@ -71,7 +72,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     means = Means(config.basis, bench, known.network, config.network.kernel, experts, network_key)
 
     def begin(by: Callable[[str, Means], Any]) -> SyntheticSet:
-        return start(key["start"], config.init, bench, config.ipc, method.formation, partial(by, means=means))
+        by = partial(by, means=means)
+        return start(key["start"], config.init, bench, config.ipc, method.formation, by, other_data=config.other_data)
 
     # A run that is resumed has begun: networks are not trained again for the shapes of its start.
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
@@ -104,6 +106,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
             params = jax.tree.map(np.asarray, method.learned(jax.tree.map(np.asarray, state)))
             classes = bench.num_classes if given is None else given.classes
             said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": cost}
+            said |= {"digests": dataclasses.asdict(bench.digests)} if not config.generator.class_ids else {}
             said |= {"method": dataclasses.asdict(config.method), "from": config.generator.generator_digest}
             architecture = config.generator.architecture
             save_generator(folder / "generator", params, architecture, bench.image_shape, classes, said)
@@ -117,10 +120,10 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     Raises:
         UsageError: for arguments or data that cannot be used.
     """
-    config, experts = _pinned(config)
+    config, experts = _pinned(absolute(config))
     check_folder(config)
     check_read(config.strategy, config.basis)
-    bench, judged, protocol, key = _prepare(config, experts)
+    config, bench, judged, protocol, key = _prepare(config, experts)
     if config.network.kernel is not None and NEEDS[config.strategy] != "kernel" and not hasattr(protocol, "kernel"):
         raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
     network = only_network(config.network, bench)
@@ -172,14 +175,13 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     return source, on_host
 
 
-def _prepare(
-    config: Distill | Select, experts: StoredBank | None
-) -> tuple[Bench, dict[str, Network], Recipe, dict[str, Key]]:
+def _prepare(config: Run, experts: StoredBank | None) -> tuple[Run, Bench, dict[str, Network], Recipe, dict[str, Key]]:
     protocol = config.evaluation.resolve(config.network.kernel)
     if experts is not None:
         check_whitening(experts, config.data.zca)
     # Not fitted anew: on another machine whitening would differ in its last digits.
     bench = open_bench(config.data, None if experts is None else experts.preprocess)
+    config = check_data(config, bench.digests)
     if config.evaluation.coverage:
         check_cover(bench)
     if protocol.taught and config.evaluation.eval_seeds:
@@ -192,7 +194,7 @@ def _prepare(
     check_networks(judged, protocol)
     if config.evaluation.eval_seeds:
         check_baseline(bench, config.ipc)
-    return bench, judged, protocol, keys(config.seed)
+    return config, bench, judged, protocol, keys(config.seed)
 
 
 def _finish(
@@ -213,6 +215,7 @@ def _finish(
         "method": name,
         "dataset": config.data.dataset,
         "class_names": list(bench.source.class_names),
+        "digests": dataclasses.asdict(bench.digests),
         "ipc": config.ipc,
         "seed": config.seed,
         "network": dataclasses.asdict(config.network),

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
+from jaxdistill.data.digest import differing, mismatch, stored_digests
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import Recipe, taught
 from jaxdistill.run import artifact
@@ -21,6 +22,7 @@ from jaxdistill.run.drive import say
 from jaxdistill.run.experts import fields_of
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.judge import check_baseline, check_networks, judge
+from jaxdistill.run.paths import place
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench
 from jaxdistill.run.sharding import replicate
 from jaxdistill.types import Network, SyntheticSet
@@ -40,20 +42,27 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     first = stored[labels[0]]
     recipe = config.protocol or _first_judged_by(stored)
     for label, other in stored.items():
-        if (other.card["dataset"], other.card["ipc"]) != (first.card["dataset"], first.card["ipc"]):
+        if not _of_one_kind(other.card, first.card):
             raise UsageError(
                 f"{label} is of {other.card['dataset']} at ipc {other.card['ipc']} and {labels[0]} of "
                 f"{first.card['dataset']} at ipc {first.card['ipc']}; evaluate sets of one data set and ipc together"
             )
         if not first.preprocess.equals(other.preprocess):
             raise UsageError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
-    bench = open_bench(DataConfig(config.dataset or first.card["dataset"], config.data_dir), first.preprocess)
+    bench = open_bench(DataConfig(place(config.dataset or first.card["dataset"]), config.data_dir), first.preprocess)
     made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
     if made_for != (bench.image_shape, bench.num_classes):
         raise UsageError(
             f"{labels[0]} was made for {made_for[1]} classes of images {made_for[0]}, but {bench.source.name} has "
             f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
         )
+    for label, other in stored.items():
+        problem = mismatch(other.card, bench.digests, bench.source.class_names, test=True)
+        if problem and not config.other_data:
+            raise UsageError(
+                f"{label} was not made for these data ({problem}); name the data set it was made from with --dataset, "
+                "or add --other-data if it is to be judged on these"
+            )
     check_baseline(bench, first.card["ipc"])
     if config.coverage:
         check_cover(bench)
@@ -77,6 +86,14 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
         ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage, teach=teach,
         tell=partial(say, console),
     )  # fmt: skip
+
+
+def _of_one_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
+    """Whether two sets have one size and are of one data set, which may lie elsewhere for each of them."""
+    said, theirs = stored_digests(one), stored_digests(other)
+    known = said.train_images and theirs.train_images
+    alike = not differing(said, theirs) if known else one["dataset"] == other["dataset"]
+    return alike and one["ipc"] == other["ipc"]
 
 
 def _teacher(

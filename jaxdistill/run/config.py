@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from jaxdistill.data.digest import Digests
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
 from jaxdistill.run.made import BankConfig, GeneratorConfig
@@ -38,6 +39,8 @@ class DataConfig:
     """Whiten images instead of normalising each channel."""
     device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
+    digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
+    """Which data they are; set when the run begins."""
 
     def __post_init__(self) -> None:
         if not self.device_gib >= 0:
@@ -183,6 +186,8 @@ class Distill:
     """Everything random follows from it."""
     init: str = "real"
     """What the set starts from: real, noise, any selection, or a finished set or run."""
+    other_data: bool = False
+    """Take a start, or a generator, that was made for other data than these."""
     augment: str = "default"
     """Augmentation while distilling: 'default' is the data set's DSA strategy, none is none."""
     preset: str | None = None

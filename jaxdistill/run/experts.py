@@ -21,11 +21,12 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.train import correct
 from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.inner import Seen
-from jaxdistill.run.bank import BankError, read_card, read_preprocess
+from jaxdistill.run.bank import BankError, other_data, read_card, read_preprocess
 from jaxdistill.run.config import DataConfig, NetworkConfig
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.folder import hold
 from jaxdistill.run.forms import Experts
+from jaxdistill.run.paths import place
 from jaxdistill.run.record import describe, record, save_card
 from jaxdistill.run.resolve import Bench, at_once, augmentation, only_network, open_bench
 from jaxdistill.run.sharding import from_first, replicate, spread
@@ -51,7 +52,7 @@ def train_experts(config: Experts, console: Console) -> None:
     bench = open_bench(config.data, stored)
     network = only_network(config.network, bench)
     augment = augmentation(config.recipe.augment, bench)
-    said = {"data": {"dataset": config.data.dataset, "zca": config.data.zca}, "preset": config.preset}
+    said = {"data": {"dataset": place(config.data.dataset), "zca": config.data.zca}, "preset": config.preset}
     said |= {name: dataclasses.asdict(getattr(config, name)) for name in ("network", "recipe")}
     said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}
     card = describe(bench, network, said)
@@ -168,8 +169,13 @@ def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
         stored = read_card(config.out)
     except BankError as error:
         return str(error)
-    differ = sorted(name for name in card if name not in ("data", "kind") and card[name] != stored.get(name))
-    return _other(config.out, differ) if differ else ""
+    apart = ("data", "kind", "digests", "class_names")
+    differ = sorted(name for name in card if name not in apart and card[name] != stored.get(name))
+    if differ:
+        return _other(config.out, differ)
+    if problem := other_data(stored, bench):
+        return f"{config.out} holds experts of other data ({problem}); give it those, or choose another --out"
+    return ""
 
 
 def _other(folder: Path, differ: list[str]) -> str:

@@ -3,24 +3,31 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import fcntl
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import jax
 import numpy as np
 
+from jaxdistill.data.digest import Digests, differing
 from jaxdistill.errors import UsageError
 from jaxdistill.run import files
 from jaxdistill.run.config import Distill, Select
+from jaxdistill.run.paths import absolute
 from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.sharding import from_first
 
-WHERE = ("data_dir", "device_gib", "experts", "generator")
-"""Where the data lie does not make another run; which experts or generator it is is said by a digest."""
+WHERE = ("data_dir", "device_gib", "experts", "generator", "digests")
+"""Where the data lie does not make another run; which data, experts or generator it is is said by digests, and of the
+data those are compared when the data are read."""
 
-__all__ = ["check_folder", "hold", "open_folder", "stored_config"]
+Run = TypeVar("Run", Distill, Select)
+
+__all__ = ["check_data", "check_folder", "hold", "open_folder", "stored_config"]
 
 
 def check_folder(config: Distill | Select) -> None:
@@ -32,6 +39,25 @@ def check_folder(config: Distill | Select) -> None:
     problem = _problem(config) if jax.process_index() == 0 else ""
     if bool(from_first(np.int32(bool(problem)))):
         raise UsageError(problem or "process 0 refused the output folder; see its message")
+
+
+def check_data(config: Run, digests: Digests) -> Run:
+    """The configuration with its data named; a run that is resumed has to have those that it began with.
+
+    Raises:
+        UsageError: if they are others.
+    """
+    problem = ""
+    if jax.process_index() == 0 and config.run.out.exists():
+        found = from_json(stored_config(config.run.out) or {}, config.run)
+        if differ := differing(found.data.digests, digests):
+            problem = (
+                f"{config.run.out} was begun with other data ({', '.join(differ)} differ); give it those again, or "
+                "choose another --out"
+            )
+    if bool(from_first(np.int32(bool(problem)))):
+        raise UsageError(problem or "process 0 refused the data; see its message")
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, digests=digests))
 
 
 def open_folder(config: Distill | Select) -> Path:
@@ -94,7 +120,7 @@ def _problem(config: Distill | Select) -> str:
     stored = stored_config(folder)
     if stored is None:
         return f"{folder} is not a run (it has no config.json); choose another --out"
-    ours, theirs = _flat(to_json(config)), _flat(to_json(from_json(stored, config.run)))
+    ours, theirs = (_flat(to_json(absolute(run))) for run in (config, from_json(stored, config.run)))
     if ours != theirs:
         names = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
         return (
@@ -107,5 +133,6 @@ def _problem(config: Distill | Select) -> str:
 def _flat(nested: dict) -> dict:
     plain = {}
     for name, value in nested.items():
-        plain |= _flat(value) if isinstance(value, dict) else {name: value}
-    return {name: value for name, value in plain.items() if name not in WHERE}
+        if name not in WHERE:
+            plain |= _flat(value) if isinstance(value, dict) else {name: value}
+    return plain

@@ -88,6 +88,8 @@ class Evaluate:
     """Also say which share of the test images has one of a set's nearby, in the features of a trained network."""
     dataset: str | None = None
     """Where the data set of the set's card is now; by default what the card says."""
+    other_data: bool = False
+    """Judge the sets on other data than they were made for, of as many classes and images of one shape."""
     data_dir: str | None = None
     """Where TFDS keeps its prepared data sets."""
     seed: int = 0

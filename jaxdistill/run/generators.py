@@ -14,6 +14,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from jaxdistill.data.digest import mismatch
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.errors import UsageError
 from jaxdistill.run import files
@@ -40,6 +41,7 @@ class StoredGenerator(NamedTuple):
     classes: int
     digest: str
     params: PyTree
+    card: dict[str, Any]
 
 
 def save_generator(
@@ -114,7 +116,7 @@ def _read(folder: Path, *, whole: bool) -> StoredGenerator:
         params = _arrays(folder / "generator.safetensors", card["sha256"]) if whole else None
         architecture = build(Architecture, card["architecture"])
         h, w, c = card["image_shape"]
-        return StoredGenerator(folder, architecture, (h, w, c), int(card["classes"]), card["sha256"], params)
+        return StoredGenerator(folder, architecture, (h, w, c), int(card["classes"]), card["sha256"], params, card)
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:100]
         raise GeneratorError(f"{folder} holds no generator that can be read ({reason}); make it again") from None
@@ -127,8 +129,10 @@ def _arrays(path: Path, digest: str) -> PyTree:
     return {"autoencoder": {}, **unflatten_dict(load(tensors), sep="/")}
 
 
-def generator_of(config: GeneratorConfig, stored: StoredGenerator | None, bench: Bench) -> Generator:
-    """The generator of a run.
+def generator_of(
+    config: GeneratorConfig, stored: StoredGenerator | None, bench: Bench, *, other_data: bool = False
+) -> Generator:
+    """The generator of a run; `other_data` takes one that was trained on other images, too.
 
     Raises:
         UsageError: if it does not fit the data.
@@ -149,6 +153,12 @@ def generator_of(config: GeneratorConfig, stored: StoredGenerator | None, bench:
         )
     if not set(config.class_ids) <= set(range(stored.classes)) or len(set(config.class_ids)) < len(config.class_ids):
         raise GeneratorError(f"--class-ids are numbers from 0 to {stored.classes - 1}, a different one for each class")
+    problem = mismatch(stored.card, bench.digests, bench.source.class_names)
+    if problem and not config.class_ids and not other_data:
+        raise GeneratorError(
+            f"the generator in {stored.folder} was trained on other data ({problem}); say with --class-ids which of "
+            "its classes each one is, or add --other-data if they are meant to be alike"
+        )
     return make(
         stored.architecture, bench.image_shape, bench.pixel_range, stored.classes,
         params=stored.params, labels=config.class_ids or None,

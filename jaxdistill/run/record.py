@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -16,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save
 
+from jaxdistill.data.digest import digest_of
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.inner import Seen
 from jaxdistill.run import files
@@ -27,7 +29,6 @@ __all__ = ["DTYPES", "KIND", "SCHEMA", "Record", "describe", "digest_of", "recor
 
 SCHEMA = 1
 KIND = "experts"
-ROWS = 1024
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
 
 
@@ -44,7 +45,8 @@ def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, 
         "parameters": [[jax.tree_util.keystr(path), list(leaf.shape)] for path, leaf in leaves],
         "statistics": sum(leaf.size for leaf in jax.tree.leaves(shapes.statistics)),
         "whitened": bench.preprocess.whiten is not None,
-        "digests": {"preprocess": digest_of(bench.preprocess.arrays()), "train": _train_digest(bench)},
+        "digests": {"preprocess": digest_of(bench.preprocess.arrays()), **dataclasses.asdict(bench.digests)},
+        "class_names": list(bench.source.class_names),
     }
 
 
@@ -107,18 +109,3 @@ def save_card(folder: Path, card: dict[str, Any], preprocess: Preprocess) -> Non
     with files.new_folder(folder) as temporary:
         files.write_bytes(temporary / "preprocess.safetensors", save(preprocess.arrays()))
         files.write_text(temporary / "card.json", json.dumps(card, indent=1))
-
-
-def digest_of(arrays: dict[str, np.ndarray]) -> str:
-    """A hash of named arrays, which are not copied: training images may fill half of the memory."""
-    digest = hashlib.sha256()
-    for name in sorted(arrays):
-        digest.update(name.encode())
-        rows = np.atleast_1d(arrays[name])
-        for begin in range(0, len(rows), ROWS):  # contiguous ones are views, others copied block by block
-            digest.update(np.ascontiguousarray(rows[begin : begin + ROWS]).view(np.uint8).data)
-    return digest.hexdigest()
-
-
-def _train_digest(bench: Bench) -> str:
-    return digest_of({"images": bench.source.train_images, "labels": np.asarray(bench.source.train_labels, np.int64)})

@@ -222,7 +222,7 @@ def _flags(config: dict[str, Any]) -> Iterator[tuple[str, str]]:
     """Options in the order of the configuration; what nothing was given for (None) has no option."""
     for name, value in config.items():
         if isinstance(value, dict):
-            yield from _flags(value)
+            yield from _flags(value) if name != "digests" else ()
         elif isinstance(value, bool):
             yield (name if value else f"no-{name}"), ""
         elif isinstance(value, list):

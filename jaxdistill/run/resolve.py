@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxdistill import augment
 from jaxdistill.data import preprocess as preprocessing
+from jaxdistill.data.digest import Digests, digests_of, mismatch
 from jaxdistill.data.feeds import RealData, real_data
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source, load
@@ -45,6 +46,8 @@ class Bench(NamedTuple):
     test: RealData
     mesh: Mesh
     on_host: bool
+    digests: Digests
+    """Which data they are."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -85,7 +88,8 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
     on_host = train.images.nbytes > data.device_gib * 2**30
     if on_host:
         require_grain()
-    return Bench(source, fitted, train if on_host else replicate(train, mesh), replicate(test, mesh), mesh, on_host)
+    placed = (train if on_host else replicate(train, mesh), replicate(test, mesh))
+    return Bench(source, fitted, *placed, mesh, on_host, digests_of(source))
 
 
 def _split(
@@ -186,9 +190,18 @@ def select(key: Key, strategy: str, bench: Bench, ipc: int, basis: Any = None) -
     return SELECTIONS["random" if strategy == "real" else strategy](key, bench.train, rows, ipc)
 
 
-def start(key: Key, init: str, bench: Bench, ipc: int, formation: int, basis: Callable[[str], Any]) -> SyntheticSet:
+def start(
+    key: Key,
+    init: str,
+    bench: Bench,
+    ipc: int,
+    formation: int,
+    basis: Callable[[str], Any],
+    *,
+    other_data: bool = False,
+) -> SyntheticSet:
     """What a method starts from: a selection by name (of as many images as there are to be tiles), or a finished set,
-    brought into this run's preprocessed space."""
+    brought into this run's preprocessed space; `other_data` takes one that was made for other data, too."""
     if init in ("real", *SELECTIONS) or not Path(init).exists():
         smallest = int(np.asarray(bench.train.counts).min())
         if formation > 1 and ipc * formation**2 > smallest:
@@ -205,6 +218,11 @@ def start(key: Key, init: str, bench: Bench, ipc: int, formation: int, basis: Ca
         raise UsageError(
             f"the set in {init} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
             f"start from a set of the same data set and ipc{f', or {tiles} times the ipc' if tiles > 1 else ''}"
+        )
+    if not other_data and (problem := mismatch(stored.card, bench.digests, bench.source.class_names)):
+        raise UsageError(
+            f"the set in {init} was made for other data ({problem}); start from one of this data set, or add "
+            "--other-data if that is meant"
         )
     images = bench.preprocess.apply(stored.preprocess.invert(images))
     return dataclasses.replace(stored.synthetic, images=jnp.asarray(images))
