@@ -25,6 +25,7 @@ WANTED = {
     r"could not convert string to float: '?(.*?)'?": "a number",
     r"no type matching .*INT.* could be instantiated from \['(.*?)'\].*": "a whole number",
     r"no type matching .*FLOAT.* could be instantiated from \['(.*?)'\].*": "a number",
+    r"Could not find valid parse for arguments: \['?(.*?)'? ?\]": "one or more whole numbers",
     r"(Exceeds the limit) .*": "a smaller number",
 }
 """How the parser says what a word is not, and what it should have been."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import jax
@@ -20,7 +21,7 @@ from jaxdistill.run.sharding import from_first
 WHERE = ("data_dir", "device_gib", "experts", "generator")
 """Where the data lie does not make another run; which experts or generator it is is said by a digest."""
 
-__all__ = ["check_folder", "hold", "open_folder", "stored_config"]
+__all__ = ["check_folder", "hold", "open_folder", "stored_config", "undone"]
 
 
 def check_folder(config: Distill | Select) -> None:
@@ -34,22 +35,40 @@ def check_folder(config: Distill | Select) -> None:
         raise UsageError(problem or "process 0 refused the output folder; see its message")
 
 
-def open_folder(config: Distill | Select) -> Path:
-    """Create the folder with its config.json in one rename, unless it is there.
+@contextlib.contextmanager
+def open_folder(config: Distill | Select) -> Iterator[Path]:
+    """The run's folder, which is created with its config.json in one rename unless it is there; see `undone`.
 
     Raises:
         UsageError: if another command got there first.
     """
     folder = config.run.out
-    if jax.process_index():
-        return folder
-    if not folder.exists():
+    new = not jax.process_index() and not folder.exists()
+    if new:
         try:
             with files.new_folder(folder) as temporary:
                 files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
         except FileExistsError:
             raise UsageError(f"{folder} was made by another command just now; choose another --out") from None
-    return folder
+    with undone(folder, new=new, unless=("checkpoints/[0-9]*", "set/card.json")):
+        yield folder
+
+
+@contextlib.contextmanager
+def undone(folder: Path, *, new: bool, unless: Sequence[str]) -> Iterator[None]:
+    """Remove a folder where this fails before there is anything in it to go on from: it would be in the way.
+
+    Args:
+        folder: which.
+        new: whether this command has made it; others' are left alone.
+        unless: patterns of what is worth keeping.
+    """
+    try:
+        yield
+    except BaseException:
+        if new and not any(True for pattern in unless for _ in folder.glob(pattern)):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager
