@@ -46,7 +46,7 @@ def check(
     for names, wanted, holds in rules:
         for name in names:
             if not holds(value := getattr(config, name)):
-                raise UsageError(f"{name} of {type(config).__name__} is {wanted}, not {value}")
+                raise UsageError(f"`{name}` of {type(config).__name__} is {wanted}, not {value}")
     for name, known in choices.items():
         if (value := getattr(config, name)) not in known:
-            raise UsageError(f"{name} of {type(config).__name__} is one of {', '.join(known)}, not {value!r}")
+            raise UsageError(f"`{name}` of {type(config).__name__} is one of {', '.join(known)}, not {value!r}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,7 +21,7 @@ from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, commands, compare, export, report
-from jaxdistill.run.arguments import MISSING, leading, parse, peek
+from jaxdistill.run.arguments import MISSING, flagged, leading, parse, peek, refuse_empty
 from jaxdistill.run.config import (
     BasisConfig,
     DataConfig,
@@ -35,49 +36,29 @@ from jaxdistill.run.defaults import like_experts, like_generator, named, stored,
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import join
 from jaxdistill.run.table import tell
 
 __all__ = ["main"]
-
-USAGE = """Distil, select, judge and share small training sets.
-
-  jaxdistill distill METHOD --dataset D --ipc N --out DIR     make a set with a method: {methods}
-  jaxdistill select STRATEGY --dataset D --ipc N --out DIR    pick one: {strategies}
-  jaxdistill experts --dataset D --count N --out E            train what mtt and its family match
-  jaxdistill evaluate SET [SET ...]                           train fresh networks on sets, random beside them
-  jaxdistill convert WEIGHTS --out G                          a generator for minimax of DiT's released weights
-  jaxdistill export SET --format npz|torch|folder|tfds --out PATH
-  jaxdistill report RUN                                       one self-contained HTML file
-  jaxdistill list [--json]                                    methods, strategies, data sets, networks, protocols
-
-For example:
-
-  jaxdistill distill dm --dataset digits --ipc 10 --out runs/first
-  jaxdistill distill dm --dataset cifar10 --ipc 10 --data-dir ~/tfds --out runs/dm-cifar --init kmeans
-  jaxdistill distill dm --out runs/dm-cifar --resume
-  jaxdistill evaluate runs/first --network convnet,mlp,resnet18 --seeds 5
-
-D is digits (built in), an image data set of TFDS by name, an .npz with x_train y_train x_test y_test, or a folder with
-one sub-folder per class. SET is a run's folder or its set/ folder. 'jaxdistill COMMAND --help' lists every option."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; returns the exit status."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     console = Console(stderr=True)
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        names = {"methods": " ".join(METHOD_NAMES), "strategies": " ".join(selection.SELECTIONS)}
-        print(USAGE.format(**names))
+    if not arguments or arguments[0] in (*ASKS, "help"):
+        print(overview())
         return 0
     name, *rest = arguments
     try:
         if name not in COMMANDS:
             raise UsageError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
+        refuse_empty(rest)
         COMMANDS[name](rest, console)
         return 0
     except UsageError as error:
-        return _complain(error, 2)
+        return _complain(flagged(str(error), *_forms(name, rest)), 2)
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         advice = "free some space" if error.errno == errno.ENOSPC else "choose another place"
@@ -85,7 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RunFailedError as error:
         return _complain(error, 1)
     except jax.errors.JaxRuntimeError as error:
-        advice = f"; where memory ran out, lower {AT_ONCE[name]}" if name in AT_ONCE else ""
+        if not re.search("RESOURCE_EXHAUSTED|out of memory", str(error), re.IGNORECASE):
+            raise
+        advice = f"; memory ran out: lower {AT_ONCE[name]}" if name in AT_ONCE else ""
         return _complain(str(error).splitlines()[0] + advice, 1)
     except KeyboardInterrupt:
         return _complain("stopped; add --resume to the same command to go on", 1)
@@ -96,7 +79,16 @@ def _complain(problem: object, status: int) -> int:
     return status
 
 
+def _forms(command: str, arguments: list[str]) -> list[type]:
+    """The dataclasses whose fields are a command's options."""
+    form = FORMS.get(command)
+    method = METHOD_NAMES.get(arguments[0]) if form is Distill and arguments else None
+    return [kind for kind in (form, method) if kind is not None]
+
+
 def _distill(arguments: list[str], console: Console) -> None:
+    if arguments[:1] and arguments[0] in ASKS:
+        return print(methods())
     name, rest = leading(arguments, "method", list(METHOD_NAMES))
     method = method_config(name)
     defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
@@ -154,6 +146,8 @@ def _experts(arguments: list[str], console: Console) -> None:
 
 
 def _select(arguments: list[str], console: Console) -> None:
+    if arguments[:1] and arguments[0] in ASKS:
+        return print(strategies())
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
@@ -167,8 +161,6 @@ def _select(arguments: list[str], console: Console) -> None:
 
 def _evaluate(arguments: list[str], console: Console) -> None:
     config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
-    if not config.sets or config.seeds < 1:
-        raise UsageError("give at least one set or run, and at least one seed")
     results = compare.evaluate_sets(config, console)
     if config.json:
         print(json.dumps(results, indent=1))
@@ -222,6 +214,17 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "report": _report,
     "list": _list,
 }
+FORMS: dict[str, type] = {
+    "distill": Distill,
+    "select": Select,
+    "experts": Experts,
+    "evaluate": Evaluate,
+    "convert": Convert,
+    "export": Export,
+    "report": Report,
+    "list": List,
+}
+"""What each command's options are fields of; those of a method are its configuration's too."""
 AT_ONCE = {
     "distill": "--classes-at-once or --networks-at-once (with a generator --draw-batch, or give more --blocks)",
     "select": "--networks-at-once",

@@ -139,7 +139,7 @@ def match_trajectories(
         teacher_labels: label the images anew in each step, by the expert at the segment's end.
     """
     if label_lr is not None and teacher_labels:
-        raise UsageError("labels are learned or given by a teacher; choose one of label_lr and teacher_labels")
+        raise UsageError("labels are learned or given by a teacher; choose one of `label_lr` and `teacher_labels`")
     kind: LabelKind = "logit" if label_lr is not None else "probability" if teacher_labels else "class"
     shapes = jax.eval_shape(task.network.init, jax.random.key(0))
     # In training, batch normalisation looks at the batch alone: running averages are carried and not used.

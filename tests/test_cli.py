@@ -244,7 +244,7 @@ def test_a_full_device_is_told_by_the_flags_that_the_command_has(words, monkeypa
     assert said.count("\n") == 1
     unused = {"--classes-at-once"} if words[0] == "select" else set()
     assert set(re.findall(r"--[a-z]+-at-once", said)) == known - unused
-    assert ("; where memory ran out, lower --" in said) == bool(known)
+    assert ("; memory ran out: lower --" in said) == bool(known)
 
 
 def rows_of(run):

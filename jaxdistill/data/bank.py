@@ -70,8 +70,8 @@ class Segments:
         if min(self.length, self.count) < 1 or self.grow < 0 or not 0 <= self.first < bound <= self.end:
             raise UsageError(
                 f"there are no {self.count} segments of {self.length} epochs that start after {self.first} to below "
-                f"{bound} epochs, in the end below {self.end}; the first start (min_start) is below the first bound "
-                "(first_bound), that at most the last one (max_start), and the others are at least 1"
+                f"{bound} epochs, in the end below {self.end}; the first start (`min_start`) is below the first bound "
+                "(`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
             )
 
     def bound(self, step: Int[Array, ""]) -> Int[Array, ""]:

@@ -237,7 +237,7 @@ def _builder(tfds: Any, name: str, data_dir: str | None) -> Any:
         return builder
     except Exception as error:  # every data set's own code and server runs here
         reason = f"is not prepared{where} and cannot be downloaded ({_reason(error)})"
-        raise DataError(f"{name} {reason}; give --data-dir, the folder that holds it as TFDS prepared it") from None
+        raise DataError(f"{name} {reason}; give `data_dir`, the folder that holds it as TFDS prepared it") from None
 
 
 def _collect(builder: Any, split: str, options: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:

@@ -58,10 +58,10 @@ class Architecture:
         if self.prediction not in ("noise", "velocity"):
             raise UsageError(f"what is predicted is noise or velocity, not {self.prediction!r}")
         if self.learned_variance and self.prediction != "noise":
-            raise UsageError("variances are learned with --prediction noise only; leave --learned-variance out")
+            raise UsageError("variances are learned where `prediction` is noise only; leave `learned_variance` out")
         sizes = {name: getattr(self, name) for name in ("latent_channels", "latent_blocks", "latent_groups")}
         if not self.latents and sizes != {"latent_channels": 4, "latent_blocks": 1, "latent_groups": 8}:
-            raise UsageError("there are no latents without an autoencoder; give its --latents, or leave the others out")
+            raise UsageError("there are no latents without an autoencoder; give its `latents`, or leave the others out")
 
     def autoencoder(self, channels: int) -> Autoencoder | None:
         """What makes latents of images with so many channels, if anything does."""
@@ -94,7 +94,7 @@ def make(
         UsageError: for sizes that do not fit together, or whitened images.
     """
     if pixel_range is None:
-        raise UsageError("a generator draws pixels between black and white, which whitening leaves; leave --zca out")
+        raise UsageError("a generator draws pixels between black and white, which whitening leaves; leave `zca` out")
     black, white = (np.asarray(end, np.float32) for end in pixel_range)
     scaled = 0 if params is None else _scaled(params["model"]) or architecture.layers // 2
     module = Transformer(
@@ -107,7 +107,7 @@ def make(
         factor = autoencoder.factor
         if image_shape[0] % factor or image_shape[1] % factor:
             raise UsageError(
-                f"{len(architecture.latents)} levels of --latents take sides that are multiples of {factor}, and the "
+                f"{len(architecture.latents)} levels of `latents` take sides that are multiples of {factor}, and the "
                 f"images have {image_shape[0]}x{image_shape[1]}; give fewer levels"
             )
         shape = image_shape[0] // factor, image_shape[1] // factor, autoencoder.latent_channels

@@ -115,11 +115,11 @@ class Transformer(nn.Module):
             UsageError: if not, or for sizes that do not fit together.
         """
         if min(self.classes, self.patch, self.hidden, self.depth, self.heads) < 1 or self.scaled < 0:
-            raise UsageError("--patch, --hidden, --layers and --heads are at least 1, and there is at least one class")
+            raise UsageError("`patch`, `hidden`, `layers` and `heads` are at least 1, and there is at least one class")
         if shape[0] % self.patch or shape[1] % self.patch:
             raise UsageError(
                 f"{shape[0]}x{shape[1]} (pixels, or latents where there are some) is not a whole number of patches of "
-                f"{self.patch}; change --patch"
+                f"{self.patch}; change `patch`"
             )
         if self.hidden % 4 or self.hidden % self.heads:
-            raise UsageError(f"--hidden {self.hidden} is to be a multiple of 4 and of --heads {self.heads}")
+            raise UsageError(f"`hidden` is a multiple of 4 and of the `heads`, {self.heads}, not {self.hidden}")

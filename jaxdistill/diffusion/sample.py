@@ -40,7 +40,7 @@ class Sampling:
         counts = ("sampling_steps", "draw_batch")
         check(self, not_negative=("guidance",), counts=counts, choices={"sampler": SAMPLERS})
         if self.guided_channels is not None and self.guided_channels < 0:
-            raise UsageError(f"--guided-channels is a number of channels, not {self.guided_channels}")
+            raise UsageError(f"`guided_channels` is a number of channels, not {self.guided_channels}")
 
 
 def sample(

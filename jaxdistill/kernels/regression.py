@@ -100,7 +100,7 @@ def label_solve(
     n, classes = images.shape[0], data.counts.shape[0]
     if n > data.count:
         raise UsageError(
-            f"label solve needs at least as many real images as the set's {n}, not {data.count}; lower --ipc"
+            f"label solve needs at least as many real images as the set's {n}, not {data.count}; lower `ipc`"
         )
     size = min(BLOCK, data.count)
 

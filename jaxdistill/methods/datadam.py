@@ -129,7 +129,7 @@ def datadam(config: DataDAM, task: Task) -> Method:
         not_negative=("attention", "balance"),
     )
     if config.attention == config.balance == 0:
-        raise UsageError("attention and balance of DataDAM are both 0, so that nothing is matched; raise one of them")
+        raise UsageError("`attention` and `balance` of DataDAM are both 0, which matches nothing; raise one of them")
     blocks = _count_maps(task) - (not config.include_last) if config.attention else 0
     if config.attention and blocks < 1:
         raise UsageError("this network has no map to match; take one with more convolutional blocks, or use DM")

@@ -196,7 +196,7 @@ def dd(config: DD, task: Task) -> Method:
         elif config.learn_labels:
             logits = soft_logits(initial.labels)
         elif initial.label_kind == "logit":
-            raise UsageError("this set has learned labels; add --learn-labels (learn_labels=True) to go on from it")
+            raise UsageError("this set has learned labels; set `learn_labels` to go on from it")
         images = by_class(initial, task.num_classes)
         learned = Learned(images, _raw_rates(config, initial, images.shape[1]), logits)
         return DDState(learned, optimiser.init(learned))  # pyright: ignore[reportArgumentType]
@@ -229,7 +229,7 @@ def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epo
     """What has the first step sizes as its softplus: those of the set, or the same one for each step."""
     if ipc % config.per_step:
         raise UsageError(
-            f"{ipc} images per class cannot be shared out, {config.per_step} a step; let per_step divide them"
+            f"{ipc} images per class cannot be shared out, {config.per_step} a step; let `per_step` divide them"
         )
     shape = (config.epochs, ipc // config.per_step)
     given = initial.learning_rate
@@ -238,7 +238,7 @@ def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epo
     if given.shape not in ((), shape):
         raise UsageError(
             f"the set to start from has step sizes for {' x '.join(map(str, given.shape))} epochs and steps, not "
-            f"{shape[0]} x {shape[1]}; choose epochs and per_step to fit"
+            f"{shape[0]} x {shape[1]}; choose `epochs` and `per_step` to fit"
         )
     # Other methods may have learned one that is not positive; at a tiny one the softplus has no slope to leave it by.
     rates = jnp.broadcast_to(jnp.where(given > 0, given, config.network_lr), shape)

@@ -119,15 +119,15 @@ def dit(config: DiT, task: Task) -> Method:
     generator, first = needed(task, config.sampling), config.autoencoder_steps
     compress = generator.compress
     if generator.trained and first:
-        raise UsageError("this generator was trained before; leave --autoencoder-steps out")
+        raise UsageError("this generator was trained before; leave `autoencoder_steps` out")
     if compress is None and first:
-        raise UsageError("there is no autoencoder to train; leave --autoencoder-steps out, or give --latents")
+        raise UsageError("there is no autoencoder to train; leave `autoencoder_steps` out, or give `latents`")
     if task.steps == 0 and not generator.trained:
-        raise UsageError("nothing is trained in 0 steps; give some, or a --generator to draw from")
+        raise UsageError("nothing is trained in 0 steps; give some, or a `generator` to draw from")
     if task.steps is not None and 0 < task.steps <= first:
-        raise UsageError(f"all {task.steps} steps would train the autoencoder; lower --autoencoder-steps")
+        raise UsageError(f"all {task.steps} steps would train the autoencoder; lower `autoencoder_steps`")
     if compress is not None and not first and not generator.trained:
-        raise UsageError("latents need an autoencoder; say how long to train it with --autoencoder-steps")
+        raise UsageError("latents need an autoencoder; say how long to train it with `autoencoder_steps`")
     rate = config.lr
     if task.steps is not None:
         total = max(task.steps - first, config.warmup + 1)

@@ -225,7 +225,7 @@ def idc(config: IDC, task: Task) -> Method:
 def _check(config: IDC, task: Task) -> None:
     if task.pixel_range is None:
         raise UsageError(
-            "IDC works on pixels: give the task its pixel_range, which whitened images do not have (leave out --zca)"
+            "IDC works on pixels: give the task its pixel_range, which whitened images do not have (leave out `zca`)"
         )
     check(
         config,

@@ -142,7 +142,7 @@ def minimax(config: Minimax, task: Task) -> Method:
     optimiser = optax.adamw(config.lr, weight_decay=0.0)
     if not generator.trained:
         raise UsageError(
-            "minimax fine-tunes a generator; train one with 'jaxdistill distill dit' and give --generator (params= of "
+            "minimax fine-tunes a generator; train one with 'jaxdistill distill dit' and give `generator` (params= of "
             "make_generator in Python)"
         )
     size = generator.latent_shape[0] * generator.latent_shape[1] * generator.latent_shape[2]

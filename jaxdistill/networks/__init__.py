@@ -115,15 +115,15 @@ def make(
         ("norm", norm, NORMS),
         ("activation", activation, ACTIVATIONS),
         ("pooling", pooling, POOLINGS),
-        ("initial distribution", initial, INITIALS),
+        ("initial", initial, INITIALS),
     ):
         if value not in known:
-            raise UsageError(f"Unknown {kind} {value!r}; use one of {', '.join(known)}.")
+            raise UsageError(f"Unknown `{kind}` {value!r}; use one of {', '.join(known)}.")
     depth = default_depth(min(image_shape[:2])) if depth is None else depth
     if min(width, depth, num_classes) < 1:
-        raise UsageError(f"Use width, depth and classes of at least 1, not {width}, {depth} and {num_classes}.")
+        raise UsageError(f"Use `width`, `depth` and classes of at least 1, not {width}, {depth} and {num_classes}.")
     if network_seed is not None and not 0 <= network_seed < 2**32:
-        raise UsageError(f"Use a network_seed from 0 to 2**32 - 1, not {network_seed}.")
+        raise UsageError(f"Use a `network_seed` from 0 to 2**32 - 1, not {network_seed}.")
     body = NETWORKS[base](Options(width, depth, "batch" if base != name else norm, activation, pooling))
     if base != name and not hasattr(body, "norm"):
         raise UsageError(f"{base} has no normalisation, so there is no {name}; use {base}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import io
+import math
 import re
 import typing
 from collections.abc import Sequence
@@ -14,10 +15,20 @@ import tyro
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["MISSING", "leading", "parse", "peek"]
+__all__ = ["MISSING", "flagged", "leading", "options", "parse", "peek", "refuse_empty"]
 
 MISSING: Any = tyro.MISSING
 """Default of an option that must be given."""
+LARGEST = 2**31 - 1
+WANTED = {
+    r"invalid literal for int\(\) with base \d+: '?(.*?)'?": "a whole number",
+    r"could not convert string to float: '?(.*?)'?": "a number",
+    r"no type matching .*INT.* could be instantiated from \['(.*?)'\].*": "a whole number",
+    r"no type matching .*FLOAT.* could be instantiated from \['(.*?)'\].*": "a number",
+    r"Could not find valid parse for arguments: \['?(.*?)'? ?\]": "one or more whole numbers",
+    r"(Exceeds the limit) .*": "a smaller number",
+}
+"""How the parser says what a word is not, and what it should have been."""
 
 
 def parse(kind: Any, arguments: list[str], command: str, example: str, defaults: dict[str, Any] | None = None) -> Any:
@@ -38,6 +49,11 @@ def parse(kind: Any, arguments: list[str], command: str, example: str, defaults:
             for name, value in defaults.items()
         ]
         form = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)
+    names = options(form)
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise UsageError(
+            f"two settings of {command} are called `{twice}`, and a command's have one name each; rename one"
+        )
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):
@@ -52,7 +68,48 @@ def parse(kind: Any, arguments: list[str], command: str, example: str, defaults:
         if not end.code:
             raise
         raise UsageError(f"{_condense(complaint.getvalue())}; see 'jaxdistill {command} --help'") from None
+    _check_numbers(parsed)
     return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
+
+
+def _check_numbers(config: Any) -> None:
+    """Refuse what no option takes, whatever else it asks for; seeds have a rule of their own."""
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        flag = f"--{field.name.replace('_', '-')}"
+        if dataclasses.is_dataclass(value):
+            _check_numbers(value)
+        for number in value if isinstance(value, tuple) else (value,):
+            if isinstance(number, float) and math.isnan(number):
+                raise UsageError(f"{flag} is a number, not {number}")
+            if isinstance(number, int) and abs(number) > LARGEST and not field.name.endswith("seed"):
+                raise UsageError(f"{flag} is a number of at most {LARGEST}, not {number:.3g}")
+
+
+def options(form: Any) -> list[tuple[str, Any]]:
+    """Name and type of each field that is an option of a form, those of its parts among them."""
+    found = []
+    for name, hint in typing.get_type_hints(form, include_extras=True).items():
+        if dataclasses.is_dataclass(hint):
+            found += options(hint)
+        elif not any(mark in (tyro.conf.Suppress, tyro.conf.Positional, Any) for mark in (hint, *_marks(hint))):
+            found.append((name, hint))
+    return found
+
+
+def _marks(hint: Any) -> tuple[Any, ...]:
+    return getattr(hint, "__metadata__", ())
+
+
+def flagged(said: str, *forms: Any) -> str:
+    """What the core says of fields, which it writes `` `field_name` ``, in the words of the command line.
+
+    Args:
+        said: the sentence.
+        forms: whose fields are options; other words stay as they are.
+    """
+    known = {name for form in forms for name, _ in options(form)}
+    return re.sub(r"`(\w+)`", lambda word: f"--{word[1].replace('_', '-')}" if word[1] in known else word[0], said)
 
 
 def _condense(boxed: str) -> str:
@@ -65,7 +122,11 @@ def _condense(boxed: str) -> str:
         if said.startswith("Unrecognized options:"):
             return said.replace("Unrecognized options:", "unknown option")
         if said.startswith("Error parsing"):
-            return re.sub(r"^Error parsing (?=[A-Z])\w+: ", "", said)
+            said = re.sub(r"^Error parsing ", "", said)
+            for saying, wanted in WANTED.items():
+                if found := re.fullmatch(rf"(--[\w-]+): {saying}", said):
+                    return f"{found[1]} is {wanted}, not '{found[2]:.40}'"
+            return re.sub(r"^[\w.]+: ", "", said)
     said = [section.strip(" ─") for section in re.split(r"[─-]{3,}", flat) if section.strip(" ─")]
     return said[1] if len(said) > 1 else "unusable arguments"
 
@@ -80,10 +141,16 @@ def peek(arguments: list[str], flag: str) -> str | None:
     return None
 
 
+def refuse_empty(arguments: Sequence[str]) -> None:
+    """Raise a UsageError for the first word that is empty, as an unset variable of a shell is."""
+    for before, word in zip(("", *arguments), arguments, strict=False):
+        if not word or re.fullmatch(r"--[\w-]+=", word):
+            what = word[:-1] or (before if before.startswith("--") else "an argument")
+            raise UsageError(f"{what} is empty; give it a value, or leave it out")
+
+
 def leading(arguments: list[str], what: str, known: Sequence[str]) -> tuple[str, list[str]]:
     """The method or strategy, and the words after it."""
-    if arguments and arguments[0] in ("-h", "--help"):
-        arguments = [known[0], *arguments]
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(f"name the {what} first: one of {', '.join(known)}")
     if arguments[0] not in known:

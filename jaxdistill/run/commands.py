@@ -83,8 +83,7 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     prepare = method.init if method.learned else jax.jit(method.init)
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
-    folder = open_folder(config)
-    with hold(folder):
+    with open_folder(config) as folder, hold(folder):
         if note:
             say(console, note)
         warn = partial(say, Console(stderr=True))  # also where all else is quiet
@@ -135,8 +134,7 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     by = basis(config.strategy, Means(config.basis, bench, network, config.network.kernel, experts, key["method"]))
     synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, by))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
-    folder = open_folder(config)
-    with hold(folder):
+    with open_folder(config) as folder, hold(folder):
         if isinstance(by, Difficulty) and jax.process_index() == 0:
             np.save(folder / "scores.npy", for_file(config.strategy, by.scores, bench))
         return _finish(

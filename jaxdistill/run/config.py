@@ -26,6 +26,9 @@ __all__ = [
     "check_seed",
 ]  # fmt: skip
 
+WIDEST, DEEPEST = 2**16, 2**8
+"""Of networks: far more than any has, and few enough that their sizes are numbers that JAX can hold."""
+
 
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
@@ -73,6 +76,12 @@ class NetworkConfig:
     myrtle5, myrtle7 or myrtle10, of infinite width; with the suffix -nngp not the NTK but the NNGP;
     or rfad, whose networks are drawn anew in each step."""
 
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= WIDEST:
+            raise UsageError(f"--width is a number of channels from 1 to {WIDEST}, not {self.width}")
+        if self.depth is not None and not 1 <= self.depth <= DEEPEST:
+            raise UsageError(f"--depth is a number of blocks from 1 to {DEEPEST}, not {self.depth}")
+
 
 @dataclasses.dataclass(frozen=True)
 class EvaluationConfig:
@@ -91,12 +100,16 @@ class EvaluationConfig:
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
 
+    def __post_init__(self) -> None:
+        if self.eval_seeds < 0:
+            raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
+        if self.eval_epochs is not None and self.eval_epochs < 0:
+            raise UsageError(f"--eval-epochs is a number of epochs, not {self.eval_epochs}")
+
     def resolve(self, kernel: str | None = None) -> Recipe:
         """The recipe itself, with this kernel if it takes one."""
         if self.protocol not in PROTOCOLS:
             raise UsageError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
-        if self.eval_seeds < 0:
-            raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
         protocol: Any = dataclasses.replace(PROTOCOLS[self.protocol], labels=self.eval_labels)  # pyright: ignore
         if kernel is not None and hasattr(protocol, "kernel"):
             protocol = dataclasses.replace(protocol, kernel=kernel)

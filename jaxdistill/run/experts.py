@@ -24,7 +24,7 @@ from jaxdistill.inner import Seen
 from jaxdistill.run.bank import BankError, other_data, read_card, read_preprocess
 from jaxdistill.run.config import DataConfig, NetworkConfig
 from jaxdistill.run.drive import RunFailedError, say
-from jaxdistill.run.folder import hold
+from jaxdistill.run.folder import hold, undone
 from jaxdistill.run.forms import Experts
 from jaxdistill.run.paths import place
 from jaxdistill.run.record import describe, record, save_card
@@ -58,11 +58,12 @@ def train_experts(config: Experts, console: Console) -> None:
     card = describe(bench, network, said)
     if bench.on_host:
         raise UsageError("experts are trained on images that are on the device; raise --device-gib")
+    new = jax.process_index() == 0 and not config.out.exists()
     problem = _problem(config, card, bench) if jax.process_index() == 0 else ""
     if bool(from_first(np.int32(bool(problem)))):
         raise BankError(problem or "process 0 refused the bank; see its message")
     size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
-    with hold(config.out, "card.json"):
+    with undone(config.out, new=new, unless=("[0-9]*/card.json",)), hold(config.out, "card.json"):
         there = np.asarray([(config.out / f"{i:05d}" / "card.json").is_file() for i in range(config.count)])
         lacking = np.flatnonzero(~from_first(there))
         step = min(size * bench.mesh.size, max(len(lacking), 1))
@@ -210,7 +211,7 @@ def _add(
         def tell(epoch: int, variables: Variables, seen: Seen | None) -> None:
             variables, seen = jax.tree.map(np.asarray, (variables, seen))
             if not all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(variables.params)):
-                raise RunFailedError(f"{which} is not finite after epoch {epoch}; resume with a smaller step size")
+                raise RunFailedError(f"{which} is not finite after epoch {epoch}; start again with a smaller step size")
             for i, writer in enumerate(writers):
                 writer.add(*jax.tree.map(lambda leaf, i=i: leaf[i], (variables, seen)))
             if seen is not None:

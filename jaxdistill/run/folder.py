@@ -6,7 +6,8 @@ import contextlib
 import dataclasses
 import fcntl
 import json
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +28,7 @@ data those are compared when the data are read."""
 
 Run = TypeVar("Run", Distill, Select)
 
-__all__ = ["check_data", "check_folder", "hold", "open_folder", "stored_config"]
+__all__ = ["check_data", "check_folder", "hold", "open_folder", "stored_config", "undone"]
 
 
 def check_folder(config: Distill | Select) -> None:
@@ -60,22 +61,40 @@ def check_data(config: Run, digests: Digests) -> Run:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, digests=digests))
 
 
-def open_folder(config: Distill | Select) -> Path:
-    """Create the folder with its config.json in one rename, unless it is there.
+@contextlib.contextmanager
+def open_folder(config: Distill | Select) -> Iterator[Path]:
+    """The run's folder, which is created with its config.json in one rename unless it is there; see `undone`.
 
     Raises:
         UsageError: if another command got there first.
     """
     folder = config.run.out
-    if jax.process_index():
-        return folder
-    if not folder.exists():
+    new = not jax.process_index() and not folder.exists()
+    if new:
         try:
             with files.new_folder(folder) as temporary:
                 files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
         except FileExistsError:
             raise UsageError(f"{folder} was made by another command just now; choose another --out") from None
-    return folder
+    with undone(folder, new=new, unless=("checkpoints/[0-9]*", "set/card.json")):
+        yield folder
+
+
+@contextlib.contextmanager
+def undone(folder: Path, *, new: bool, unless: Sequence[str]) -> Iterator[None]:
+    """Remove a folder where this fails before there is anything in it to go on from: it would be in the way.
+
+    Args:
+        folder: which.
+        new: whether this command has made it; others' are left alone.
+        unless: patterns of what is worth keeping.
+    """
+    try:
+        yield
+    except BaseException:
+        if new and not any(True for pattern in unless for _ in folder.glob(pattern)):
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
 
 
 @contextlib.contextmanager

@@ -99,6 +99,17 @@ class Evaluate:
     json: bool = False
     """Print every accuracy as JSON instead of a table."""
 
+    def __post_init__(self) -> None:
+        check_seed(self.seed)
+        if not self.sets:
+            raise UsageError("give at least one set or run")
+        if self.seeds < 1:
+            raise UsageError(f"--seeds is at least 1, not {self.seeds}")
+        if self.epochs is not None and self.epochs < 0:
+            raise UsageError(f"--epochs is a number of epochs, not {self.epochs}")
+        if self.networks_at_once is not None and self.networks_at_once < 1:
+            raise UsageError(f"--networks-at-once is at least 1, not {self.networks_at_once}")
+
 
 @dataclasses.dataclass(frozen=True)
 class Convert:
@@ -119,6 +130,11 @@ class Convert:
     """Of attention, which the weights do not tell; by default what the published sizes have."""
     groups: int = 32
     """Of the autoencoder's normalisation, which its weights do not tell either."""
+
+    def __post_init__(self) -> None:
+        for flag, value in (("image-size", self.image_size), ("heads", self.heads), ("groups", self.groups)):
+            if value is not None and value < 1:
+                raise UsageError(f"--{flag} is at least 1, not {value}")
 
 
 @dataclasses.dataclass(frozen=True)

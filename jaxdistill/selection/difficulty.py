@@ -129,7 +129,7 @@ def window(
     if np.isnan(hardness).any():
         raise UsageError(f"the score of image {int(np.isnan(hardness).argmax())} is not a number; compute it again")
     if not 0 <= beta <= 1:
-        raise UsageError(f"beta is a share of the images and must be between 0 and 1, not {beta}")
+        raise UsageError(f"`beta` is a share of the images and must be between 0 and 1, not {beta}")
     groups = group(jnp.asarray(hardness)[:, None], jnp.asarray(labels), ipc, num_classes)
     counts = np.asarray(groups.counts)
     whole = {"class_fraction": counts, "ipc_fraction": np.full_like(counts, ipc)}[start]
@@ -140,7 +140,7 @@ def window(
         largest = float((counts - ipc)[smallest] / whole[smallest])
         raise UsageError(
             f"class {smallest} has {counts[smallest]} images, too few for {ipc} after a share of {beta}; "
-            f"the largest beta that fits is {largest}"
+            f"the largest `beta` that fits is {largest}"
         )
 
     picked = []

@@ -62,7 +62,7 @@ def gradmatch(
     """
     del key
     if not lam > 0:
-        raise UsageError(f"lam must be above 0, not {lam}: equal examples have no unique weights without a penalty")
+        raise UsageError(f"`lam` must be above 0, not {lam}: equal examples have no unique weights without a penalty")
     groups = group(outputs.embedding, labels, ipc, num_classes)
     return _gradmatch(outputs, jnp.asarray(labels), groups, ipc, lam)
 

@@ -27,7 +27,7 @@ class Groups(NamedTuple):
 def check_ipc(ipc: int) -> None:
     """Raise a UsageError unless at least one image per class is wanted."""
     if ipc < 1:
-        raise UsageError(f"ipc is the number of images per class and must be at least 1, not {ipc}")
+        raise UsageError(f"`ipc` is the number of images per class and must be at least 1, not {ipc}")
 
 
 def group(features: Float[Array, "rows d"], labels: Int[Array, " n"], ipc: int, num_classes: int) -> Groups:
@@ -52,7 +52,7 @@ def group(features: Float[Array, "rows d"], labels: Int[Array, " n"], ipc: int, 
     smallest = int(counts.argmin())
     if counts[smallest] < ipc:
         raise UsageError(
-            f"class {smallest} has {counts[smallest]} images, too few to select {ipc}; lower ipc to {counts[smallest]}"
+            f"class {smallest} has {counts[smallest]} images, too few for {ipc}; lower `ipc` to {counts[smallest]}"
         )
     order = np.argsort(classes, kind="stable")
     slots = np.cumsum(counts)[:, None] - counts[:, None] + np.arange(counts.max())

@@ -1,0 +1,178 @@
+"""What a person gets wrong is told in one sentence with status 2; what we get wrong shows its traceback."""
+
+import dataclasses
+import re
+import typing
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from jaxdistill import cli
+from jaxdistill.augment import make as make_augment
+from jaxdistill.cli import main
+from jaxdistill.diffusion import Architecture, make
+from jaxdistill.errors import UsageError
+from jaxdistill.methods import METHODS
+from jaxdistill.networks import make as make_network
+from jaxdistill.run import commands, compare, experts
+from jaxdistill.run import convert as converting
+from jaxdistill.run.arguments import options, parse, refuse_empty
+from jaxdistill.run.config import Distill, Select
+from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.types import Task
+
+BAD = {
+    int: ["-1", "x", "1.5", "", "nan", "1e400", "9" * 30, "9" * 5000],
+    float: ["-1", "nan", "x", ""],
+    str: [""],
+    Path: [""],
+    bool: ["perhaps"],
+}
+"""Words that no option of the type takes."""
+FORMS = [Distill, Select, Experts, Evaluate, Convert, Export, Report, List]
+
+
+class Begun(Exception):  # noqa: N818
+    """The command would have begun."""
+
+
+def kind_of(hint):
+    """The type of an option's words: int of ``int | None``, str of a choice."""
+    kinds = [kind for kind in (*typing.get_args(hint), hint) if kind in BAD]
+    return kinds[0] if kinds else str
+
+
+def cases(forms):
+    for form in forms:
+        for name, hint in options(form):
+            yield pytest.param(form, name, kind_of(hint), id=f"{form.__name__}-{name}")
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A set, and weights that are no network's."""
+    folder = tmp_path_factory.mktemp("made")
+    words = ["--dataset", "digits", "--ipc", "1", "--eval-seeds", "0", "--quiet"]
+    assert main(["select", "random", *words, "--out", str(folder / "set")]) == 0
+    save_file({"a": np.zeros(1, np.float32)}, folder / "weights.safetensors")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def reads():
+    """`open_bench`, which reads each data set once."""
+    read, known = commands.open_bench, {}
+
+    def once(data, stored=None):
+        if (data, stored is None) not in known:
+            known[data, stored is None] = read(data, stored)
+        return known[data, stored is None]
+
+    return once
+
+
+@pytest.fixture
+def stopped(monkeypatch, reads):
+    """Nothing begins, and data are read once."""
+
+    def begin(*given, **more):
+        raise Begun
+
+    for part in (commands, experts, compare):
+        monkeypatch.setattr(part, "open_bench", reads)
+    monkeypatch.setattr(commands, "open_folder", begin)
+    monkeypatch.setattr(experts, "_problem", begin)
+    monkeypatch.setattr(compare, "judge", begin)
+    monkeypatch.setattr(cli.export, "export", begin)
+    monkeypatch.setattr(cli.report, "write", begin)
+    monkeypatch.setattr(converting, "dit_parameters", begin)
+
+
+def words_of(form, made, out):
+    """A command that would begin."""
+    data = ["--dataset", "digits", "--ipc", "1", "--out", str(out)]
+    return {
+        Distill: ["distill", "dm", *data],
+        Select: ["select", "random", *data],
+        Experts: ["experts", "--dataset", "digits", "--out", str(out)],
+        Evaluate: ["evaluate", str(made / "set")],
+        Convert: ["convert", str(made / "weights.safetensors"), "--out", str(out)],
+        Export: ["export", str(made / "set"), "--out", str(out)],
+        Report: ["report", str(made / "set")],
+        List: ["list"],
+    }[form]
+
+
+@pytest.mark.parametrize(("form", "name", "kind"), cases(FORMS))
+def test_no_option_takes_what_makes_no_sense(form, name, kind, made, tmp_path, stopped, capsys):
+    flag, bad = f"--{name.replace('_', '-')}", BAD[kind]
+    for word in bad:
+        assert main([*words_of(form, made, tmp_path / "run"), f"{flag}={word}"]) == 2, word
+        said = capsys.readouterr()
+        assert said.out == ""
+        assert re.fullmatch(r"jaxdistill: [^\n]+\n", said.err)
+        assert "Traceback" not in said.err
+        assert len(said.err) < 600
+        assert not any(tmp_path.iterdir()), "a refused command wrote something"
+
+
+@pytest.mark.parametrize(("kind", "name", "type_"), cases(METHODS))
+def test_no_option_of_a_method_takes_what_makes_no_sense(kind, name, type_, toy):
+    train, _ = toy
+    shape = train.images.shape[1:]
+    network, pixels = make_network("convnet", shape, 4, width=4), ((0.0,), (1.0,))
+    task = Task(network, make_augment("none"), shape, 4, steps=3, pixel_range=pixels)
+
+    def build(word):
+        words = [f"--{name.replace('_', '-')}={word}"]
+        refuse_empty(words)
+        METHODS[kind](parse(kind, words, "distill", ""), task)
+
+    for word in ("-1", "nan") if type_ in (int, float) else BAD[type_]:
+        with pytest.raises(UsageError) as told:
+            build(word)
+        assert type_ is bool or name in str(told.value).replace("-", "_")
+
+
+@pytest.mark.parametrize(("_", "name", "type_"), cases([Architecture]))
+def test_no_size_of_a_generator_makes_no_sense(_, name, type_):
+    known = dataclasses.asdict(Architecture(latents=(8, 16)))
+    choice = name == "prediction"  # which the type says already
+    for bad in () if choice else {int: (0, -1), str: ("", "twirl"), bool: ()}[type_]:
+        value = (8, bad) if isinstance(known[name], tuple) else bad
+        with pytest.raises(UsageError):
+            make(Architecture(**{**known, name: value}), (8, 8, 1), ((0.0,), (1.0,)), 3)
+
+
+@pytest.mark.parametrize("form", [Distill, Select, Experts, Evaluate, Convert, Export, Report])
+def test_the_commands_that_these_words_are_added_to_would_begin(form, made, tmp_path, stopped):
+    with pytest.raises(Begun):
+        main(words_of(form, made, tmp_path / "run"))
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), TypeError("no"), KeyError("no"), jax.errors.JaxRuntimeError("no")])
+def test_what_we_get_wrong_is_no_sentence(error, made, tmp_path, stopped, monkeypatch):
+    def fail(*given, **more):
+        raise error
+
+    monkeypatch.setattr(commands, "open_folder", fail)
+    with pytest.raises(type(error), match="no"):
+        main(words_of(Distill, made, tmp_path / "run"))
+
+
+def test_the_core_says_fields_and_the_command_line_options(made, tmp_path, stopped, capsys):
+    said = "start from `network_seed` or `learn_labels`, not `unheard`"
+    assert cli.flagged(said, *cli._forms("distill", ["dd"])) == (
+        "start from --network-seed or --learn-labels, not `unheard`"
+    )
+    assert cli.flagged(said, *cli._forms("convert", [])) == said
+    assert main([*words_of(Distill, made, tmp_path / "run"), "--image-lr", "0"]) == 2
+    assert "--image-lr of DM is a positive number, not 0.0" in capsys.readouterr().err
+    root = Path(cli.__file__).parent
+    for path in root.rglob("*.py"):
+        if path.relative_to(root).parts[0] not in ("run", "cli.py", "data"):
+            code = re.sub(r'(?s)(?<!f)""".*?"""', "", path.read_text())
+            assert not re.search(r"[\"'][^\"'\n]*--[a-z]", code), f"{path} names an option of the command line"
