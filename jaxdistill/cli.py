@@ -100,13 +100,14 @@ def _distill(arguments: list[str], console: Console) -> None:
         if reading not in method.PRESETS:
             raise UsageError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
         preset = method.preset(named(peek(rest, "--dataset")), int(ipc) if ipc.isdecimal() else 1, reading)
+        generator, preset = like_generator(rest, preset)
         like = like_experts(rest)
         differ = unlike(like, preset)
         defaults = {
             "method": preset.config, "data": DataConfig(MISSING, zca=preset.zca), "run": RunConfig(MISSING),
             "ipc": MISSING, "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment,
             "preset": reading, "network": NetworkConfig(**preset.network), "basis": BasisConfig(beta=preset.beta),
-            "generator": like_generator(rest),
+            "generator": generator,
             "evaluation": EvaluationConfig(protocol=preset.protocol, eval_network=preset.eval_network),
             **like,
         }  # fmt: skip

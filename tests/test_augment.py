@@ -188,7 +188,9 @@ def test_names():
     assert make("crop_flip") == DSA("crop_flip")
     assert make("classic:crop_noise") == Classic("crop_noise")
     assert "flip" not in "".join(for_dataset("default", name) for name in ("mnist", "svhn_cropped", "digits"))
-    assert for_dataset("default", "cifar10") == DSA().strategy
+    letters = ("emnist/letters", "kmnist:3.0.1", "omniglot", "usps", "mnist_corrupted/fog")
+    assert "flip" not in "".join(for_dataset("each:default", name) for name in letters)
+    assert for_dataset("default", "cifar10") == for_dataset("default", "fashion_mnist") == DSA().strategy
     assert for_dataset("all:default-cutout", "cifar10") == "all:color_crop_flip_scale_rotate"
     assert for_dataset("classic:crop_scale", "mnist") == "classic:crop_scale"
     assert for_dataset("none", "mnist") == "none"

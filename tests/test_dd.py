@@ -211,6 +211,8 @@ def test_presets_are_the_codes():
     assert DD.preset("mnist", 1, "fixed-init").published.mean == 94.0
     assert DD.preset("cifar10", 10, "fixed-init").published.mean == 54.0
     assert not DD.preset("mnist", 1).listed
+    assert DD.preset("cifar100", 10).augment == "reflect:crop_flip"
+    assert {DD.preset(name, 10).augment for name in ("svhn_cropped", "kmnist")} == {"none"}, "they are not mirrored"
     for dataset, shape in (("mnist", (28, 28, 1)), ("cifar100", (32, 32, 3)), ("digits", (8, 8, 1)), ("other", SHAPE)):
         for name in DD.PRESETS:
             preset = DD.preset(dataset, 10, name)

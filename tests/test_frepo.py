@@ -7,16 +7,18 @@ import optax
 import pytest
 from toys import make_toy, wide_task
 
+from jaxdistill.augment import for_dataset
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.zoom import Zoom
 from jaxdistill.data.feeds import sample
-from jaxdistill.evaluate import Regression, evaluate
+from jaxdistill.evaluate import PROTOCOLS, Regression, evaluate
 from jaxdistill.methods.frepo import FRePo, frepo, set_gradient
 from jaxdistill.networks import make as make_network
 from jaxdistill.sets import centred, class_set
 from jaxdistill.types import Task
 
 SHAPE, CLASSES = (8, 8, 1), 4
+KEY = jax.random.key(0)
 
 
 @pytest.mark.parametrize("flip", [False, True])
@@ -183,5 +185,30 @@ def test_presets_are_the_released_codes():
     assert FRePo.preset("fashion_mnist", 1).listed
     assert FRePo.preset("svhn_cropped", 1).config.flip is False
     assert FRePo.preset("cifar100", 1).config.flip
-    assert FRePo.preset("cifar10", 50).config.flip
+    assert all(FRePo.preset("cifar10", ipc).config.flip for ipc in (1, 5, 50))
+    assert not FRePo.preset("tiny_imagenet", 10).config.flip
+    assert not FRePo.preset("imagenet_resized/64x64", 1).config.flip
     assert not FRePo.preset("mnist", 1).config.flip
+    birds = FRePo.preset("caltech_birds2011", 1)
+    assert birds.zca
+    assert birds.config.flip
+
+
+DATASETS = ("mnist", "fashion_mnist", "digits", "svhn_cropped", "kmnist", "cifar10", "imagenette")
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
+def test_what_is_mirrored_while_distilling_is_mirrored_in_the_evaluation_and_nothing_else(dataset):
+    """The released code mirrors neither digits nor clothes; DSA, whose strategy other recipes have, the latter."""
+    strategy = for_dataset(PROTOCOLS["frepo"].augment, dataset)
+    mirrored = dataset in ("cifar10", "imagenette")
+    assert strategy.startswith("zoom:color_crop_cutout")
+    assert ("flip" in strategy) == FRePo.preset(dataset, 1).config.flip == mirrored
+    image = jax.random.normal(KEY, (1, 8, 8, 1))
+    seen = jax.vmap(lambda key: make_augment(strategy)(key, image, siamese=False)[0])(jax.random.split(KEY, 200))
+    assert (seen == image[:, :, ::-1]).all((1, 2, 3)).any() == mirrored
+
+
+def test_sets_too_large_to_be_whitened_are_not():
+    for dataset in ("imagenette", "imagewoof"):
+        assert not FRePo.preset(dataset, 1).zca

@@ -83,6 +83,37 @@ def test_what_was_tuned_is_a_generator_to_draw_from_and_to_tune(trained, tuned, 
     assert "gamma_qkv" not in before["block_01"]
 
 
+def test_a_generator_is_drawn_from_and_judged_as_it_was_unless_told_otherwise(trained, tmp_path):
+    """By dit and by minimax, whose presets have guidance 1.5, ancestral steps and dsa1000 for small images."""
+
+    def ran(name, method, *options):
+        words = [*DRAWN[:2], "--quiet", "--eval-seeds", "0", "--ipc", "1", "--out", str(tmp_path / name)]
+        assert main(["distill", method, *words, *options]) == 0
+        return json.loads((tmp_path / name / "config.json").read_text())
+
+    kept = {"sampler": "ddim", "sampling_steps": 4, "guidance": 4.0, "guided_channels": 1, "draw_batch": 5}
+    options = [word for name, value in kept.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    judged = ["--protocol", "dc300", "--eval-network", "mlp,lenet"]
+    made = ran("made", "minimax", "--generator", str(trained), "--steps", "1", "--batch", "4", *options, *judged)
+    assert made["method"]["sampling"] == kept
+    given = ["--generator", str(tmp_path / "made")]
+    for method, steps in (("dit", "0"), ("minimax", "0")):
+        found = ran(method, method, *given, "--steps", steps)
+        assert found["method"]["sampling"] == kept
+        assert (found["evaluation"]["protocol"], found["evaluation"]["eval_network"]) == ("dc300", "mlp,lenet")
+        np.testing.assert_allclose(images_of(tmp_path / method), images_of(tmp_path / "made"), atol=0.02)
+    other = ran("other", "dit", *given, "--steps", "0", "--guidance", "1.5", "--protocol", "dsa1000")
+    assert other["method"]["sampling"] == {**kept, "guidance": 1.5}
+    assert (other["evaluation"]["protocol"], other["evaluation"]["eval_network"]) == ("dsa1000", "mlp,lenet")
+    again = ran("again", "dit", "--generator", str(tmp_path / "other"), "--steps", "0")
+    assert again["method"]["sampling"] == {**kept, "guidance": 1.5}, "what was drawn last is drawn next"
+    card = tmp_path / "made" / "generator" / "card.json"
+    card.write_text(json.dumps({name: part for name, part in json.loads(card.read_text()).items() if name != "drawn"}))
+    old = ran("old", "dit", *given, "--steps", "0", "--sampling-steps", "3")
+    assert (old["method"]["sampling"]["sampler"], old["method"]["sampling"]["guidance"]) == ("ancestral", 1.5)
+    assert (old["evaluation"]["protocol"], old["evaluation"]["eval_network"]) == ("dsa1000", None)
+
+
 def test_a_set_is_drawn_by_all_devices_of_all_processes(trained, tmp_path):
     words = ["distill", "dit", *DRAWN, "--generator", str(trained), "--steps", "0", "--ipc", "3", "--draw-batch", "4"]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
@@ -129,6 +160,9 @@ def test_a_damaged_generator(trained, tmp_path, capsys):
         (json.dumps({**card, "kind": "set"}), "it is a set of schema 1"),
         (json.dumps({**card, "sha256": "0"}), "not those that its card was written for"),
         (json.dumps({**card, "architecture": {"unheard": 1}}), "unheard"),
+        (json.dumps({**card, "drawn": {**card["drawn"], "sampling": {"guidance": -1}}}), "guidance of Sampling"),
+        (json.dumps({**card, "drawn": {**card["drawn"], "protocol": "none"}}), "unknown protocol 'none'"),
+        (json.dumps({**card, "drawn": {**card["drawn"], "eval_network": 5}}), "no network has the name 5"),
         (json.dumps({name: card[name] for name in card if name != "classes"}), "it lacks 'classes'"),
     ):
         (folder / "card.json").write_text(content)
@@ -149,6 +183,8 @@ def test_pre_trained_weights(tmp_path, capsys):
     found = load_generator(out)
     assert (found.image_shape, found.classes, found.architecture.learned_variance) == ((16, 16, 3), 5, True)
     assert found.params["autoencoder"]["factor"] == np.float32(0.18215)
+    assert (found.drawn.sampling.guidance, found.drawn.sampling.guided_channels) == (4.0, 3), "as the paper draws"
+    assert (found.drawn.protocol, found.drawn.eval_network) == ("minimax", "resnet10ap")
     # What it says is what the original says, with both of its blocks' scales.
     stored = np.load(GOLDEN / "dit.npz")
     generator = make(found.architecture, (16, 16, 3), ((0.0,) * 3, (1.0,) * 3), 5, params=found.params)
@@ -163,7 +199,7 @@ def test_pre_trained_weights(tmp_path, capsys):
     np.savez(tmp_path / "data.npz", x_train=x, y_train=y, x_test=x, y_test=y)
     data = ["--dataset", str(tmp_path / "data.npz"), "--ipc", "2", *DRAWN[2:]]
     tune = ["distill", "minimax", *data, "--generator", str(out), "--class-ids", "3", "1"]
-    tune += ["--guided-channels", "3", "--batch", "4", "--steps", "2", "--out", str(tmp_path / "run")]
+    tune += ["--batch", "4", "--steps", "2", "--out", str(tmp_path / "run")]
     assert main(tune) == 0
     images = images_of(tmp_path / "run")
     assert images.shape == (4, 16, 16, 3)

@@ -1,5 +1,6 @@
 """Minimax Diffusion's memories and terms beside brute force, and the method's own promises."""
 
+import dataclasses
 from itertools import pairwise
 
 import jax
@@ -185,6 +186,27 @@ def test_the_terms_join_the_loss_with_their_weights(trained):
     total = both.denoising + 2 * both.representativeness + 3 * both.diversity
     np.testing.assert_allclose(both.loss, total, rtol=1e-5)
     np.testing.assert_allclose(both.denoising, plain.denoising, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dataset", ["digits", "fashion_mnist", "svhn_cropped", "a_folder"])
+def test_the_terms_weigh_in_the_presets_for_small_images(trained, dataset):
+    config = Minimax.preset(dataset, 10).config
+    assert (config.lr, config.tune, config.centred, config.average) == (1e-4, "all", True, 0.98)
+    weights = config.representativeness, config.diversity
+    assert weights == ((0.05, 0.5) if dataset == "digits" else (0.01, 0.2)), "of the build notes' tables"
+    _, _, _, infos = stepped(dataclasses.replace(config, batch=16, memory=4, sampling=SAMPLING), trained)
+    share = jnp.abs(infos.loss - infos.denoising) / infos.loss
+    assert share[1:].mean() > 0.02
+
+
+def test_subsets_of_imagenet_are_drawn_and_judged_alike_by_both_methods():
+    for dataset in ("imagewoof", "imagenette"):
+        presets = [config.preset(dataset, 10) for config in (DiT, Minimax)]
+        assert {(preset.protocol, preset.eval_network, preset.augment) for preset in presets} == {
+            ("minimax", "resnet10ap", "flip")
+        }
+        assert all(preset.config.sampling == Sampling(guidance=4.0, guided_channels=3) for preset in presets)
+    assert DiT.preset("digits", 10).config.sampling == Minimax.preset("digits", 10).config.sampling
 
 
 def test_each_term_does_what_it_is_for(trained):

@@ -1,10 +1,15 @@
 """Preprocessing against NumPy written out, and back again."""
 
+import itertools
+
 import numpy as np
 import pytest
 
 from jaxdistill.data import preprocess
 from jaxdistill.data.preprocess import STATISTICS, fit
+from jaxdistill.errors import UsageError
+from jaxdistill.experts import EXPERTS
+from jaxdistill.methods import METHOD_NAMES
 
 RNG = np.random.default_rng(0)
 # Neighbouring pixels depend on each other, so that there is something to whiten.
@@ -54,6 +59,28 @@ def test_whitening_is_zca_of_the_flattened_images(kind):
     np.testing.assert_allclose(np.cov(whitened, rowvar=False), expected, atol=1e-4)
     assert values.max() > 0.1, "else whitening would hardly do a thing"
     assert set(transform.arrays()) == {"mean", "std", "center", "whiten", "unwhiten"}
+
+
+@pytest.mark.parametrize("shape", [(128, 128, 3), (256, 256, 3), (74, 74, 3), (129, 128, 1)])
+def test_images_too_large_to_be_whitened_are_refused_before_anything_is_computed(shape, monkeypatch):
+    def computed(*given):
+        raise AssertionError("it has begun")
+
+    monkeypatch.setattr(preprocess, "_chunks", computed)
+    images = np.broadcast_to(np.zeros((), np.uint8), (20, *shape))
+    with pytest.raises(UsageError, match=f"{shape[0]}x{shape[1]}x{shape[2]} have .* give --no-zca"):
+        fit(images, zca=True)
+    with pytest.raises(AssertionError, match="it has begun"):
+        fit(images[:, :64, :64], zca=True)  # as the papers' images of Tiny-ImageNet
+
+
+def test_presets_whiten_no_images_of_128_pixels():
+    subsets = ("imagenette", "imagewoof", "imagefruit", "imagemeow", "imagesquawk", "imageyellow")
+    for config in METHOD_NAMES.values():
+        for dataset, ipc, name in itertools.product(subsets, (1, 10, 50), config.PRESETS):
+            assert not config.preset(dataset, ipc, name).zca
+    for papers in EXPERTS.values():
+        assert not set(subsets) & set(papers.whitened)
 
 
 def test_published_statistics_replace_fitted_ones_where_the_channels_agree():

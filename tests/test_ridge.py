@@ -9,7 +9,7 @@ import pytest
 from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
-from jaxdistill.data.feeds import sample
+from jaxdistill.data.feeds import ClassBalanced, sample
 from jaxdistill.evaluate import PROTOCOLS, KernelRidge, evaluate
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.kernels.regression import label_solve, support_gradient
@@ -201,11 +201,22 @@ def test_kip_needs_a_kernel_and_settings_in_range(task):
         kip(KIP(ridge=0.0), task)
 
 
+@pytest.mark.parametrize(("classes", "each"), [(2, 2500), (10, 500), (100, 50), (200, 25), (7000, 1)])
+@pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "tiny_imagenet", "a_folder"])
+def test_a_step_of_the_presets_has_5000_images_whatever_the_data_are_called(task, dataset, classes, each):
+    for name in KIP.PRESETS:
+        config = KIP.preset(dataset, 1, name).config
+        assert kip(config, task._replace(num_classes=classes)).feed == ClassBalanced(each)
+    assert kip(KIP(per_class=7), task._replace(num_classes=classes)).feed == ClassBalanced(7)
+    with pytest.raises(ValueError, match="per_class of KIP is at least 1"):
+        kip(KIP(per_class=0), task)
+
+
 def test_presets_are_the_notebooks():
     cell = KIP.preset("cifar10", 10)
-    assert (cell.config, cell.steps, cell.listed) == (KIP(0.04, per_class=500), 300, True)
+    assert (cell.config, cell.steps, cell.listed) == (KIP(0.04), 300, True)
     assert cell.published.mean == 46.7
     assert KIP.preset("mnist", 10).config.image_lr == 0.01
     conv = KIP.preset("cifar100", 1, "conv")
-    assert (conv.zca, conv.steps, conv.config.per_class) == (True, 50_000, 50)
+    assert (conv.zca, conv.steps) == (True, 50_000)
     assert conv.network["kernel"] == "convnet"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 
 from jaxdistill.augment.chain import Chain, Each, chain
 from jaxdistill.augment.classic import Classic
@@ -16,15 +17,20 @@ from jaxdistill.types import Augment
 __all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Photo", "Reflect", "Zoom", "chain", "for_dataset", "make"]
 
 _NO_FLIP = "color_crop_cutout_scale_rotate"
-STRATEGIES: dict[str, str] = {"digits": _NO_FLIP, "mnist": _NO_FLIP, "svhn": _NO_FLIP, "svhn_cropped": _NO_FLIP}
-"""DSA strategies of the data sets that need their own: a mirrored digit is not a digit."""
+_DIGITS = ("digits", "mnist", "mnist_corrupted", "usps", "svhn", "svhn_cropped")
+_LETTERS = ("emnist", "kmnist", "cmaterdb", "omniglot")
+STRATEGIES: dict[str, str] = dict.fromkeys((*_DIGITS, *_LETTERS), _NO_FLIP)
+"""DSA strategies of the data sets that need their own: a mirrored digit or letter is none."""
+_OWN = {"zoom": {"fashion_mnist": _NO_FLIP}}
+"""Where an augmentation's paper has another strategy for a data set: FRePo does not mirror clothes, DSA does."""
 
 
 def for_dataset(name: str, dataset: str) -> str:
     """The name of an augmentation with ``default`` replaced by the data set's published DSA strategy.
 
     ``-operation`` after it takes an operation out, if it is there: ``"all:default-cutout"``. The strategy is that with
-    flip for all but digits.
+    flip for all but digits and letters, and after ``zoom:``, which is FRePo's, for all but those and Fashion-MNIST.
+    The version and the variant in a data set's name (``"emnist/letters:3.1.0"``) do not matter.
 
     Raises:
         UsageError: if what is to be taken out is no operation.
@@ -33,7 +39,8 @@ def for_dataset(name: str, dataset: str) -> str:
     parse("_".join(removed), tuple(OPERATIONS))
     kind, colon, strategy = base.rpartition(":")
     if strategy == "default":
-        strategy = STRATEGIES.get(dataset, DSA.strategy)
+        known = re.split("[/:]", dataset)[0]
+        strategy = _OWN.get(kind, {}).get(known) or STRATEGIES.get(known, DSA.strategy)
     left = [operation for operation in strategy.split("_") if operation not in removed]
     return kind + colon + "_".join(left)
 

@@ -8,11 +8,16 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Array, Float, Shaped
 
-__all__ = ["STATISTICS", "Preprocess", "fit"]
+from jaxdistill.errors import UsageError
+
+__all__ = ["LARGEST_WHITENED", "STATISTICS", "Preprocess", "fit"]
 
 Images = Shaped[Array | np.ndarray, "n h w c"]
 
 _CHUNK = 4096
+LARGEST_WHITENED = 16_384
+"""Most numbers in an image that can be whitened: the covariance of so many takes 2 GiB, its eigenvectors take an hour;
+at 128x128x3 it would be 18 GiB and more than a day."""
 
 STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "mnist": ((0.1307,), (0.3081,)),
@@ -87,9 +92,18 @@ def fit(
         zca: whiten flattened [0, 1] images instead, as MTT does (Cazenavette et al., CVPR 2022): the covariance is
             unbiased and ``whiten = U diag(1 / sqrt(S + regularisation)) U^T``.
         regularisation: added to the eigenvalues.
+
+    Raises:
+        UsageError: if images to be whitened have more numbers than `LARGEST_WHITENED`.
     """
     channels = images.shape[-1]
     if zca:
+        h, w, _ = images.shape[1:]
+        if h * w * channels > LARGEST_WHITENED:
+            raise UsageError(
+                f"images of {h}x{w}x{channels} have {h * w * channels:,} numbers, and whitening is for "
+                f"{LARGEST_WHITENED:,} at the most; give --no-zca, or take smaller images"
+            )
         unit = Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
         center = np.zeros(images[0].size)
         for part in _chunks(images):

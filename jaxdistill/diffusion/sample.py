@@ -16,7 +16,7 @@ from jaxdistill.diffusion.schedule import at
 from jaxdistill.errors import UsageError
 from jaxdistill.types import Generator, Key, PyTree
 
-__all__ = ["SAMPLERS", "Sampling", "sample"]
+__all__ = ["PAPERS", "SAMPLERS", "Sampling", "sample"]
 
 SAMPLERS = ("ancestral", "ddim")
 
@@ -41,6 +41,10 @@ class Sampling:
         check(self, not_negative=("guidance",), counts=counts, choices={"sampler": SAMPLERS})
         if self.guided_channels is not None and self.guided_channels < 0:
             raise UsageError(f"`guided_channels` is a number of channels, not {self.guided_channels}")
+
+
+PAPERS = Sampling(guided_channels=3)
+"""Minimax Diffusion's, of the released DiT as it is and of those that it tunes."""
 
 
 def sample(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.augment import STRATEGIES
 from jaxdistill.check import check
 from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import Uniform
@@ -68,13 +69,14 @@ class DD:
     def preset(cls, dataset: str, ipc: int, name: str = "random-init") -> Preset:
         """The code's settings for MNIST and CIFAR-10: any network of its kind, or a single one with fixed weights.
 
-        Fashion-MNIST takes MNIST's and every other data set CIFAR-10's (SVHN without its augmentation, as in the code).
+        Fashion-MNIST takes MNIST's and every other data set CIFAR-10's (SVHN and other digits and letters without its
+        augmentation, which mirrors; the code so for SVHN).
         Digits is ours, with a network that is as near to LeNet as 8x8 images allow.
         """
         iterations = _ITERATIONS.get(dataset, 49)
         config, steps = cls(network_lr=0.001, decay_steps=40 * iterations), 400 * iterations
         network: dict[str, Any] = {"network": "alexcifarnet"}
-        augment = "none" if dataset == "svhn_cropped" else "reflect:crop_flip"
+        augment = "none" if dataset in STRATEGIES else "reflect:crop_flip"
         if dataset in ("mnist", "fashion_mnist"):
             config, network, augment = cls(decay_steps=40 * iterations), {"network": "lenet"}, "none"
         elif dataset == "digits":

@@ -30,6 +30,7 @@ __all__ = ["KIP", "KIPInfo", "KIPState", "kip", "kip_loss"]
 _GREY = ("mnist", "fashion_mnist", "digits")
 _PUBLISHED = {("notebook", "cifar10", 10): Published(46.7, None, "authors' notebook, one set")}
 _WHITENED = ("cifar10", "cifar100", "svhn_cropped")
+_REAL_IMAGES = 5_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,8 +41,8 @@ class KIP:
     """Adam's step size, for pixels and labels."""
     learn_labels: bool = False
     """Learn the labels as well, as unconstrained numbers."""
-    per_class: int = 500
-    """Real images per class and step."""
+    per_class: int | None = None
+    """Real images per class and step; by default 5,000 shared by all classes."""
     ridge: float = 1e-6
     """Penalty, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it is here."""
     PRESETS: ClassVar[tuple[str, ...]] = ("notebook", "conv")
@@ -52,14 +53,13 @@ class KIP:
 
         ``"conv"`` is Nguyen, Novak, Xiao & Lee (NeurIPS 2021, arXiv:2107.13034): a convolutional kernel, whitened
         colour images, 50,000 steps; its step size could not be verified and is the notebook's. Nor could any of its
-        accuracies. A step has 5,000 real images of 10, 100 or 200 classes. Images are normalised and
+        accuracies. A step has 5,000 real images, however many classes there are. Images are normalised and
         whitened as everywhere here: the notebook has another deviation for CIFAR-10, the paper another whitening (of
         images of length 1, with a relative penalty).
         """
         conv = name == "conv"
-        classes = {"cifar100": 100, "tiny_imagenet": 200}.get(dataset, 10)
         return Preset(
-            config=cls(0.01 if dataset in _GREY else 0.04, per_class=5_000 // classes),
+            config=cls(0.01 if dataset in _GREY else 0.04),
             steps=50_000 if conv else 300,
             init="real",
             protocol="krr",
@@ -116,7 +116,8 @@ def kip(config: KIP, task: Task) -> Method:
     References:
         Nguyen, Chen & Lee, Dataset Meta-Learning from Kernel Ridge-Regression, ICLR 2021.
     """
-    check(config, positive=("image_lr", "ridge"), counts=("per_class",))
+    per_class = max(1, _REAL_IMAGES // task.num_classes) if config.per_class is None else config.per_class
+    check(dataclasses.replace(config, per_class=per_class), positive=("image_lr", "ridge"), counts=("per_class",))
     if task.kernel is None:
         raise UsageError("KIP needs a kernel; give the task one of jaxdistill.kernels")
     kernel = task.kernel
@@ -148,4 +149,4 @@ def kip(config: KIP, task: Task) -> Method:
     def synthetic(state: KIPState) -> SyntheticSet:
         return SyntheticSet(state.images, state.labels, label_kind="target")
 
-    return Method(init, step, synthetic, ClassBalanced(config.per_class))
+    return Method(init, step, synthetic, ClassBalanced(per_class))

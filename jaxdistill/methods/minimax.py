@@ -20,16 +20,15 @@ from jaxdistill.check import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
-from jaxdistill.diffusion.sample import Sampling
+from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
+from jaxdistill.methods.dit import SUBSETS
 from jaxdistill.methods.preset import Preset
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]
 
-_PAPER = Sampling(guided_channels=3)
-_SUBSETS = ("imagewoof", "imagenette")
 TUNED = {
     "scales": lambda name: name.endswith("bias") or "gamma" in name or name == "label_table",
     "all": lambda name: True,
@@ -61,18 +60,21 @@ class Minimax:
     """Share of labels withheld, for guidance."""
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
-    sampling: Sampling = _PAPER
+    sampling: Sampling = PAPERS
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The released code's settings for ImageNet subsets at 256 pixels; ours for small images.
 
+        With the code's, nothing changed on small images. What follows from trials on training images held out: weights
+        for digits, and for Fashion-MNIST, which all others have; small steps of all parameters.
+
         The accuracies printed by the authors' repository are of 224 pixels (here the data's), of another ResNet-18,
         and of the best epoch on the test set; they are therefore not given as the cell's.
         """
         del name
-        if dataset in _SUBSETS:
+        if dataset in SUBSETS:
             return Preset(
                 config=cls(batch=8),
                 steps=12_000,
@@ -82,8 +84,10 @@ class Minimax:
                 augment="flip",
                 eval_network="resnet10ap",
             )
+        alike, apart = (0.05, 0.5) if dataset == "digits" else (0.01, 0.2)
+        small = Sampling(guidance=1.5)
         return Preset(
-            config=cls(centred=True, average=0.99, sampling=Sampling(guidance=1.5)),
+            config=cls(1e-4, 64, alike, apart, tune="all", centred=True, average=0.98, sampling=small),
             steps=300,
             init="noise",
             protocol="dsa1000",

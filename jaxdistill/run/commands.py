@@ -26,7 +26,7 @@ from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, last_set, say
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_data, check_folder, hold, open_folder
-from jaxdistill.run.generators import generator_of, load_generator, save_generator
+from jaxdistill.run.generators import Drawn, generator_of, load_generator, save_generator
 from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
 from jaxdistill.run.paths import absolute
@@ -107,8 +107,9 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
             said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": cost}
             said |= {"digests": dataclasses.asdict(bench.digests)} if not config.generator.class_ids else {}
             said |= {"method": dataclasses.asdict(config.method), "from": config.generator.generator_digest}
+            drawn = Drawn(config.method.sampling, config.evaluation.protocol, config.evaluation.eval_network)
             architecture = config.generator.architecture
-            save_generator(folder / "generator", params, architecture, bench.image_shape, classes, said)
+            save_generator(folder / "generator", params, architecture, bench.image_shape, classes, said, drawn)
         name = METHODS[type(config.method)].__name__
         return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
 

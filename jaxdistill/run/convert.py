@@ -13,8 +13,9 @@ from safetensors.numpy import load_file
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.diffusion.autoencoder import STABLE_DIFFUSION_FACTOR
 from jaxdistill.diffusion.convert import autoencoder_parameters, dit_parameters
+from jaxdistill.diffusion.sample import PAPERS
 from jaxdistill.run.forms import Convert
-from jaxdistill.run.generators import GeneratorError, save_generator
+from jaxdistill.run.generators import Drawn, GeneratorError, save_generator
 
 __all__ = ["convert"]
 
@@ -53,7 +54,8 @@ def convert(config: Convert) -> None:
     shape = (config.image_size, config.image_size, channels)
     make(architecture, shape, ((0.0,) * channels, (1.0,) * channels), module.classes, params=params)  # if it can be
     said = {"source": config.weights.name}
-    save_generator(config.out, params, architecture, shape, module.classes, said, new=True)
+    drawn = Drawn(PAPERS, "minimax", "resnet10ap")
+    save_generator(config.out, params, architecture, shape, module.classes, said, drawn, new=True)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from jaxdistill.run.arguments import MISSING, UsageError, peek
 from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
 from jaxdistill.run.experts import fields_of
 from jaxdistill.run.folder import stored_config
-from jaxdistill.run.generators import architecture_of
+from jaxdistill.run.generators import generator_card
 from jaxdistill.run.plain import from_json
 
 __all__ = ["like_experts", "like_generator", "named", "stored", "unlike"]
@@ -26,12 +27,17 @@ def like_experts(arguments: list[str]) -> dict[str, Any]:
     return {"network": fields["network"], "data": DataConfig(MISSING, zca=fields["data"].zca)}
 
 
-def like_generator(arguments: list[str]) -> GeneratorConfig:
-    """The architecture of the generator that is given, as default: it cannot have another."""
+def like_generator(arguments: list[str], preset: Preset) -> tuple[GeneratorConfig, Preset]:
+    """The architecture of the generator that is given, as default: it cannot have another; and the preset, but with the
+    way in which sets were drawn from it and judged, where its card says so."""
     given = peek(arguments, "--generator")
     if given is None:
-        return GeneratorConfig()
-    return GeneratorConfig(architecture=architecture_of(Path(given)))
+        return GeneratorConfig(), preset
+    card = generator_card(Path(given))
+    if card.drawn is not None and hasattr(preset.config, "sampling"):
+        config = dataclasses.replace(preset.config, sampling=card.drawn.sampling)
+        preset = preset._replace(config=config, protocol=card.drawn.protocol, eval_network=card.drawn.eval_network)
+    return GeneratorConfig(architecture=card.architecture), preset
 
 
 def unlike(like: dict[str, Any], preset: Preset) -> list[str]:

@@ -16,20 +16,43 @@ from safetensors.numpy import load, save
 
 from jaxdistill.data.digest import mismatch
 from jaxdistill.diffusion import Architecture, make
+from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.run import files
-from jaxdistill.run.config import GeneratorConfig
+from jaxdistill.run.config import EvaluationConfig, GeneratorConfig
 from jaxdistill.run.plain import build
 from jaxdistill.run.resolve import Bench
 from jaxdistill.types import Generator, PyTree
 
-__all__ = ["GeneratorError", "StoredGenerator", "architecture_of", "generator_of", "load_generator", "save_generator"]
+__all__ = [
+    "Drawn",
+    "GeneratorError",
+    "StoredGenerator",
+    "generator_card",
+    "generator_of",
+    "load_generator",
+    "save_generator",
+]
 
 SCHEMA, KIND = 1, "generator"
 
 
 class GeneratorError(UsageError):
     """A generator that cannot be read or does not fit the run; the message is one sentence."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Drawn:
+    """How sets are drawn from a generator, and judged."""
+
+    sampling: Sampling
+    protocol: str
+    eval_network: str | None = None
+
+    def __post_init__(self) -> None:
+        EvaluationConfig(self.protocol).resolve()
+        if not isinstance(self.eval_network, str | None):
+            raise UsageError(f"no network has the name {self.eval_network}")
 
 
 class StoredGenerator(NamedTuple):
@@ -41,6 +64,9 @@ class StoredGenerator(NamedTuple):
     classes: int
     digest: str
     params: PyTree
+    """None where the card alone was read."""
+    drawn: Drawn | None
+    """None for one of which that is not known."""
     card: dict[str, Any]
 
 
@@ -51,6 +77,7 @@ def save_generator(
     image_shape: tuple[int, int, int],
     classes: int,
     said: dict[str, Any],
+    drawn: Drawn | None = None,
     *,
     new: bool = False,
 ) -> None:
@@ -63,6 +90,7 @@ def save_generator(
         image_shape: of what it draws.
         classes: how many its label table has.
         said: whatever else is worth knowing.
+        drawn: how sets are drawn from it and judged: the defaults of runs that are given it.
         new: refuse to replace one.
 
     Raises:
@@ -73,6 +101,7 @@ def save_generator(
         "schema": SCHEMA,
         "kind": KIND,
         **said,
+        **({} if drawn is None else {"drawn": dataclasses.asdict(drawn)}),
         "architecture": dataclasses.asdict(architecture),
         "image_shape": list(image_shape),
         "classes": classes,
@@ -84,13 +113,13 @@ def save_generator(
         files.write_text(temporary / "card.json", json.dumps(card, indent=1))
 
 
-def architecture_of(folder: Path) -> Architecture:
+def generator_card(folder: Path) -> StoredGenerator:
     """What a generator's card says; its parameters are not read.
 
     Raises:
         GeneratorError: if there is no such card.
     """
-    return _read(Path(folder), whole=False).architecture
+    return _read(Path(folder), whole=False)
 
 
 def load_generator(folder: Path) -> StoredGenerator:
@@ -116,7 +145,9 @@ def _read(folder: Path, *, whole: bool) -> StoredGenerator:
         params = _arrays(folder / "generator.safetensors", card["sha256"]) if whole else None
         architecture = build(Architecture, card["architecture"])
         h, w, c = card["image_shape"]
-        return StoredGenerator(folder, architecture, (h, w, c), int(card["classes"]), card["sha256"], params, card)
+        drawn = build(Drawn, card["drawn"]) if "drawn" in card else None
+        sizes = (h, w, c), int(card["classes"])
+        return StoredGenerator(folder, architecture, *sizes, card["sha256"], params, drawn, card)
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:100]
         raise GeneratorError(f"{folder} holds no generator that can be read ({reason}); make it again") from None
