@@ -1,12 +1,11 @@
-"""Array annotations of the pure core are checked while the tests run, and only then."""
+"""The package's annotations are checked while the tests run, and only then."""
 
 import jax
 import jaxtyping
 import pytest
+from annotations import checked
 
-PARTS = ("augment", "diffusion", "inner", "kernels", "losses", "methods", "networks", "selection")
-CHECKED = [f"jaxdistill.{part}" for part in PARTS]
-jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
+jaxtyping.install_import_hook(checked(), "annotations.check")
 
 
 @pytest.fixture(scope="session", autouse=True)

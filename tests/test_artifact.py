@@ -11,6 +11,7 @@ import subprocess
 import sys
 import textwrap
 import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -358,12 +359,12 @@ def test_a_run_that_may_not_write_ends_in_one_sentence_and_whole_files(tmp_path)
 
 
 def test_an_error_in_words_alone_becomes_the_system_s():
-    told = files.os_error(ValueError(f"while writing: {os.strerror(errno.ENOSPC)} [source]"), "there")
-    assert (told.errno, told.filename) == (errno.ENOSPC, "there")
-    told = files.os_error(ValueError("something\nelse"), "there")
+    told = files.os_error(ValueError(f"while writing: {os.strerror(errno.ENOSPC)} [source]"), Path("there"))
+    assert (told.errno, told.filename) == (errno.ENOSPC, Path("there"))
+    told = files.os_error(ValueError("something\nelse"), Path("there"))
     assert (told.errno, told.strerror) == (errno.EIO, "something else")
     own = OSError(errno.EROFS, "read-only")
-    assert files.os_error(own, "there") is own
+    assert files.os_error(own, Path("there")) is own
 
 
 def test_the_grid_pixel_by_pixel():

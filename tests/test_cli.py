@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import jax
 import numpy as np
@@ -13,10 +12,17 @@ from safetensors.numpy import load_file
 
 from jaxdistill import cli
 from jaxdistill.cli import main
+from jaxdistill.data.check import Source
+from jaxdistill.data.feeds import real_data
+from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.run import compare
+from jaxdistill.run.artifact import Stored
 from jaxdistill.run.config import Distill, RunConfig, Select
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.plain import from_json, to_json
+from jaxdistill.run.resolve import Bench
+from jaxdistill.run.sharding import make_mesh
+from jaxdistill.types import SyntheticSet
 
 SMALL = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-seeds", "2", "--eval-epochs", "2", "--quiet"]
 DISTILL = ["distill", "dm", *SMALL, "--steps", "3"]
@@ -295,7 +301,10 @@ def test_data_kept_on_the_host_give_the_same_set_and_a_resumed_run_keeps_its_cos
 
 def test_evaluation_takes_what_the_cards_say():
     card = {"network": {"network": "convnet", "norm": "none", "width": 8}}
-    bench = SimpleNamespace(image_shape=(8, 8, 1), num_classes=3)
+    images, labels = np.zeros((3, 8, 8, 1), np.uint8), np.arange(3, dtype=np.int32)
+    source = Source("dots", images, labels, images, labels, ("a", "b", "c"))
+    data = real_data(images, labels, 3, np.ones(1), np.zeros(1))
+    bench = Bench(source, Preprocess(np.zeros(1), np.ones(1)), data, data, make_mesh(), False)
     judged = compare._judged(Evaluate((), network="convnet,convnet-bn", depth=2), compare._made_with(card), None, bench)
     assert list(judged) == ["convnet", "convnet-bn"]
     params = judged["convnet"].init(jax.random.key(0)).params["body"]
@@ -309,10 +318,12 @@ def test_evaluation_takes_what_the_cards_say():
 
 
 def test_sets_judged_by_different_recipes_need_a_choice():
-    stored = [SimpleNamespace(card={"protocol": name}) for name in ("idc1000", "dc300")]
-    said = compare._first_judged_by({"a": stored[0], "b": SimpleNamespace(card={})})
+    made = SyntheticSet(np.zeros((1, 8, 8, 1), np.float32), np.ones((1, 1), np.float32))
+    silent = Stored(made, Preprocess(np.zeros(1), np.ones(1)), {})
+    stored = [silent._replace(card={"protocol": name}) for name in ("idc1000", "dc300")]
+    said = compare._first_judged_by({"a": stored[0], "b": silent})
     assert said == stored[0].card["protocol"]
-    assert compare._first_judged_by({"a": SimpleNamespace(card={})}) == "dsa1000"
+    assert compare._first_judged_by({"a": silent}) == "dsa1000"
     with pytest.raises(ValueError, match="dc300, idc1000; choose one with --protocol"):
         compare._first_judged_by({"a": stored[0], "b": stored[1]})
 

@@ -24,8 +24,8 @@ class Bank:
     Read from a folder by `jaxdistill.run.bank.open_bank`; `jaxdistill.trajectories.flatten` makes the vectors.
     """
 
-    params: Float[AnyArray, "experts snapshots p"] | tuple[Float[np.ndarray, "snapshots p"], ...]
-    """One array, float32 or bfloat16; on the host also a memory map for each expert."""
+    params: Float[AnyArray, "experts snapshots p"] | tuple[Float[AnyArray, "snapshots p"], ...]
+    """One array, float32 or bfloat16; also an array for each expert: a memory map, or what it becomes in a trace."""
     experts: int = flax.struct.field(pytree_node=False)
     epochs: int = flax.struct.field(pytree_node=False)
     """Epochs recorded: one fewer than snapshots."""

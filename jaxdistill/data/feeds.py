@@ -25,7 +25,8 @@ class RealData:
     Images keep the type they are stored in (uint8 is a quarter of the memory); `read` gives preprocessed float32.
     """
 
-    images: Shaped[AnyArray, "n h w c"]
+    images: Shaped[AnyArray, "_n h w _c"]
+    """As many as labels; none of them in an `outline`."""
     labels: Int[AnyArray, " n"]
     offsets: Int[AnyArray, " classes"]
     """First index of each class."""

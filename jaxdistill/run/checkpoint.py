@@ -15,7 +15,7 @@ import orbax.checkpoint as ocp
 
 from jaxdistill.data.source import silence
 from jaxdistill.run import files
-from jaxdistill.types import PyTree
+from jaxdistill.types import AnyArray, PyTree
 
 __all__ = ["restore", "save"]
 
@@ -80,8 +80,8 @@ def restore(folder: Path, like: PyTree, warn: Callable[[str], None]) -> tuple[in
     return None
 
 
-def enumerate_leaves(tree: PyTree) -> list[tuple[str, jax.Array]]:
-    """The leaves under names that do not depend on the containers' types."""
+def enumerate_leaves(tree: PyTree) -> list[tuple[str, AnyArray | jax.ShapeDtypeStruct]]:
+    """The leaves, arrays or what describes them, under names that do not depend on the containers' types."""
     return [(f"leaf{i:04d}", leaf) for i, leaf in enumerate(jax.tree.leaves(tree))]
 
 
