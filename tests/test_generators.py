@@ -93,18 +93,18 @@ def test_a_generator_is_drawn_from_and_judged_as_it_was_unless_told_otherwise(tr
 
     kept = {"sampler": "ddim", "sampling_steps": 4, "guidance": 4.0, "guided_channels": 1, "draw_batch": 5}
     options = [word for name, value in kept.items() for word in (f"--{name.replace('_', '-')}", str(value))]
-    judged = ["--protocol", "dc300", "--eval-network", "mlp,lenet"]
+    judged = ["--protocol", "dc300", "--eval-network", "mlp,convnet"]
     made = ran("made", "minimax", "--generator", str(trained), "--steps", "1", "--batch", "4", *options, *judged)
     assert made["method"]["sampling"] == kept
     given = ["--generator", str(tmp_path / "made")]
     for method, steps in (("dit", "0"), ("minimax", "0")):
         found = ran(method, method, *given, "--steps", steps)
         assert found["method"]["sampling"] == kept
-        assert (found["evaluation"]["protocol"], found["evaluation"]["eval_network"]) == ("dc300", "mlp,lenet")
+        assert (found["evaluation"]["protocol"], found["evaluation"]["eval_network"]) == ("dc300", "mlp,convnet")
         np.testing.assert_allclose(images_of(tmp_path / method), images_of(tmp_path / "made"), atol=0.02)
     other = ran("other", "dit", *given, "--steps", "0", "--guidance", "1.5", "--protocol", "dsa1000")
     assert other["method"]["sampling"] == {**kept, "guidance": 1.5}
-    assert (other["evaluation"]["protocol"], other["evaluation"]["eval_network"]) == ("dsa1000", "mlp,lenet")
+    assert (other["evaluation"]["protocol"], other["evaluation"]["eval_network"]) == ("dsa1000", "mlp,convnet")
     again = ran("again", "dit", "--generator", str(tmp_path / "other"), "--steps", "0")
     assert again["method"]["sampling"] == {**kept, "guidance": 1.5}, "what was drawn last is drawn next"
     card = tmp_path / "made" / "generator" / "card.json"
@@ -160,9 +160,9 @@ def test_a_damaged_generator(trained, tmp_path, capsys):
         (json.dumps({**card, "kind": "set"}), "it is a set of schema 1"),
         (json.dumps({**card, "sha256": "0"}), "not those that its card was written for"),
         (json.dumps({**card, "architecture": {"unheard": 1}}), "unheard"),
-        (json.dumps({**card, "drawn": {**card["drawn"], "sampling": {"guidance": -1}}}), "guidance of Sampling"),
+        (json.dumps({**card, "drawn": {**card["drawn"], "sampling": {"guidance": -1.0}}}), "guidance of Sampling"),
         (json.dumps({**card, "drawn": {**card["drawn"], "protocol": "none"}}), "unknown protocol 'none'"),
-        (json.dumps({**card, "drawn": {**card["drawn"], "eval_network": 5}}), "no network has the name 5"),
+        (json.dumps({**card, "drawn": {**card["drawn"], "eval_network": 5}}), "holds no generator that can be read"),
         (json.dumps({name: card[name] for name in card if name != "classes"}), "it lacks 'classes'"),
     ):
         (folder / "card.json").write_text(content)

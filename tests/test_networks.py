@@ -55,8 +55,10 @@ CASES = {
     "vgg11 batch": ((32, 32, 3), VGG11(2, "batch")),
     "resnet18 instance": ((32, 32, 3), ResNet18(2)),
     "resnet18 batch odd": ((13, 13, 3), ResNet18(4, "batch")),
+    "resnet18-s2 batch": ((64, 64, 3), ResNet18(2, "batch", stride=2)),
     "resnet18ap instance": ((32, 32, 3), ResNet18(2, average_pool=True)),
     "resnet18ap batch": ((16, 16, 3), ResNet18(4, "batch", average_pool=True)),
+    "resnet18ap grey": ((28, 28, 1), ResNet18(2, "batch", average_pool=True)),
 }
 
 
@@ -122,7 +124,9 @@ def test_values_and_gradients_equal_pytorch(name):
         ("convnet", (32, 32, 3), 100, 504_420),
         ("convnet", (28, 28, 1), 10, 317_706),
         ("resnet18", (32, 32, 3), 10, 11_173_962),
-        ("resnet18ap", (32, 32, 3), 10, 11_173_962),
+        ("resnet18-s2", (64, 64, 3), 200, 11_271_432),
+        ("resnet18ap", (32, 32, 3), 10, 11_250_762),
+        ("resnet18ap", (28, 28, 1), 10, 11_213_770),
         ("lenet", (28, 28, 1), 10, 61_706),
         ("alexcifarnet", (32, 32, 3), 10, 1_756_426),
     ],
@@ -245,6 +249,26 @@ def test_constant_image_has_finite_gradients():
     variables = jax.jit(net.init)(jax.random.key(0))
     gradient = jax.jit(jax.grad(lambda x: net.apply(variables, x)[0].sum()))(jnp.full((1, 8, 8, 3), 1e3))
     assert jnp.isfinite(gradient).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "shape", "sides", "embedding"),
+    [
+        ("resnet18", (32, 32, 3), [32, 16, 8, 4], 512),
+        ("resnet18-bn", (64, 64, 3), [64, 32, 16, 8], 512),
+        ("resnet18-s2", (64, 64, 3), [32, 16, 8, 4], 512),
+        ("resnet18-s2-bn", (64, 64, 3), [32, 16, 8, 4], 512),
+        ("resnet18ap", (32, 32, 3), [32, 16, 8, 4], 4 * 4 * 512),
+        ("resnet18ap-bn", (28, 28, 1), [28, 14, 7, 3], 3 * 3 * 512),
+        ("resnet10ap", (32, 32, 3), [32, 16, 8, 4], 512),
+    ],
+)
+def test_maps_and_embeddings_of_residual_networks(name, shape, sides, embedding):
+    net = make(name, shape, 10)
+    images = jax.ShapeDtypeStruct((2, *shape), jnp.float32)
+    features = jax.eval_shape(net.features, jax.eval_shape(net.init, jax.random.key(0)), images)
+    assert [value.shape[1:3] for value in features.maps] == [(side, side) for side in sides]
+    assert features.embedding.shape == (2, embedding)
 
 
 def test_default_depth():

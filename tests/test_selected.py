@@ -14,6 +14,8 @@ from jaxdistill.data.feeds import real_data
 from jaxdistill.evaluate import PROTOCOLS, Protocol, evaluate
 from jaxdistill.evaluate.train import train
 from jaxdistill.inner import epoch
+from jaxdistill.methods.selmatch import SelMatch
+from jaxdistill.networks import make as make_network
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 C, D = 3, 4
@@ -235,3 +237,12 @@ def test_sets_grow_and_epochs_shrink_to_as_many_steps():
     steps = [PROTOCOLS[f"selmatch{epochs}"].epochs * ipc for epochs, ipc in ((1000, 250), (500, 500), (250, 1000))]
     assert len(set(steps)) == 1
     assert abs(167 * 1500 / steps[0] - 1) < 0.01
+
+
+def test_the_preset_is_judged_by_the_codes_network_of_each_size():
+    """The stem halves images of 64 pixels, so that the last map is 4x4 for all."""
+    for dataset, ipc, name, side in (("cifar10", 250, "resnet18-bn", 32), ("tiny_imagenet", 50, "resnet18-s2-bn", 64)):
+        assert SelMatch.preset(dataset, ipc).eval_network == name
+        net, images = make_network(name, (side, side, 3), 10), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+        maps = jax.eval_shape(net.features, jax.eval_shape(net.init, jax.random.key(0)), images).maps
+        assert [found.shape[1] for found in maps] == [32, 16, 8, 4]

@@ -106,17 +106,23 @@ class Block(nn.Module):
 
 
 class ResNet18(nn.Module):
-    def __init__(self, shape, width, norm, average=False):
+    """With `average` the classifier sees the whole last map: its original pools it by windows of one pixel."""
+
+    def __init__(self, shape, width, norm, average=False, stride=1):
         super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(shape[2], width, 3, 1, 1, bias=False), normalisation(norm, width, (0, 0)))
+        stem = nn.Conv2d(shape[2], width, 3, stride, 1, bias=False)
+        self.stem = nn.Sequential(stem, normalisation(norm, width, (0, 0)))
         self.stages, inputs = nn.ModuleList(), width
         for stage in range(4):
             outputs = width * 2**stage
             first = Block(inputs, outputs, stage > 0, norm, average)
             self.stages.append(nn.Sequential(first, Block(outputs, outputs, False, norm, average)))
             inputs = outputs
-        self.pool = nn.AvgPool2d(4) if shape[0] == 32 else nn.AdaptiveAvgPool2d(1)
-        self.classifier = nn.Linear(inputs, CLASSES)
+        size = [side // 8 for side in shape[:2]] if average else (1, 1)
+        whole = nn.AvgPool2d(4) if shape[0] == 32 * stride else nn.AdaptiveAvgPool2d(1)
+        self.pool = nn.AvgPool2d(1) if average else whole
+        self.classifier = nn.Linear(inputs * size[0] * size[1], CLASSES)
+        self.classifier.map_shape = (*size, inputs)
 
     def forward(self, x):
         x, maps = functional.relu(self.stem(x)), []
@@ -176,8 +182,10 @@ CASES = {
     "vgg11 batch": ((32, 32, 3), lambda s: vgg11(s, 2, "batch")),
     "resnet18 instance": ((32, 32, 3), lambda s: ResNet18(s, 2, "instance")),
     "resnet18 batch odd": ((13, 13, 3), lambda s: ResNet18(s, 4, "batch")),
+    "resnet18-s2 batch": ((64, 64, 3), lambda s: ResNet18(s, 2, "batch", stride=2)),
     "resnet18ap instance": ((32, 32, 3), lambda s: ResNet18(s, 2, "instance", average=True)),
     "resnet18ap batch": ((16, 16, 3), lambda s: ResNet18(s, 4, "batch", average=True)),
+    "resnet18ap grey": ((28, 28, 1), lambda s: ResNet18(s, 2, "batch", average=True)),
 }
 
 

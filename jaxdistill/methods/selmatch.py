@@ -71,6 +71,8 @@ class SelMatch(MTT):
             20 if dataset == "tiny_imagenet" else 55, 2, 80, 125, 1e4 if large else 1e3, 1e-5, 0.001, alpha=alpha
         )
         steps, protocol, network, eval_network = 10_000, f"selmatch{epochs}", {"norm": "batch"}, "resnet18-bn"
+        if dataset == "tiny_imagenet":
+            eval_network = "resnet18-s2-bn"  # the code's for 64 pixels
         if dataset == "digits":
             config = cls(10, 2, 16, 50, 300.0, 1e-3, 0.06, alpha=0.4)
             steps, protocol, network, eval_network, beta = 300, "mtt1000", {}, None, 0.5

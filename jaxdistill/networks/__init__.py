@@ -61,6 +61,7 @@ NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
     "alexcifarnet": lambda o: AlexCifarNet(),
     "vgg11": lambda o: VGG11(norm=o.norm),
     "resnet18": lambda o: ResNet18(norm=o.norm),
+    "resnet18-s2": lambda o: ResNet18(norm=o.norm, stride=2),
     "resnet18ap": lambda o: ResNet18(norm=o.norm, average_pool=True),
     "resnet10ap": lambda o: ResNetAP10(norm=o.norm),
 }

@@ -35,7 +35,8 @@ class GeneratorConfig:
     """The generator that a set is drawn from."""
 
     generator: Path | None = None
-    """One that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made."""
+    """One that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made. Unless told otherwise,
+    sets are drawn from it and judged as they were there."""
     class_ids: tuple[int, ...] = ()
     """What that calls each class of the data set, in its order, where it knows others: ImageNet's numbers, say."""
     generator_digest: Annotated[str | None, tyro.conf.Suppress] = None
