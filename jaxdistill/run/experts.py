@@ -51,7 +51,8 @@ def train_experts(config: Experts, console: Console) -> None:
     bench = open_bench(config.data, stored)
     network = only_network(config.network, bench)
     augment = augmentation(config.recipe.augment, bench)
-    said = {"data": {"dataset": config.data.dataset, "zca": config.data.zca}, "preset": config.preset}
+    data = {"dataset": config.data.dataset, "zca": config.data.zca, "statistics": config.data.statistics}
+    said = {"data": data, "preset": config.preset}
     said |= {name: dataclasses.asdict(getattr(config, name)) for name in ("network", "recipe")}
     said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}
     card = describe(bench, network, said)
