@@ -20,19 +20,11 @@ from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.networks import NETWORKS
-from jaxdistill.run import artifact, commands, compare, export, report
+from jaxdistill.run import artifact, cell, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, parse, peek, refuse_empty
-from jaxdistill.run.config import (
-    BasisConfig,
-    DataConfig,
-    Distill,
-    EvaluationConfig,
-    NetworkConfig,
-    RunConfig,
-    Select,
-)
+from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
 from jaxdistill.run.convert import convert
-from jaxdistill.run.defaults import like_experts, like_generator, named, stored, unlike
+from jaxdistill.run.defaults import like_experts, like_generator, stored
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
@@ -92,47 +84,29 @@ def _distill(arguments: list[str], console: Console) -> None:
     name, rest = leading(arguments, "method", list(METHOD_NAMES))
     method = method_config(name)
     defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
-    listed, differ = True, []
     if defaults is None:
         ipc = peek(rest, "--ipc") or ""
         asked = peek(rest, "--preset")
         reading = method.PRESETS[0] if asked is None else asked
         if reading not in method.PRESETS:
             raise UsageError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
-        preset = method.preset(named(peek(rest, "--dataset")), int(ipc) if ipc.isdecimal() else 1, reading)
+        preset = method.preset(cell.named(peek(rest, "--dataset")), int(ipc) if ipc.isdecimal() else 1, reading)
         generator, preset = like_generator(rest, preset)
-        like = like_experts(rest)
-        differ = unlike(like, preset)
         defaults = {
-            "method": preset.config, "data": DataConfig(MISSING, zca=preset.zca), "run": RunConfig(MISSING),
-            "ipc": MISSING, "steps": preset.steps, "seed": 0, "init": preset.init, "augment": preset.augment,
-            "preset": reading, "network": NetworkConfig(**preset.network), "basis": BasisConfig(beta=preset.beta),
-            "generator": generator,
-            "evaluation": EvaluationConfig(protocol=preset.protocol, eval_network=preset.eval_network),
-            **like,
+            **cell.fields(preset, MISSING), "run": RunConfig(MISSING), "ipc": MISSING, "seed": 0, "preset": reading,
+            "generator": generator, **like_experts(rest),
         }  # fmt: skip
-        listed = preset.listed
     example = "--dataset digits --ipc 10 --out runs/first"
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
     console = _begin(config.run, console)
-    note = ""
-    if not listed:
-        note = (
-            f"note: there is no published setting of {name} for {config.data.dataset} at ipc {config.ipc}; "
-            f"running {config.method} for {config.steps} steps"
-        )
-    elif differ:
-        note = (
-            f"note: these experts are not the paper's ({', '.join(differ)}), and so this is not the published setting"
-        )
-    _show(commands.distill(config, console, note), config.run)
+    _show(commands.distill(config, console), config.run)
 
 
 def _experts(arguments: list[str], console: Console) -> None:
-    out, preset = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt"
-    dataset = named(peek(arguments, "--dataset"))
-    papers = expert_preset(preset, dataset)
-    data, network = DataConfig(MISSING, zca=dataset in papers.whitened), NetworkConfig(**papers.network)
+    out, preset, ipc = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt", peek(arguments, "--ipc") or ""
+    papers = expert_preset(preset, cell.named(peek(arguments, "--dataset")), int(ipc) if ipc.isdecimal() else None)
+    data = DataConfig(MISSING, zca=papers.zca, statistics=papers.statistics)
+    network = NetworkConfig(**papers.network)
     defaults = {"data": data, "out": MISSING, "epochs": papers.epochs, "recipe": papers.recipe, "network": network}
     defaults["preset"] = preset
     if "--resume" in arguments and out is not None and Path(out).exists():

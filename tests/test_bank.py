@@ -140,7 +140,7 @@ def test_presets_give_what_is_not_given(dataset, monkeypatch, tmp_path):
         papers = expert_preset(preset, dataset)
         assert asked[-1].recipe == dataclasses.replace(papers.recipe, batch=99)
         assert asked[-1].network == NetworkConfig(**papers.network)
-        assert asked[-1].data.zca == (dataset in papers.whitened)
+        assert asked[-1].data.zca == papers.zca
     rhos, augments, norms = zip(*((c.recipe.rho, c.recipe.augment, c.network.norm) for c in asked), strict=True)
     assert rhos == (0, 0.01, 0.01, 0)
     assert augments == ("default", "default", "default", "none")

@@ -163,13 +163,13 @@ def test_presets_are_the_codes_and_the_papers():
     assert (paper.config.power, paper.config.scale, paper.config.balance, paper.steps) == (4, 1.0, 0.01, 8_000)
     assert dict(code.network) == {"norm": "batch"}
     assert dict(paper.network) == {}
+    assert (code.protocol, paper.protocol) == ("datadam1800", "datadam1800-halved")
     assert DataDAM.preset("imagenette", 10, "paper").config.balance == 0.02
     assert DataDAM.preset("imagenette", 10).config.balance == 0.01
     for name in DataDAM.PRESETS:
         assert DataDAM.preset("cifar10", 50, name).config.image_lr == 1.0
         assert DataDAM.preset("cifar10", 51, name).config.image_lr == 10.0
         assert DataDAM.preset("digits", 10, name).steps == 1_000
-        assert DataDAM.preset("cifar10", 10, name).protocol == "datadam1800"
     assert DataDAM.preset("cifar100", 50).listed
     assert not DataDAM.preset("fashion_mnist", 10).listed
     assert not DataDAM.preset("cifar10", 100).listed

@@ -167,8 +167,9 @@ def test_presets_are_the_papers():
     assert DC.preset("cifar10", 1).steps == 1_000
     assert DC.preset("mnist", 50).protocol == "dc1000-mnist"
     assert DC.preset("digits", 10).steps == 1_000
-    assert DC.preset("cifar100", 50).listed, "the code's settings go for every data set"
+    assert not DC.preset("cifar100", 50).listed, "the paper's table has a dash there"
     assert DC.preset("cifar100", 50).published is None
+    assert not DC.preset("cifar10", 20).listed
     assert not DC.preset("cifar10", 500).listed
 
     preset = DSA.preset("svhn_cropped", 1)

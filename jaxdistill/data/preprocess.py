@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["LARGEST_WHITENED", "STATISTICS", "Preprocess", "fit"]
+__all__ = ["LARGEST_WHITENED", "STATISTICS", "Preprocess", "constants", "fit"]
 
 Images = Shaped[Array | np.ndarray, "n h w c"]
 
@@ -19,15 +19,21 @@ LARGEST_WHITENED = 16_384
 """Most numbers in an image that can be whitened: the covariance of so many takes 2 GiB, its eigenvectors take an hour;
 at 128x128x3 it would be 18 GiB and more than a day."""
 
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "mnist": ((0.1307,), (0.3081,)),
     "fashion_mnist": ((0.2861,), (0.3530,)),
     "svhn_cropped": ((0.4377, 0.4438, 0.4728), (0.1980, 0.2010, 0.1970)),
     "cifar10": ((0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)),
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
+    "tiny_imagenet": _IMAGENET,
+    "imagenet_resized/64x64": _IMAGENET,
+    **{f"image{subset}": _IMAGENET for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow")},
+    "tiny_imagenet-selmatch": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
 }
 """Mean and standard deviation of [0, 1] images as the DC family has them, by TFDS name. CIFAR-10's deviation is the
-mean of the images' own (the data set's is .247 .243 .261); all published figures of the family depend on it."""
+mean of the images' own (the data set's is .247 .243 .261); all published figures of the family depend on it. The last
+are those of SelMatch's code."""
 
 
 class Preprocess(NamedTuple):
@@ -131,6 +137,26 @@ def fit(
         statistics = tuple(mean), tuple(np.where(std < 1e-3, 1.0, std))
     mean, std = (np.asarray(values, np.float32) for values in statistics)
     return Preprocess(mean, std)
+
+
+def constants(name: str, dataset: str) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Published mean and deviation of each channel.
+
+    Args:
+        name: ``"default"`` for those of the data set, ``"fitted"`` for none, or whose.
+        dataset: its name.
+
+    Returns:
+        None where they are to be fitted.
+
+    Raises:
+        UsageError: if nobody published any of that name.
+    """
+    if name in ("default", "fitted"):
+        return STATISTICS.get(dataset) if name == "default" else None
+    if name not in STATISTICS:
+        raise UsageError(f"unknown statistics '{name}'; choose default, fitted or one of {', '.join(STATISTICS)}")
+    return STATISTICS[name]
 
 
 def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:

@@ -21,12 +21,11 @@ import numpy as np
 from PIL import Image
 
 from jaxdistill.data.check import DataError, Source, checked, divide, from_arrays
-from jaxdistill.data.preprocess import STATISTICS
 from jaxdistill.errors import UsageError
 
 __all__ = ["LISTED", "DataError", "Source", "load", "silence"]
 
-LISTED = ("digits", *STATISTICS)
+LISTED = ("digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10", "cifar100")
 """Names with a known preprocessing; any other image classification data set of TFDS works too."""
 
 _IMAGE_ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")

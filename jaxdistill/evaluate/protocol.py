@@ -21,6 +21,8 @@ from jaxdistill.unroll import train_in_order
 
 __all__ = ["PROTOCOLS", "InOrder", "Protocol"]
 
+_MANY = 2  # drops that are said one by one
+
 
 @dataclasses.dataclass(frozen=True)
 class Protocol(Recipe):
@@ -71,7 +73,7 @@ class Protocol(Recipe):
         """The first epoch trained at each lower step size; none where that goes by the set."""
         if self.epochs is None:
             return ()
-        return tuple(int(fraction * self.epochs) + 2 * self.restart for fraction in self.drops)
+        return tuple(int(fraction * self.epochs + 1e-6) + 2 * self.restart for fraction in self.drops)
 
     def rate(self, base: Float[Array, ""], epoch: Int[Array, ""]) -> Float[Array, ""]:
         """Step size of an epoch."""
@@ -87,8 +89,9 @@ class Protocol(Recipe):
             length = "3,000 to 300 epochs, the fewer the more images per class,"
             when = f"after {' and '.join(f'{fraction:.0%}' for fraction in self.drops)} of them"
         else:
-            length = f"{self.epochs + self.restart} epochs"
-            when = f"from epoch {' and '.join(map(str, self.drop_epochs))} on"
+            length, drops = f"{self.epochs + self.restart} epochs", self.drop_epochs
+            when = f"from epoch {' and '.join(map(str, drops))} on"
+            when = f"every {drops[0]} epochs" if len(drops) > _MANY else when
         said = [
             f"{length} of SGD with step size "
             f"{'learned with the set where there is one, else ' if self.learned_rate else ''}{self.learning_rate}",
@@ -189,6 +192,8 @@ _SELMATCH = Protocol(
 
 _MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
 
+_EVERY_15TH = tuple(first / 1800 for first in range(15, 1800, 15))
+
 PROTOCOLS: dict[str, Recipe] = {
     "dc300": Protocol(300, augment="none"),
     "dc1000-mnist": Protocol(1000, augment="classic:crop_scale_rotate"),
@@ -198,6 +203,7 @@ PROTOCOLS: dict[str, Recipe] = {
     "idc1000-plain": dataclasses.replace(_IDC, cutmix=0.0),
     "idc1000-cutout": dataclasses.replace(_IDC, augment="all:default", cutmix=0.0),
     "datadam1800": Protocol(1800, batch=64),
+    "datadam1800-halved": Protocol(1800, batch=64, drop=0.5, drops=_EVERY_15TH, restart=False),
     "dd": InOrder(),
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
@@ -208,8 +214,8 @@ PROTOCOLS: dict[str, Recipe] = {
     "rded300": SoftLabels(),
 }
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
-without it, and with cutout instead; DataDAM's code; DD; MTT, TESLA and FTD; DATM, which both train a set at the step
-size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and the NTK and NNGP of any
-set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps; Minimax Diffusion with hard
-labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the test images); RDED,
-with labels of a teacher."""
+without it, and with cutout instead; DataDAM's code, and its paper's table; DD; MTT, TESLA and FTD; DATM, which both
+train a set at the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and
+the NTK and NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps; Minimax
+Diffusion with hard labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the
+test images); RDED, with labels of a teacher."""

@@ -13,6 +13,7 @@ import dataclasses
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
+from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.trajectories import match_trajectories
@@ -87,6 +88,7 @@ class DATM(MTT):
             config = cls(
                 10, 2, 16, image_lr=300.0, rate_lr=1e-3, rate=0.06, first_bound=8, grow_steps=150, label_lr=2.0
             )
+        experts = expert_preset("datm", dataset, ipc)
         return Preset(
             config=config,
             steps=300 if dataset == "digits" else 10_000,
@@ -94,7 +96,9 @@ class DATM(MTT):
             protocol="datm1000",
             listed=(dataset, ipc) in _CELLS,
             published=_PAPER.get((dataset, ipc)),
-            zca=(dataset, ipc) in _CELLS,
+            zca=experts.zca,
+            statistics=experts.statistics,
+            experts=experts,
         )
 
 

@@ -36,10 +36,11 @@ _PAPER = {
     ("cifar100", 1): Published(11.4, 0.3, "later papers' tables"),
     ("cifar100", 10): Published(29.7, 0.3, "later papers' tables"),
     ("cifar100", 50): Published(43.6, 0.4, "later papers' tables"),
+    ("tiny_imagenet", 1): Published(3.9, 0.2, "later papers' tables"),
+    ("tiny_imagenet", 10): Published(12.9, 0.4, "later papers' tables"),
+    ("tiny_imagenet", 50): Published(24.1, 0.3, "later papers' tables"),
 }
-_STATED = {("cifar100", 100), ("cifar100", 125)} | {
-    (dataset, ipc) for dataset in ("mnist", "fashion_mnist", "svhn_cropped") for ipc in (1, 10, 50)
-}
+_STATED = {("cifar100", 100), ("cifar100", 125), ("mnist", 1), ("mnist", 10), ("mnist", 50)}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +59,8 @@ class DM:
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The paper's settings: they depend on the cell only through CIFAR-10's larger step from 100 images on.
 
-        Digits is ours: 1,442 images of 8x8 need fewer steps.
+        The paper's numbers for MNIST could not be verified, nor its depth for Tiny-ImageNet, here 4. Digits is ours:
+        1,442 images of 8x8 need fewer steps.
         """
         del name
         large = dataset == "cifar10" and ipc >= _LARGE_IPC

@@ -4,8 +4,7 @@ MTT with experts that were trained towards flat minima (``jaxdistill experts --p
 of the images as the result.
 
 Differs from the code: as MTT does; and the average is judged by fresh networks, not by ones that were first trained on
-the images themselves; experts have alpha 0.3 by that preset, the paper's only for CIFAR-10 at one and ten images (1 in
-all other cells: ``--alpha 1``).
+the images themselves.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import dataclasses
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
+from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.trajectories import match_trajectories
@@ -66,14 +66,16 @@ class FTD(MTT):
         """
         plain = MTT.preset(dataset, ipc, name)
         cell = _CELLS.get((dataset, ipc)) or _CELLS["cifar10", 1 if ipc < 5 else 10 if ipc < 30 else 50]
-        config = cls(*cell[:7], average=cell[7])
+        config, experts = cls(*cell[:7], average=cell[7]), expert_preset("ftd", dataset, ipc)
         if dataset == "digits":
             config = cls(**vars(plain.config), average=0.98)
         return plain._replace(
             config=config,
             listed=(dataset, ipc) in _CELLS,
             published=_PAPER.get((dataset, ipc)),
-            zca=dataset in ("cifar10", "cifar100"),
+            zca=experts.zca,
+            statistics=experts.statistics,
+            experts=experts,
         )
 
 

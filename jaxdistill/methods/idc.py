@@ -2,9 +2,9 @@
 
 Differs from the code: the classes of a sweep are done at once (see `idc`); batch normalisation matches with running
 averages, not with the statistics of one class; real images are drawn anew for each sweep, not epoch by epoch; starts
-are random images, not the first ones of each class; pixels are clipped at the start and on reading out as well;
-CIFAR-100 has its own mean and deviation, not CIFAR-10's. Sets of tiles of several sizes and training before the first
-match are left out, and with them ImageNet's cells, whose ResNetAP-10 and data are not here.
+are random images, not the first ones of each class; pixels are clipped at the start and on reading out as well. Sets
+of tiles of several sizes and training before the first match are left out, and with them ImageNet's cells, whose
+ResNetAP-10 and data are not here.
 """
 
 from __future__ import annotations
@@ -100,7 +100,10 @@ class IDC:
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "idc") -> Preset:
-        """The code's settings; CIFAR-10's for other data sets. Digits is ours, with 500 sweeps on 25 networks."""
+        """The code's settings; CIFAR-10's for other data sets, and its normalisation for CIFAR-100.
+
+        Digits is ours, with 500 sweeps on 25 networks.
+        """
         formation = 1 if name == "idc-i" else 2
         distance, image_lr, real_images = _SETTINGS.get(dataset, _SETTINGS["cifar10"])
         plain = dataset == "mnist" and formation > 1
@@ -123,6 +126,7 @@ class IDC:
             protocol=protocol,
             listed=means is not None,
             augment="all:color_crop" if plain else "all:color_crop_cutout",
+            statistics="cifar10" if dataset == "cifar100" else "default",
             published=means and Published(means[formation == 1], std, _LATER if std else _TABLE),
         )
 

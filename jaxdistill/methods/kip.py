@@ -53,8 +53,8 @@ class KIP:
 
         ``"conv"`` is Nguyen, Novak, Xiao & Lee (NeurIPS 2021, arXiv:2107.13034): a convolutional kernel, whitened
         colour images, 50,000 steps; its step size could not be verified and is the notebook's. Nor could any of its
-        accuracies. A step has 5,000 real images, however many classes there are. Images are normalised and
-        whitened as everywhere here: the notebook has another deviation for CIFAR-10, the paper another whitening (of
+        accuracies. A step has 5,000 real images, however many classes there are. Images are normalised by their
+        own statistics, as in the notebook; whitened as everywhere here, where the paper has another whitening (of
         images of length 1, with a relative penalty).
         """
         conv = name == "conv"
@@ -66,6 +66,7 @@ class KIP:
             listed=(name, dataset, ipc) in _PUBLISHED,
             augment="none",
             published=_PUBLISHED.get((name, dataset, ipc)),
+            statistics="default" if conv else "fitted",
             zca=conv and dataset in _WHITENED,
             network={"kernel": "convnet" if conv else "fc1"},
         )

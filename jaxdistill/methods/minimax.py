@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, UInt32
 
 from jaxdistill.check import check
 from jaxdistill.data.feeds import Uniform
+from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import PAPERS, Sampling
@@ -29,6 +30,11 @@ from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]
 
+_XL = Architecture(
+    2, 1152, 28, 16, schedule="linear", prediction="noise", learned_variance=True,
+    latents=(128, 256, 512, 512), latent_blocks=2, latent_groups=32,
+)  # fmt: skip
+"""DiT-XL/2 on Stable Diffusion's latents, as 'jaxdistill convert' makes it."""
 TUNED = {
     "scales": lambda name: name.endswith("bias") or "gamma" in name or name == "label_table",
     "all": lambda name: True,
@@ -83,6 +89,7 @@ class Minimax:
                 listed=dataset == "imagewoof" and ipc in (10, 20, 50, 100),
                 augment="flip",
                 eval_network="resnet10ap",
+                generator=_XL,
             )
         alike, apart = (0.05, 0.5) if dataset == "digits" else (0.01, 0.2)
         small = Sampling(guidance=1.5)

@@ -2,7 +2,7 @@
 
 Differs from the code: the step size cannot become negative (`raw_rate` is the code's form); experts are drawn anew each
 step, not file by file; the rest of a pass over the set that does not fill a batch is filled from the next one, not a
-small batch; CIFAR-100 has its own mean and deviation, not CIFAR-10's. Textures on a larger canvas are left out.
+small batch. Textures on a larger canvas are left out.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
+from jaxdistill.experts import expert_preset
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
@@ -39,21 +40,20 @@ _PAPER = {
     ("imagesquawk", 10): Published(52.3, 1.0, _QUOTED),
     ("imageyellow", 10): Published(60.0, 1.5, _QUOTED),
 }
-# Student steps, expert epochs, bound of the start, batch, step sizes of pixels and of the step size, first step size,
-# whitening.
+# Student steps, expert epochs, bound of the start, batch, step sizes of pixels and of the step size, first step size.
 _CELLS = {
-    ("cifar10", 1): (50, 2, 2, None, 100.0, 1e-7, 0.01, True),
-    ("cifar10", 10): (30, 2, 20, None, 100.0, 1e-5, 0.001, True),
-    ("cifar10", 50): (30, 2, 40, None, 1000.0, 1e-5, 0.001, False),
-    ("cifar100", 1): (20, 3, 20, None, 1000.0, 1e-5, 0.01, True),
-    ("cifar100", 10): (20, 2, 20, None, 1000.0, 1e-5, 0.01, False),
-    ("cifar100", 50): (80, 2, 40, 125, 1000.0, 1e-5, 0.01, True),
-    ("tiny_imagenet", 1): (10, 2, 10, None, 1e4, 1e-4, 0.01, False),
-    ("tiny_imagenet", 10): (20, 2, 40, 200, 1e4, 1e-4, 0.01, False),
-    ("tiny_imagenet", 50): (20, 2, 40, 300, 1e4, 1e-4, 0.01, False),
+    ("cifar10", 1): (50, 2, 2, None, 100.0, 1e-7, 0.01),
+    ("cifar10", 10): (30, 2, 20, None, 100.0, 1e-5, 0.001),
+    ("cifar10", 50): (30, 2, 40, None, 1000.0, 1e-5, 0.001),
+    ("cifar100", 1): (20, 3, 20, None, 1000.0, 1e-5, 0.01),
+    ("cifar100", 10): (20, 2, 20, None, 1000.0, 1e-5, 0.01),
+    ("cifar100", 50): (80, 2, 40, 125, 1000.0, 1e-5, 0.01),
+    ("tiny_imagenet", 1): (10, 2, 10, None, 1e4, 1e-4, 0.01),
+    ("tiny_imagenet", 10): (20, 2, 40, 200, 1e4, 1e-4, 0.01),
+    ("tiny_imagenet", 50): (20, 2, 40, 300, 1e4, 1e-4, 0.01),
 }
 _CELLS |= {
-    (f"image{subset}", ipc): (20, 2, 10, batch, 1e5, 1e-6, 0.01, False)
+    (f"image{subset}", ipc): (20, 2, 10, batch, 1e5, 1e-6, 0.01)
     for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow")
     for ipc, batch in ((1, None), (10, 20))
 }
@@ -97,10 +97,9 @@ class MTT:
         """
         del name
         cell = _CELLS.get((dataset, ipc)) or _CELLS["cifar10", 1 if ipc < 5 else 10 if ipc < 30 else 50]
-        steps, epochs, start, batch, image_lr, rate_lr, rate, zca = cell
-        config = cls(steps, epochs, start, batch, image_lr, rate_lr, rate)
+        config, experts = cls(*cell), expert_preset("mtt", dataset, ipc)
         if dataset == "digits":
-            config, zca = cls(10, 2, 10, image_lr=300.0, rate_lr=1e-3, rate=0.06), False
+            config = cls(10, 2, 10, image_lr=300.0, rate_lr=1e-3, rate=0.06)
         return Preset(
             config=config,
             steps=300 if dataset == "digits" else 5_000,
@@ -108,7 +107,9 @@ class MTT:
             protocol="mtt1000",
             listed=(dataset, ipc) in _CELLS,
             published=_PAPER.get((dataset, ipc)),
-            zca=zca and (dataset, ipc) in _CELLS,
+            zca=experts.zca,
+            statistics=experts.statistics,
+            experts=experts,
         )
 
 

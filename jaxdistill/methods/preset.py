@@ -6,6 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from jaxdistill.diffusion import Architecture
+from jaxdistill.experts import ExpertPreset
+
 __all__ = ["Preset", "Published"]
 
 
@@ -31,16 +34,23 @@ class Preset(NamedTuple):
     protocol: str
     """How the paper evaluates (`jaxdistill.evaluate.PROTOCOLS`)."""
     listed: bool
-    """Whether the paper or its code states this cell; False for a fallback to the nearest settings."""
+    """Whether a setting or a number of this very cell was published, and this is that setting; False for a fallback to
+    the nearest settings."""
     augment: str = "default"
     """Augmentation while distilling: ``"default"`` is the data set's DSA strategy, ``"none"`` is none."""
     published: Published | None = None
     """None where no number exists or none could be verified."""
     zca: bool = False
     """Whether the images are whitened."""
+    statistics: str = "default"
+    """What channels are normalised by: a name for `jaxdistill.data.preprocess.constants`."""
     beta: float = 0.0
     """Share of the hardest images of each class that a start by difficulty leaves out."""
     eval_network: str | None = None
     """The network that the paper evaluates on, where it is not the one that distils."""
     network: Mapping[str, Any] = MappingProxyType({})
     """The paper's network where it is not the plain ConvNet: fields of `jaxdistill.run.config.NetworkConfig`."""
+    experts: ExpertPreset | None = None
+    """The paper's experts, of a method that matches trajectories."""
+    generator: Architecture | None = None
+    """The generator that the paper fine-tunes; None where it is trained from the start, or there is none."""

@@ -15,6 +15,7 @@ import dataclasses
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
+from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.trajectories import match_trajectories
@@ -76,6 +77,7 @@ class SelMatch(MTT):
         if dataset == "digits":
             config = cls(10, 2, 16, 50, 300.0, 1e-3, 0.06, alpha=0.4)
             steps, protocol, network, eval_network, beta = 300, "mtt1000", {}, None, 0.5
+        experts = expert_preset("selmatch", dataset, ipc)
         return Preset(
             config=config,
             steps=steps,
@@ -86,6 +88,8 @@ class SelMatch(MTT):
             beta=beta,
             network=network,
             eval_network=eval_network,
+            statistics=experts.statistics,
+            experts=experts,
         )
 
 

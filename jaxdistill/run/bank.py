@@ -185,8 +185,14 @@ def open_bank(stored: StoredBank, limit: float) -> tuple[Bank, bool]:
     return Bank(params, count, stored.epochs), False
 
 
-def check_whitening(stored: StoredBank, zca: bool) -> None:
-    """Raise a BankError unless a run whitens its images exactly if those of the experts were."""
+def check_whitening(stored: StoredBank, zca: bool, statistics: str) -> None:
+    """Raise a BankError unless a run whitens or normalises its images as those of the experts were."""
+    theirs = stored.card["data"].get("statistics", "default")
+    if statistics != theirs:
+        raise BankError(
+            f"the experts in {stored.folder} saw images that were normalised by statistics {theirs}; leave "
+            "--statistics out, or train other experts"
+        )
     if zca != stored.card["whitened"]:
         said = ("not whitened", "leave --zca out") if zca else ("whitened", "leave --no-zca out")
         raise BankError(

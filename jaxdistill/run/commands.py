@@ -18,7 +18,7 @@ from rich.console import Console
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
-from jaxdistill.run import artifact, checkpoint, files, report, sinks
+from jaxdistill.run import artifact, cell, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
 from jaxdistill.run.basis import Means, basis, check_read, described, for_file, stand_in, uses_experts
 from jaxdistill.run.config import Distill, GeneratorConfig, Select
@@ -40,10 +40,11 @@ __all__ = ["distill", "select_set"]
 Run = TypeVar("Run", Distill, Select)
 
 
-def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]:
+def distill(config: Distill, console: Console) -> dict[str, Any]:
     """Run a method from data to report, or go on with a run that was cut; returns the content of evaluation.json.
 
-    Whatever is wrong with the arguments or the data is found before anything is written or said; then comes `note`.
+    Whatever is wrong with the arguments or the data is found before anything is written or said; then comes whether
+    this is the published setting of its cell.
 
     Raises:
         UsageError: for arguments or data that cannot be used.
@@ -83,9 +84,9 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
     prepare = method.init if method.learned else jax.jit(method.init)
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
+    note = cell.said(config, None if experts is None else experts.card, min(bench.image_shape[:2]))
     with open_folder(config) as folder, hold(folder):
-        if note:
-            say(console, note)
+        say(console, f"note: {note}")
         warn = partial(say, Console(stderr=True))  # also where all else is quiet
         found = checkpoint.restore(folder / "checkpoints", shapes, warn) if jax.process_index() == 0 else None
         done = int(from_first(np.int32(found[0] if found else 0)))
@@ -111,7 +112,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
             architecture = config.generator.architecture
             save_generator(folder / "generator", params, architecture, bench.image_shape, classes, said, drawn)
         name = METHODS[type(config.method)].__name__
-        return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, key["evaluation"], console)
+        judge_key = key["evaluation"]
+        return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, judge_key, console, note)
 
 
 def select_set(config: Select, console: Console) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
 def _prepare(config: Run, experts: StoredBank | None) -> tuple[Run, Bench, dict[str, Network], Recipe, dict[str, Key]]:
     protocol = config.evaluation.resolve(config.network.kernel)
     if experts is not None:
-        check_whitening(experts, config.data.zca)
+        check_whitening(experts, config.data.zca, config.data.statistics)
     # Not fitted anew: on another machine whitening would differ in its last digits.
     bench = open_bench(config.data, None if experts is None else experts.preprocess)
     config = check_data(config, bench.digests)
@@ -207,6 +209,7 @@ def _finish(
     protocol: Recipe,
     key: Key,
     console: Console,
+    note: str | None = None,
 ) -> dict[str, Any]:
     """Save the set, judge it, and write the report; the set is safe before the first network is trained."""
     writes = jax.process_index() == 0
@@ -222,6 +225,8 @@ def _finish(
         "protocol": config.evaluation.protocol,
         "cost": cost,
     }
+    if note is not None:
+        card["setting"] = note
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
     if (folder / "generator" / "card.json").is_file():

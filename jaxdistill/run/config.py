@@ -40,6 +40,9 @@ class DataConfig:
     """Where TFDS keeps its prepared data sets."""
     zca: bool = False
     """Whiten images instead of normalising each channel."""
+    statistics: str = "default"
+    """What channels are normalised by: default (published constants of the data set; of others, its own), fitted (its
+    own in any case), or the name of a data set whose constants are taken."""
     device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)

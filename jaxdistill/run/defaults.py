@@ -7,15 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdistill.methods.preset import Preset
 from jaxdistill.run.arguments import MISSING, UsageError, peek
-from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
+from jaxdistill.run.config import GeneratorConfig, RunConfig
 from jaxdistill.run.experts import fields_of
 from jaxdistill.run.folder import stored_config
 from jaxdistill.run.generators import generator_card
 from jaxdistill.run.plain import from_json
 
-__all__ = ["like_experts", "like_generator", "named", "stored", "unlike"]
+__all__ = ["like_experts", "like_generator", "stored"]
 
 
 def like_experts(arguments: list[str]) -> dict[str, Any]:
@@ -24,7 +23,7 @@ def like_experts(arguments: list[str]) -> dict[str, Any]:
     if experts is None:
         return {}
     fields = fields_of(Path(experts))
-    return {"network": fields["network"], "data": DataConfig(MISSING, zca=fields["data"].zca)}
+    return {"network": fields["network"], "data": dataclasses.replace(fields["data"], dataset=MISSING)}
 
 
 def like_generator(arguments: list[str], preset: Preset) -> tuple[GeneratorConfig, Preset]:
@@ -38,19 +37,6 @@ def like_generator(arguments: list[str], preset: Preset) -> tuple[GeneratorConfi
         config = dataclasses.replace(preset.config, sampling=card.drawn.sampling)
         preset = preset._replace(config=config, protocol=card.drawn.protocol, eval_network=card.drawn.eval_network)
     return GeneratorConfig(architecture=card.architecture), preset
-
-
-def unlike(like: dict[str, Any], preset: Preset) -> list[str]:
-    """In what the experts that are given differ from the paper's."""
-    if not like:
-        return []
-    differ = ["whitening"] if like["data"].zca != preset.zca else []
-    return [*differ, "network"] if like["network"] != NetworkConfig(**preset.network) else differ
-
-
-def named(dataset: str | None) -> str:
-    """The data set's name, by which presets are found; a folder or file may have one."""
-    return Path(dataset).stem if dataset and Path(dataset).exists() else dataset or ""
 
 
 def stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, Any] | None:

@@ -52,7 +52,8 @@ def train_experts(config: Experts, console: Console) -> None:
     bench = open_bench(config.data, stored)
     network = only_network(config.network, bench)
     augment = augmentation(config.recipe.augment, bench)
-    said = {"data": {"dataset": place(config.data.dataset), "zca": config.data.zca}, "preset": config.preset}
+    data = {name: getattr(config.data, name) for name in ("zca", "statistics")}
+    said = {"data": {"dataset": place(config.data.dataset), **data}, "preset": config.preset}
     said |= {name: dataclasses.asdict(getattr(config, name)) for name in ("network", "recipe")}
     said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}
     card = describe(bench, network, said)

@@ -80,7 +80,7 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
     if wanted != source.train_images[0].size:
         raise UsageError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
     fitted = stored or preprocessing.fit(
-        source.train_images, statistics=preprocessing.STATISTICS.get(source.name), zca=data.zca
+        source.train_images, statistics=preprocessing.constants(data.statistics, source.name), zca=data.zca
     )
     mesh = make_mesh()
     train = _split(source.train_images, source.train_labels, source, fitted)
