@@ -134,7 +134,9 @@ def _experts(arguments: list[str], console: Console) -> None:
     data, network = DataConfig(MISSING, zca=dataset in papers.whitened), NetworkConfig(**papers.network)
     defaults = {"data": data, "out": MISSING, "epochs": papers.epochs, "recipe": papers.recipe, "network": network}
     defaults["preset"] = preset
-    if "--resume" in arguments and out is not None and Path(out).exists():
+    if "--resume" in arguments and out is None:
+        raise UsageError("--resume goes on with the bank in --out; give that too")
+    if "--resume" in arguments and Path(out or "").exists():
         defaults |= fields_of(Path(out))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
     if config.distributed is not None:

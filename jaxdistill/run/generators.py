@@ -114,7 +114,9 @@ def _read(folder: Path, *, whole: bool) -> StoredGenerator:
         params = _arrays(folder / "generator.safetensors", card["sha256"]) if whole else None
         architecture = build(Architecture, card["architecture"])
         h, w, c = card["image_shape"]
-        return StoredGenerator(folder, architecture, (h, w, c), int(card["classes"]), card["sha256"], params)
+        if not all(type(size) is int and size > 0 for size in (h, w, c, card["classes"])):
+            raise UsageError("its sizes are not positive whole numbers")
+        return StoredGenerator(folder, architecture, (h, w, c), card["classes"], card["sha256"], params)
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:100]
         raise GeneratorError(f"{folder} holds no generator that can be read ({reason}); make it again") from None
