@@ -39,6 +39,7 @@ from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Repor
 from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import join
 from jaxdistill.run.table import tell
+from jaxdistill.run.unread import check_experts_read, given
 
 __all__ = ["main"]
 
@@ -124,7 +125,7 @@ def _distill(arguments: list[str], console: Console) -> None:
         note = (
             f"note: these experts are not the paper's ({', '.join(differ)}), and so this is not the published setting"
         )
-    _show(commands.distill(config, console, note), config.run)
+    _show(commands.distill(config, console, note, given(config, defaults)), config.run)
 
 
 def _experts(arguments: list[str], console: Console) -> None:
@@ -139,6 +140,7 @@ def _experts(arguments: list[str], console: Console) -> None:
     if "--resume" in arguments and Path(out or "").exists():
         defaults |= fields_of(Path(out))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
+    check_experts_read(config, given(config, defaults))
     if config.distributed is not None:
         join(config.distributed)
     quiet = config.quiet or bool(jax.process_index())
@@ -158,7 +160,7 @@ def _select(arguments: list[str], console: Console) -> None:
         defaults["evaluation"] = EvaluationConfig(protocol=protocol)
     defaults = {"strategy": strategy, **defaults}
     config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
-    _show(commands.select_set(config, _begin(config.run, console)), config.run)
+    _show(commands.select_set(config, _begin(config.run, console), given(config, defaults)), config.run)
 
 
 def _evaluate(arguments: list[str], console: Console) -> None:
