@@ -31,6 +31,7 @@ from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Repor
 from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import join
 from jaxdistill.run.table import tell
+from jaxdistill.run.unread import check_experts_read, given
 
 __all__ = ["main"]
 
@@ -99,7 +100,7 @@ def _distill(arguments: list[str], console: Console) -> None:
     example = "--dataset digits --ipc 10 --out runs/first"
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
     console = _begin(config.run, console)
-    _show(commands.distill(config, console), config.run)
+    _show(commands.distill(config, console, given(config, defaults)), config.run)
 
 
 def _experts(arguments: list[str], console: Console) -> None:
@@ -109,9 +110,12 @@ def _experts(arguments: list[str], console: Console) -> None:
     network = NetworkConfig(**papers.network)
     defaults = {"data": data, "out": MISSING, "epochs": papers.epochs, "recipe": papers.recipe, "network": network}
     defaults["preset"] = preset
-    if "--resume" in arguments and out is not None and Path(out).exists():
+    if "--resume" in arguments and out is None:
+        raise UsageError("--resume goes on with the bank in --out; give that too")
+    if "--resume" in arguments and Path(out or "").exists():
         defaults |= fields_of(Path(out))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
+    check_experts_read(config, given(config, defaults))
     if config.distributed is not None:
         join(config.distributed)
     quiet = config.quiet or bool(jax.process_index())
@@ -131,7 +135,7 @@ def _select(arguments: list[str], console: Console) -> None:
         defaults["evaluation"] = EvaluationConfig(protocol=protocol)
     defaults = {"strategy": strategy, **defaults}
     config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
-    _show(commands.select_set(config, _begin(config.run, console)), config.run)
+    _show(commands.select_set(config, _begin(config.run, console), given(config, defaults)), config.run)
 
 
 def _evaluate(arguments: list[str], console: Console) -> None:

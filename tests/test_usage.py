@@ -1,6 +1,7 @@
 """What a person gets wrong is told in one sentence with status 2; what we get wrong shows its traceback."""
 
 import dataclasses
+import json
 import re
 import typing
 from pathlib import Path
@@ -15,13 +16,15 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.cli import main
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.errors import UsageError
-from jaxdistill.methods import METHODS
+from jaxdistill.methods import METHOD_NAMES, METHODS
+from jaxdistill.methods.dm import DM
 from jaxdistill.networks import make as make_network
 from jaxdistill.run import commands, compare, experts
 from jaxdistill.run import convert as converting
 from jaxdistill.run.arguments import options, parse, refuse_empty
-from jaxdistill.run.config import Distill, Select
+from jaxdistill.run.config import DataConfig, Distill, RunConfig, Select
 from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.plain import to_json
 from jaxdistill.types import Task
 
 BAD = {
@@ -87,7 +90,6 @@ def stopped(monkeypatch, reads):
     monkeypatch.setattr(experts, "_problem", begin)
     monkeypatch.setattr(compare, "judge", begin)
     monkeypatch.setattr(cli.export, "export", begin)
-    monkeypatch.setattr(cli.report, "write", begin)
     monkeypatch.setattr(converting, "dit_parameters", begin)
 
 
@@ -101,7 +103,7 @@ def words_of(form, made, out):
         Evaluate: ["evaluate", str(made / "set")],
         Convert: ["convert", str(made / "weights.safetensors"), "--out", str(out)],
         Export: ["export", str(made / "set"), "--out", str(out)],
-        Report: ["report", str(made / "set")],
+        Report: ["report"],
         List: ["list"],
     }[form]
 
@@ -147,7 +149,7 @@ def test_no_size_of_a_generator_makes_no_sense(_, name, type_):
             make(Architecture(**{**known, name: value}), (8, 8, 1), ((0.0,), (1.0,)), 3)
 
 
-@pytest.mark.parametrize("form", [Distill, Select, Experts, Evaluate, Convert, Export, Report])
+@pytest.mark.parametrize("form", [Distill, Select, Experts, Evaluate, Convert, Export])
 def test_the_commands_that_these_words_are_added_to_would_begin(form, made, tmp_path, stopped):
     with pytest.raises(Begun):
         main(words_of(form, made, tmp_path / "run"))
@@ -176,3 +178,56 @@ def test_the_core_says_fields_and_the_command_line_options(made, tmp_path, stopp
         if path.relative_to(root).parts[0] not in ("run", "cli.py", "data"):
             code = re.sub(r'(?s)(?<!f)""".*?"""', "", path.read_text())
             assert not re.search(r"[\"'][^\"'\n]*--[a-z]", code), f"{path} names an option of the command line"
+
+
+def test_a_setting_called_as_another_is_refused(made, tmp_path, stopped, monkeypatch, capsys):
+    """All options of a command are in one name space."""
+    for kind in METHODS:
+        assert not {name for name, _ in options(kind)} & {name for name, _ in options(Distill)}
+    fields = [(field.name, field.type, field) for field in dataclasses.fields(DM)]
+    toy = dataclasses.make_dataclass("DM", [*fields, ("beta", float, 0.5)], bases=(DM,), frozen=True)
+    preset = DM.preset
+    monkeypatch.setattr(
+        toy, "preset", staticmethod(lambda *words: preset(*words)._replace(config=toy(**vars(preset(*words).config))))
+    )
+    monkeypatch.setitem(cli.METHOD_NAMES, "dm", toy)
+    assert main(words_of(Distill, made, tmp_path / "run")) == 2
+    assert "two fields of distill dm are called beta" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"ipc": "1"}, "ipc is 1"),
+        ({"seed": True}, "seed is True"),
+        ({"init": 5}, "init is 5"),
+        ({"network": []}, "network is ()"),
+        ({"network": {"width": None}}, "width is None"),
+        ({"evaluation": {"eval_labels": "soft"}}, "eval_labels is soft"),
+        ({"method": {"name": "dm", "image_lr": "fast"}}, "image_lr is fast"),
+        ({"method": 7}, "this version"),
+        ({"command": None, "method": {}}, "lacks 'name'"),
+        ({"unheard": 1}, "unheard"),
+    ],
+)
+def test_a_configuration_of_other_types_is_refused(change, says, tmp_path, stopped, monkeypatch, capsys):
+    plain = to_json(Distill(METHOD_NAMES["dm"](), DataConfig("digits"), RunConfig(tmp_path), 1, 1))
+    (tmp_path / "config.json").write_text(json.dumps(plain | change))
+    assert main(["distill", "dm", "--out", str(tmp_path), "--resume"]) == 2
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["[]", "7", "null", "{", "\x00"])
+def test_a_file_that_is_no_object_is_refused(content, made, tmp_path, stopped, capsys):
+    (tmp_path / "config.json").write_text(content)
+    assert main(["distill", "dm", "--out", str(tmp_path), "--resume"]) == 2
+    assert main(["report", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.count("\n") == 2
+
+
+@pytest.mark.parametrize("words", [["distill", "dm"], ["select", "random"], ["experts"]])
+def test_resuming_needs_a_folder(words, capsys):
+    assert main([*words, "--resume"]) == 2
+    assert "in --out; give that too" in capsys.readouterr().err

@@ -39,6 +39,7 @@ __all__ = [
     "default_depth",
     "make",
     "network",
+    "reads",
 ]
 
 
@@ -66,6 +67,17 @@ NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
     "resnet10ap": lambda o: ResNetAP10(norm=o.norm),
 }
 """Name to builder of the body. The classifier is added by `make`."""
+
+
+def reads(name: str) -> frozenset[str]:
+    """The fields of `Options` that a network's body depends on; all of one that is not known."""
+    base = name.removesuffix("-bn")
+    if base not in NETWORKS:
+        return frozenset(Options._fields)
+    one, other = Options(8, 2, "instance", "relu", "avg"), Options(16, 3, "batch", "swish", "max")
+    alone = {field: one._replace(**{field: getattr(other, field)}) for field in Options._fields}
+    found = {field for field, options in alone.items() if NETWORKS[base](options) != NETWORKS[base](one)}
+    return frozenset(found - {"norm"} if base != name else found)
 
 
 @functools.cache

@@ -49,11 +49,9 @@ def parse(kind: Any, arguments: list[str], command: str, example: str, defaults:
             for name, value in defaults.items()
         ]
         form = dataclasses.make_dataclass(kind.__name__, fields, bases=(kind,), frozen=True)
-    names = options(form)
+    names = [name for name, _ in options(form)]
     if twice := next((name for name in names if names.count(name) > 1), None):
-        raise UsageError(
-            f"two settings of {command} are called `{twice}`, and a command's have one name each; rename one"
-        )
+        raise UsageError(f"two fields of {command} are called {twice}, which is one option; rename that of the method")
     complaint = io.StringIO()
     try:
         with contextlib.redirect_stderr(complaint):

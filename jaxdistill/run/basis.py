@@ -37,20 +37,11 @@ from jaxdistill.selection import (
 )  # fmt: skip
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
-__all__ = ["Means", "basis", "check_read", "described", "for_file", "scores", "stand_in", "uses_experts"]
+__all__ = ["Means", "basis", "described", "for_file", "scores", "stand_in", "uses_experts"]
 
 TRIED = 5_000
 SILENT = Variables({}, {})
 """For scores that ask no network."""
-
-
-READ = {
-    "features": ("features",),
-    "feature_epochs": ("features", "outputs"),
-    **dict.fromkeys(("beta", "window_start", "scores", "score_networks", "score_epochs"), ("scores",)),
-    **dict.fromkeys(("trials", "trial_epochs"), ("trials",)),
-}
-"""What reads each field of `BasisConfig`: see `jaxdistill.selection.NEEDS`."""
 
 
 class Means(NamedTuple):
@@ -110,17 +101,6 @@ def basis(strategy: str, means: Means) -> Any:
     else:
         embedding = features.Embedding(network, stored.variables(network, 0))
     return features.embed(embedding, bench.train) if need == "features" else outputs(*embedding, bench.train)
-
-
-def check_read(strategy: str, config: BasisConfig) -> None:
-    """Refuse an option that has no effect on a selection.
-
-    Raises:
-        UsageError: for the first.
-    """
-    for name, needs in READ.items():
-        if getattr(config, name) != getattr(BasisConfig(), name) and NEEDS[strategy] not in needs:
-            raise UsageError(f"{strategy} does not go by --{name.replace('_', '-')}; leave it out")
 
 
 def described(strategy: str, config: BasisConfig, experts: bool) -> str:

@@ -20,8 +20,8 @@ from jaxdistill.evaluate import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, cell, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank
-from jaxdistill.run.basis import Means, basis, check_read, described, for_file, stand_in, uses_experts
-from jaxdistill.run.config import Distill, GeneratorConfig, Select
+from jaxdistill.run.basis import Means, basis, described, for_file, stand_in, uses_experts
+from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, last_set, say
 from jaxdistill.run.feeding import require_grain
@@ -32,19 +32,21 @@ from jaxdistill.run.machine import machine
 from jaxdistill.run.paths import absolute
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.sharding import from_first, replicate
+from jaxdistill.run.unread import check_method_read, check_read
 from jaxdistill.selection import NEEDS, Difficulty
-from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet
+from jaxdistill.types import Feed, Key, Network, SyntheticSet
 
 __all__ = ["distill", "select_set"]
 
 Run = TypeVar("Run", Distill, Select)
 
 
-def distill(config: Distill, console: Console) -> dict[str, Any]:
+def distill(config: Distill, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Run a method from data to report, or go on with a run that was cut; returns the content of evaluation.json.
 
     Whatever is wrong with the arguments or the data is found before anything is written or said; then comes whether
-    this is the published setting of its cell.
+    this is the published setting of its cell. What nothing reads is refused if it is among the `options` given
+    (`jaxdistill.run.unread`).
 
     Raises:
         UsageError: for arguments or data that cannot be used.
@@ -56,11 +58,11 @@ def distill(config: Distill, console: Console) -> dict[str, Any]:
         named = dataclasses.replace(config.generator, generator_digest=given.digest)
         config = dataclasses.replace(config, generator=named)
     check_folder(config)
-    config, bench, judged, protocol, key = _prepare(config, experts)
+    config, bench, judged, protocol, key = _prepare(config, experts, options)
     drawn = partial(generator_of, config.generator, given, bench, other_data=config.other_data)
     known = task(config.network, config.augment, bench, config.run, config.steps, drawn)
     method = METHODS[type(config.method)](config.method, known)
-    _check_generator(config, method)
+    check_method_read(config, options, protocol, method, known)
     if experts is not None:
         if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
             name = METHODS[type(config.method)].__name__
@@ -116,7 +118,7 @@ def distill(config: Distill, console: Console) -> dict[str, Any]:
         return _finish(config, folder, name, synthetic, cost, bench, judged, protocol, judge_key, console, note)
 
 
-def select_set(config: Select, console: Console) -> dict[str, Any]:
+def select_set(config: Select, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Select a core-set, judge it and write the same artifact as `distill`; returns the content of evaluation.json.
 
     Raises:
@@ -124,8 +126,7 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     """
     config, experts = _pinned(absolute(config))
     check_folder(config)
-    check_read(config.strategy, config.basis)
-    config, bench, judged, protocol, key = _prepare(config, experts)
+    config, bench, judged, protocol, key = _prepare(config, experts, options)
     if config.network.kernel is not None and NEEDS[config.strategy] != "kernel" and not hasattr(protocol, "kernel"):
         raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
     network = only_network(config.network, bench)
@@ -143,15 +144,6 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )
-
-
-def _check_generator(config: Distill, method: Method) -> None:
-    """Refuse what would have no effect."""
-    name = METHODS[type(config.method)].__name__
-    if method.learned is None and config.generator != GeneratorConfig():
-        raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
-    if method.learned is not None and config.init != "noise":
-        raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
 
 
 def _pinned(config: Run) -> tuple[Run, StoredBank | None]:
@@ -176,8 +168,11 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     return source, on_host
 
 
-def _prepare(config: Run, experts: StoredBank | None) -> tuple[Run, Bench, dict[str, Network], Recipe, dict[str, Key]]:
+def _prepare(
+    config: Run, experts: StoredBank | None, options: frozenset[str]
+) -> tuple[Run, Bench, dict[str, Network], Recipe, dict[str, Key]]:
     protocol = config.evaluation.resolve(config.network.kernel)
+    check_read(config, options, protocol)
     if experts is not None:
         check_whitening(experts, config.data.zca, config.data.statistics)
     # Not fitted anew: on another machine whitening would differ in its last digits.

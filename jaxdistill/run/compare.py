@@ -25,6 +25,7 @@ from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.paths import place
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench
 from jaxdistill.run.sharding import replicate
+from jaxdistill.run.unread import check_data, check_evaluation_read, given
 from jaxdistill.types import Network, SyntheticSet
 
 __all__ = ["evaluate_sets"]
@@ -49,7 +50,9 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
             )
         if not first.preprocess.equals(other.preprocess):
             raise UsageError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
-    bench = open_bench(DataConfig(place(config.dataset or first.card["dataset"]), config.data_dir), first.preprocess)
+    data = DataConfig(place(config.dataset or first.card["dataset"]), config.data_dir)
+    check_data(data, given(config, {}))
+    bench = open_bench(data, first.preprocess)
     made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
     if made_for != (bench.image_shape, bench.num_classes):
         raise UsageError(
@@ -78,6 +81,7 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     usual = next(iter(made_with)) if len(made_with) == 1 else NetworkConfig()
     judged = _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
     check_networks(judged, protocol)
+    check_evaluation_read(config, ",".join(judged), protocol)
     sets = {label: other.synthetic for label, other in stored.items()}
     teach = _teacher(config, recipe, protocol, bench)
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)

@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from jaxdistill.run.arguments import MISSING, UsageError, peek
+from jaxdistill.errors import UsageError
+from jaxdistill.methods.preset import Preset
+from jaxdistill.run.arguments import MISSING, peek
 from jaxdistill.run.config import GeneratorConfig, RunConfig
 from jaxdistill.run.experts import fields_of
 from jaxdistill.run.folder import stored_config
@@ -42,6 +44,8 @@ def like_generator(arguments: list[str], preset: Preset) -> tuple[GeneratorConfi
 def stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, Any] | None:
     """The fields of the run that is resumed, as defaults: what is not given again is taken from there."""
     out = peek(arguments, "--out")
+    if out is None and "--resume" in arguments:
+        raise UsageError("--resume goes on with the run in --out; give that too")
     plain = stored_config(Path(out)) if out is not None and "--resume" in arguments else None
     if plain is None:
         if "--resume" in arguments and peek(arguments, "--dataset") is None:

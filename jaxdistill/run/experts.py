@@ -27,6 +27,7 @@ from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.folder import hold, undone
 from jaxdistill.run.forms import Experts
 from jaxdistill.run.paths import place
+from jaxdistill.run.plain import build
 from jaxdistill.run.record import describe, record, save_card
 from jaxdistill.run.resolve import Bench, at_once, augmentation, only_network, open_bench
 from jaxdistill.run.sharding import from_first, replicate, spread
@@ -84,12 +85,14 @@ def fields_of(folder: Path) -> dict[str, Any]:
     kinds = {"network": NetworkConfig, "recipe": ExpertRecipe, "data": DataConfig}
     for name in ("epochs", "seed", "dtype", "preset", *kinds):
         try:
-            found[name] = kinds[name](**card[name]) if name in kinds else card[name]
+            found[name] = build(kinds[name], card[name]) if name in kinds else card[name]
         except (KeyError, TypeError, ValueError):
             raise BankError(
                 f"the card of {folder} does not say the experts' {name} in a way that this version of jaxdistill "
                 "understands; choose another bank, or make it again"
             ) from None
+    if [type(found[name]) for name in ("epochs", "seed", "dtype", "preset")] != [int, int, str, str]:
+        raise BankError(f"the card of {folder} is damaged; choose another bank, or make it again")
     return found
 
 

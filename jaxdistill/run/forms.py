@@ -137,6 +137,8 @@ class Convert:
         for flag, value in (("image-size", self.image_size), ("heads", self.heads), ("groups", self.groups)):
             if value is not None and value < 1:
                 raise UsageError(f"--{flag} is at least 1, not {value}")
+        if self.autoencoder is None and self.groups != Convert.groups:
+            raise UsageError("there is no --autoencoder whose groups --groups would be; leave it out")
 
 
 @dataclasses.dataclass(frozen=True)

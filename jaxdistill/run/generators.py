@@ -145,8 +145,10 @@ def _read(folder: Path, *, whole: bool) -> StoredGenerator:
         params = _arrays(folder / "generator.safetensors", card["sha256"]) if whole else None
         architecture = build(Architecture, card["architecture"])
         h, w, c = card["image_shape"]
+        if not all(type(size) is int and size > 0 for size in (h, w, c, card["classes"])):
+            raise UsageError("its sizes are not positive whole numbers")
         drawn = build(Drawn, card["drawn"]) if "drawn" in card else None
-        sizes = (h, w, c), int(card["classes"])
+        sizes = (h, w, c), card["classes"]
         return StoredGenerator(folder, architecture, *sizes, card["sha256"], params, drawn, card)
     except (KeyError, TypeError, ValueError, SafetensorError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)[:100]

@@ -38,17 +38,26 @@ def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
         fields["method"] = build(method_config(method.pop("name")), method)
         return build(Distill, {**fields, "run": run})
     except (KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"config.json was not written by this version of jaxdistill ({error})") from None
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise UsageError(
+            f"config.json was not written by this version of jaxdistill ({reason}); choose another --out"
+        ) from None
 
 
 def build(kind: Any, plain: dict[str, Any]) -> Any:
     """A dataclass of plain fields, dataclasses, paths and tuples among them.
 
     Raises:
-        TypeError: for fields that it does not have.
+        TypeError: for fields that it does not have, or values of another type.
     """
+    if not isinstance(plain, dict):
+        raise TypeError(f"{plain!s:.40} is not an object")
     hints = typing.get_type_hints(kind)
-    return kind(**{name: _of(hints.get(name), value) for name, value in plain.items()})
+    fields = {name: _of(hints.get(name), value) for name, value in plain.items()}
+    for name, value in fields.items():
+        if name in hints and not _fits(value, hints[name]):
+            raise TypeError(f"{name} is {value!s:.40}")
+    return kind(**fields)
 
 
 def _of(hint: Any, value: Any) -> Any:
@@ -57,6 +66,22 @@ def _of(hint: Any, value: Any) -> Any:
     if isinstance(value, str) and Path in (hint, *typing.get_args(hint)):
         return Path(value)
     return _tuples(value)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; whole numbers are also floats."""
+    parts = typing.get_args(hint)
+    if hint is Any:
+        return True
+    if typing.get_origin(hint) is typing.Literal:
+        return value in parts
+    if typing.get_origin(hint) is tuple:
+        return isinstance(value, tuple) and all(_fits(part, parts[0]) for part in value)
+    if parts:  # one of several
+        return any(_fits(value, part) for part in parts)
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return isinstance(value, hint)
 
 
 def _plain(value: Any) -> Any:

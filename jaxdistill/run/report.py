@@ -87,9 +87,12 @@ def _context(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        found = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        if not isinstance(found, dict):
+            raise UsageError("it is no object")
+        return found
     except ValueError:
-        raise UsageError(f"{path} is damaged: it is not JSON; restore it, or remove it to leave it out") from None
+        raise UsageError(f"{path} is damaged: it is no JSON object; restore it, or remove it to leave it out") from None
 
 
 def _curves(path: Path) -> tuple[list[curves.Curve], int]:
