@@ -31,6 +31,7 @@ from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
 from jaxdistill.run.paths import absolute
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
+from jaxdistill.run.scores import save_scores
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.selection import NEEDS, Difficulty
 from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet
@@ -85,8 +86,8 @@ def distill(config: Distill, console: Console, note: str = "") -> dict[str, Any]
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
     folder = open_folder(config)
     with hold(folder):
-        if note:
-            say(console, note)
+        for line in filter(None, (bench.source.summary(), note)):
+            say(console, line)
         warn = partial(say, Console(stderr=True))  # also where all else is quiet
         found = checkpoint.restore(folder / "checkpoints", shapes, warn) if jax.process_index() == 0 else None
         done = int(from_first(np.int32(found[0] if found else 0)))
@@ -137,8 +138,9 @@ def select_set(config: Select, console: Console) -> dict[str, Any]:
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     folder = open_folder(config)
     with hold(folder):
+        say(console, bench.source.summary())
         if isinstance(by, Difficulty) and jax.process_index() == 0:
-            np.save(folder / "scores.npy", for_file(config.strategy, by.scores, bench))
+            save_scores(folder / "scores.npz", for_file(config.strategy, by.scores, bench), bench.source)
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )
