@@ -275,18 +275,18 @@ def test_a_resumed_run_scores_nothing_again_unless_its_checkpoints_are_lost(data
 def test_a_run_leaves_scores_that_select_the_same_images_again(strategy, dataset, bank, tmp_path):
     first, again = tmp_path / "first", tmp_path / "again"
     assert main(words(strategy, dataset, first, "--experts", bank, "--beta", "0.2")) == 0
-    left = np.load(first / "scores.npy")
+    left = np.load(first / "scores.npz")["scores"]
     assert left.shape == (60,)
-    assert main(words(strategy, dataset, again, "--scores", first / "scores.npy", "--beta", "0.2")) == 0
+    assert main(words(strategy, dataset, again, "--scores", first / "scores.npz", "--beta", "0.2")) == 0
     np.testing.assert_array_equal(picks(again), picks(first))
-    np.testing.assert_array_equal(np.load(again / "scores.npy"), left)
+    np.testing.assert_array_equal(np.load(again / "scores.npz")["scores"], left)
 
 
 def test_a_selection_by_own_training_needs_no_experts(dataset, tmp_path):
     out = tmp_path / "run"
     options = ["--score-networks", "2", "--score-epochs", str(EPOCHS), "--beta", "0.25"]
     assert main(words("forgetting", dataset, out, *options)) == 0
-    left = np.load(out / "scores.npy")
+    left = np.load(out / "scores.npz")["scores"]
     assert ((2 * left) % 1 == 0).all(), "counts of two networks"
     assert len(np.unique(left)) > 2
     np.testing.assert_array_equal(picks(out), hardest(left, 2, [size // 4 for size in SIZES]))

@@ -68,7 +68,7 @@ def test_images_too_large_to_be_whitened_are_refused_before_anything_is_computed
 
     monkeypatch.setattr(preprocess, "_chunks", computed)
     images = np.broadcast_to(np.zeros((), np.uint8), (20, *shape))
-    with pytest.raises(UsageError, match=f"{shape[0]}x{shape[1]}x{shape[2]} have .* give --no-zca"):
+    with pytest.raises(UsageError, match=f"{shape[0]}x{shape[1]}x{shape[2]} have .* switch `zca` off"):
         fit(images, zca=True)
     with pytest.raises(AssertionError, match="it has begun"):
         fit(images[:, :64, :64], zca=True)  # as the papers' images of Tiny-ImageNet

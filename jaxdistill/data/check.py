@@ -28,10 +28,32 @@ class Source(NamedTuple):
     test_images: Shaped[np.ndarray, "m h w c"]
     test_labels: Int32[np.ndarray, " m"]
     class_names: tuple[str, ...]
+    train_ids: Shaped[np.ndarray, " n"] | None = None
+    """What each training image is known by, as bytes; None where there is nothing but its place."""
+    in_order: bool = True
+    """Whether the training images are in the data set's own order."""
+    place: str = ""
+    """Where they were read from, in words."""
+    left_out: str = ""
+    """What was found there and not read, in words."""
+
+    def summary(self) -> str:
+        """What was read, in one line."""
+        (h, w, c), classes = self.train_images.shape[1:], len(self.class_names)
+        counts = f"{len(self.train_labels):,} training and {len(self.test_labels):,} test images"
+        largest = self.train_images.max()
+        dark = self.train_images.dtype == np.uint8 and largest < 16
+        faint = f", whose largest value is {largest} of 255" if dark else ""
+        said = f"read {counts} ({h}x{w}x{c}) of {classes} classes from {self.place or self.name}{faint}"
+        return f"{said}; left out: {self.left_out}" if self.left_out else said
 
 
 def divide(
-    name: str, images: Shaped[np.ndarray, "n h w c"], labels: Int[np.ndarray, " n"], class_names: tuple[str, ...]
+    name: str,
+    images: Shaped[np.ndarray, "n h w c"],
+    labels: Int[np.ndarray, " n"],
+    class_names: tuple[str, ...],
+    ids: Shaped[np.ndarray, " n"] | None = None,
 ) -> Source:
     """A source of images that come without a test split: every fifth of each class, in the order given, is for testing.
 
@@ -44,7 +66,8 @@ def divide(
     test = rank % _TEST_SHARE == _TEST_SHARE - 1
     if not test.any():
         raise DataError(f"no class of {name} has {_TEST_SHARE} images, so that none is left for testing; add some")
-    return Source(name, images[~test], labels[~test], images[test], labels[test], class_names)
+    train_ids = None if ids is None else ids[~test]
+    return Source(name, images[~test], labels[~test], images[test], labels[test], class_names, train_ids)
 
 
 def from_arrays(
@@ -85,12 +108,12 @@ def checked(source: Source) -> Source:
         raise DataError(f"training images of {name} have shape {one} and test images {other}; bring them to one shape")
     if classes < 2:
         raise DataError(f"{name} has a single class; at least two are needed")
-    counts = np.bincount(source.train_labels, minlength=classes)
+    counts = np.bincount(source.train_labels.astype(np.int64), minlength=classes)
     if counts.min() == 0:
         empty = source.class_names[int(counts.argmin())]
         raise DataError(f"class {empty} of {name} has no training images; add some or remove the class")
-    labels = (array.astype(np.int32) for array in (source.train_labels, source.test_labels))
-    return Source(name, train, next(labels), test, next(labels), source.class_names)
+    labels, test_labels = (array.astype(np.int32) for array in (source.train_labels, source.test_labels))
+    return source._replace(train_images=train, train_labels=labels, test_images=test, test_labels=test_labels)
 
 
 def _split(images: np.ndarray, labels: np.ndarray, classes: int, what: str) -> np.ndarray:
@@ -115,6 +138,11 @@ def _stored(images: np.ndarray, what: str) -> np.ndarray:
         return images
     if images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255:
         return images.astype(np.uint8)
+    if images.dtype.kind == "V":
+        raise DataError(
+            f"{what} have a type that NumPy does not know ({images.dtype}: bfloat16 or another small float); give "
+            "float32 in [0, 1]"
+        )
     if images.dtype.kind != "f":
         raise DataError(f"{what} have type {images.dtype}; give integers in 0..255 or floats in [0, 1]")
     if not np.isfinite(images).all():

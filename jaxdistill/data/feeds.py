@@ -78,7 +78,7 @@ def real_data(
     Raises:
         UsageError: if a class has no example, unless not `complete` (a test split may lack one).
     """
-    counts = np.bincount(labels, minlength=num_classes).astype(np.int32)
+    counts = np.bincount(np.asarray(labels, np.int64), minlength=num_classes).astype(np.int32)
     if complete and counts.min() == 0:
         raise UsageError(f"class {int(counts.argmin())} has no examples; remove it or add some")
     order = np.argsort(labels, kind="stable")

@@ -18,6 +18,8 @@ _CHUNK = 4096
 LARGEST_WHITENED = 16_384
 """Most numbers in an image that can be whitened: the covariance of so many takes 2 GiB, its eigenvectors take an hour;
 at 128x128x3 it would be 18 GiB and more than a day."""
+_FAINT = 0.1
+"""Of a range of 1."""
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
@@ -96,7 +98,8 @@ def fit(
         images: integers in 0..255, or floats in [0, 1].
         statistics: published mean and deviation of each channel; by default those of `images`.
         zca: whiten flattened [0, 1] images instead, as MTT does (Cazenavette et al., CVPR 2022): the covariance is
-            unbiased and ``whiten = U diag(1 / sqrt(S + regularisation)) U^T``.
+            unbiased and ``whiten = U diag(1 / sqrt(S + regularisation)) U^T``. Images of hardly any contrast, which
+            the regularisation would flatten, are first stretched to a range of 1.
         regularisation: added to the eigenvalues.
 
     Raises:
@@ -108,9 +111,12 @@ def fit(
         if h * w * channels > LARGEST_WHITENED:
             raise UsageError(
                 f"images of {h}x{w}x{channels} have {h * w * channels:,} numbers, and whitening is for "
-                f"{LARGEST_WHITENED:,} at the most; give --no-zca, or take smaller images"
+                f"{LARGEST_WHITENED:,} at the most; switch `zca` off, or take smaller images"
             )
-        unit = Preprocess(np.zeros(channels, np.float32), np.ones(channels, np.float32))
+        low, high, _ = _range(images)
+        span = float((high - low).max())
+        stretch = span if 0 < span < _FAINT else 1.0
+        unit = Preprocess(np.zeros(channels, np.float32), np.full(channels, stretch, np.float32))
         center = np.zeros(images[0].size)
         for part in _chunks(images):
             center += unit.apply(part).reshape(len(part), -1).sum(0, dtype=np.float64) / len(images)
@@ -125,16 +131,16 @@ def fit(
             **{k: v.astype(np.float32) for k, v in (("center", center), ("whiten", whiten), ("unwhiten", unwhiten))}
         )
     if statistics is None or len(statistics[0]) != channels:
-        unit = 255.0 if np.issubdtype(images.dtype, np.integer) else 1.0
+        low, high, unit = _range(images)
         total, squares = np.zeros(channels), np.zeros(channels)
         for part in _chunks(images):
-            scaled = part.astype(np.float64) / unit
-            total, squares = total + scaled.sum((0, 1, 2)), squares + (scaled**2).sum((0, 1, 2))
+            above = part.astype(np.float64) / unit - low  # so that little contrast far from black is not rounded away
+            total, squares = total + above.sum((0, 1, 2)), squares + (above**2).sum((0, 1, 2))
         count = images.size / channels
-        mean = total / count
-        std = np.sqrt(np.maximum(squares / count - mean**2, 0.0))
+        std = np.sqrt(np.maximum(squares / count - (total / count) ** 2, 0.0))
         # A constant channel carries nothing; dividing by its deviation would make noise of rounding.
-        statistics = tuple(mean), tuple(np.where(std < 1e-3, 1.0, std))
+        constant = std <= np.finfo(np.float32).eps * high
+        statistics = tuple(low + total / count), tuple(np.where(constant, 1.0, std))
     mean, std = (np.asarray(values, np.float32) for values in statistics)
     return Preprocess(mean, std)
 
@@ -157,6 +163,13 @@ def constants(name: str, dataset: str) -> tuple[tuple[float, ...], tuple[float, 
     if name not in STATISTICS:
         raise UsageError(f"unknown statistics '{name}'; choose default, fitted or one of {', '.join(STATISTICS)}")
     return STATISTICS[name]
+
+
+def _range(images: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
+    """The least and the largest value of each channel of [0, 1] images, and what 1 is stored as."""
+    unit = 255.0 if np.issubdtype(images.dtype, np.integer) else 1.0
+    low, high = (end(axis=(0, 1, 2)).astype(np.float64) / unit for end in (images.min, images.max))
+    return low, high, unit
 
 
 def _chunks(images: np.ndarray) -> Iterator[np.ndarray]:

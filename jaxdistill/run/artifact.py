@@ -38,6 +38,8 @@ SCHEMA = 1
 FIELDS = ("images", "labels", "weights", "learning_rate", "selected")
 PREFIX = "preprocess/"
 LARGEST_CARD = 2**22
+SMALLEST_STD = 1e-10
+"""Of a channel that hardly changes; what it is divided by has to stay finite."""
 
 
 class ArtifactError(UsageError):
@@ -118,7 +120,9 @@ def load_set(folder: Path) -> Stored:
         raise ArtifactError(f"{path} is not the file its card was written for; copy the set again")
     try:
         arrays = load(data)
-    except (SafetensorError, ValueError, KeyError) as error:
+    except KeyError as error:  # a type that NumPy lacks
+        raise ArtifactError(f"{path} holds arrays of type {error}, and sets are of float32; ask who made it") from None
+    except (SafetensorError, ValueError) as error:
         raise ArtifactError(f"{path} cannot be read ({str(error)[:200]!r}); copy the set again") from None
     if problem := _problem(arrays, card):
         raise ArtifactError(f"the set in {folder} cannot be used: {problem}; copy it again or ask who made it")
@@ -190,7 +194,7 @@ def _problem(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
             return f"{name} is {array.dtype} of shape {array.shape}, not float32"
         if not np.isfinite(array).all():
             return f"{name} holds NaN or infinite values"
-    if arrays[PREFIX + "std"].min() < 1e-6:
+    if arrays[PREFIX + "std"].min() < SMALLEST_STD:
         return f"{PREFIX}std is not positive"
     labels, kind = arrays["labels"], card["label_kind"]
     if kind == "class" and not (

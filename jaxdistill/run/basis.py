@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -19,8 +18,8 @@ from jaxdistill.kernels.regression import LINEAR
 from jaxdistill.run.bank import StoredBank
 from jaxdistill.run.config import BasisConfig
 from jaxdistill.run.experts import RECIPE, trained
-from jaxdistill.run.files import load_arrays
 from jaxdistill.run.resolve import Bench, at_once, augmentation
+from jaxdistill.run.scores import read_scores
 from jaxdistill.run.sharding import replicate
 from jaxdistill.selection import (
     ASKED,
@@ -154,8 +153,7 @@ def scores(
     Without a file or experts networks are trained for it, with the key.
     """
     if config.scores is not None:
-        found = _read(config.scores, len(bench.source.train_labels))
-        return _turned(strategy, found)[_order(bench)]
+        return _turned(strategy, read_scores(config.scores, bench.source))[_order(bench)]
     if stored is not None:
         early, found = min(config.score_epochs, stored.epochs), []
         for number in range(len(stored.params)):
@@ -209,17 +207,3 @@ def _trained(
 def _order(bench: Bench) -> np.ndarray:
     """The order that `RealData` keeps images in."""
     return np.argsort(bench.source.train_labels, kind="stable")
-
-
-def _read(path: Path, count: int) -> np.ndarray:
-    try:
-        arrays = load_arrays(path)
-        found = np.asarray(arrays.get("scores", next(iter(arrays.values()), np.empty(0))), np.float64)
-    except ValueError as error:
-        raise UsageError(f"the scores in {path} cannot be read ({error}); give an .npy or .npz") from None
-    if found.shape != (count,) or not np.isfinite(found).all():
-        raise UsageError(
-            f"{path} does not hold {count} finite numbers, one for each training image in the data set's own order "
-            f"(its shape is {found.shape}); give other scores"
-        )
-    return found

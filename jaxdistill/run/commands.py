@@ -31,6 +31,7 @@ from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
 from jaxdistill.run.paths import absolute
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
+from jaxdistill.run.scores import save_scores
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.run.unread import check_method_read, check_read
 from jaxdistill.selection import NEEDS, Difficulty
@@ -88,7 +89,8 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
     note = cell.said(config, None if experts is None else experts.card, min(bench.image_shape[:2]))
     with open_folder(config) as folder, hold(folder):
-        say(console, f"note: {note}")
+        for line in (bench.source.summary(), f"note: {note}"):
+            say(console, line)
         warn = partial(say, Console(stderr=True))  # also where all else is quiet
         found = checkpoint.restore(folder / "checkpoints", shapes, warn) if jax.process_index() == 0 else None
         done = int(from_first(np.int32(found[0] if found else 0)))
@@ -139,8 +141,9 @@ def select_set(config: Select, console: Console, options: frozenset[str] = froze
     synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, by))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     with open_folder(config) as folder, hold(folder):
+        say(console, bench.source.summary())
         if isinstance(by, Difficulty) and jax.process_index() == 0:
-            np.save(folder / "scores.npy", for_file(config.strategy, by.scores, bench))
+            save_scores(folder / "scores.npz", for_file(config.strategy, by.scores, bench), bench.source)
         return _finish(
             config, folder, config.strategy, synthetic, cost, bench, judged, protocol, key["evaluation"], console
         )

@@ -85,6 +85,7 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     sets = {label: other.synthetic for label, other in stored.items()}
     teach = _teacher(config, recipe, protocol, bench)
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)
+    say(console, bench.source.summary())
     return judge(
         key, sets, judged, bench, protocol, recipe, config.seeds,
         ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage, teach=teach,

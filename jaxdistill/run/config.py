@@ -166,8 +166,9 @@ class BasisConfig:
     window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
     """Whether that is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
-    """A file with a score for each training image in the data set's own order (.npy, or .npz with one array): C-scores
-    for cscore (low is hard), else high is hard. By default from what experts, or networks trained for it, recorded."""
+    """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
+    the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
+    experts, or networks trained for it, recorded."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100

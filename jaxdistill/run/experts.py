@@ -66,6 +66,7 @@ def train_experts(config: Experts, console: Console) -> None:
         raise BankError(problem or "process 0 refused the bank; see its message")
     size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
     with undone(config.out, new=new, unless=("[0-9]*/card.json",)), hold(config.out, "card.json"):
+        say(console, bench.source.summary())
         there = np.asarray([(config.out / f"{i:05d}" / "card.json").is_file() for i in range(config.count)])
         lacking = np.flatnonzero(~from_first(there))
         step = min(size * bench.mesh.size, max(len(lacking), 1))

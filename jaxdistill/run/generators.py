@@ -159,7 +159,11 @@ def _arrays(path: Path, digest: str) -> PyTree:
     tensors = path.read_bytes()
     if hashlib.sha256(tensors).hexdigest() != digest:
         raise UsageError("its arrays are not those that its card was written for")
-    return {"autoencoder": {}, **unflatten_dict(load(tensors), sep="/")}
+    try:
+        arrays = load(tensors)
+    except KeyError as error:  # a type that NumPy lacks
+        raise UsageError(f"its arrays are of type {error}, not float32") from None
+    return {"autoencoder": {}, **unflatten_dict(arrays, sep="/")}
 
 
 def generator_of(
