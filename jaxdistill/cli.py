@@ -18,6 +18,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
+from jaxdistill.modes import usual
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, leading, parse, peek
@@ -74,7 +75,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if name not in COMMANDS:
             raise UsageError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
-        COMMANDS[name](rest, console)
+        with usual():
+            COMMANDS[name](rest, console)
         return 0
     except UsageError as error:
         return _complain(error, 2)

@@ -6,7 +6,8 @@ used in float64, whatever the rest of a program has.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import contextlib
+from collections.abc import Callable, Iterator
 from functools import wraps
 from typing import Any
 
@@ -17,9 +18,17 @@ from jaxtyping import Array, Float
 
 from jaxdistill.types import PyTree
 
-__all__ = ["coefficients", "label_margin", "penalised", "precisely", "solve_labels", "squared_error"]
+__all__ = ["coefficients", "label_margin", "penalised", "precise", "precisely", "solve_labels", "squared_error"]
 
 _NARROW, _BROAD = jnp.dtype("float32"), jnp.dtype("float64")
+
+
+@contextlib.contextmanager
+def precise() -> Iterator[None]:
+    """Inside, float64 is allowed, and matrices are multiplied in all the digits of their type, which accelerators do
+    not do by themselves (bfloat16 or TF32 products of float32 numbers)."""
+    with jax.enable_x64(True), jax.default_matmul_precision("highest"):
+        yield
 
 
 def precisely(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
@@ -57,7 +66,7 @@ def _in_float64(f: Callable[..., PyTree]) -> Callable[..., PyTree]:
 
     @jax.custom_batching.custom_vmap
     def wide(*arrays: Array) -> PyTree:
-        with jax.enable_x64(True):
+        with precise():
             return f(*arrays)
 
     @wide.def_vmap
@@ -82,7 +91,8 @@ def coefficients(
 
     Source: Nguyen, Chen & Lee, ICLR 2021, arXiv:2011.00050.
     """
-    return cho_solve(cho_factor(penalised(k_ss, ridge)), labels)
+    with jax.default_matmul_precision("highest"):
+        return cho_solve(cho_factor(penalised(k_ss, ridge)), labels)
 
 
 def solve_labels(
@@ -101,7 +111,8 @@ def solve_labels(
 
     Source: Nguyen, Chen & Lee, ICLR 2021, arXiv:2011.00050.
     """
-    return penalised(k_ss, ridge) @ cho_solve(cho_factor(penalised(inner, ridge)), outer)
+    solved = cho_solve(cho_factor(penalised(inner, ridge)), outer)
+    return jnp.matmul(penalised(k_ss, ridge), solved, precision="highest")
 
 
 def squared_error(predictions: Float[Array, "m classes"], targets: Float[Array, "m classes"]) -> Float[Array, ""]:

@@ -24,6 +24,7 @@ from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.preset import Preset
+from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]
@@ -192,4 +193,4 @@ def minimax(config: Minimax, task: Task) -> Method:
     def synthetic(state: MinimaxState) -> SyntheticSet:
         return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
 
-    return Method(init, step, synthetic, Uniform(config.batch), learned=learned)
+    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard, standardised
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
@@ -68,6 +69,7 @@ NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
 
 
 @functools.cache
+@standard
 def make(
     name: str,
     image_shape: tuple[int, int, int],
@@ -130,6 +132,7 @@ def make(
     return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
 
 
+@standard
 def network(
     body: nn.Module,
     image_shape: tuple[int, int, int],
@@ -173,7 +176,7 @@ def network(
 
     jax.eval_shape(init, jax.random.key(0))  # fail here rather than at the first use
     momentum = getattr(body, "momentum", MOMENTUM)
-    return Network(init, apply, features, getattr(body, "norm", None) == "batch", momentum)
+    return standardised(Network(init, apply, features, getattr(body, "norm", None) == "batch", momentum))
 
 
 def default_depth(size: int) -> int:
