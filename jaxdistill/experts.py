@@ -101,8 +101,8 @@ def flat_gradient(
     kind: LabelKind,
     weights: Float[Array, " n"] | None = None,
     *,
-    rho: float,
-    alpha: float,
+    rho: float | Float[Array, ""],
+    alpha: float | Float[Array, ""],
 ) -> Training:
     """What FTD's experts descend (Du et al., CVPR 2023): GSAM with adaptive perturbations, in place of the gradient.
 

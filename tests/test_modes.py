@@ -15,8 +15,8 @@ from toys import make_toy
 
 import jaxdistill as jd
 from jaxdistill.evaluate import PROTOCOLS
-from jaxdistill.evaluate.protocol import Protocol
 from jaxdistill.evaluate.coverage import coverage, radius
+from jaxdistill.evaluate.protocol import Protocol
 from jaxdistill.inner import Seen
 from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHODS
@@ -67,7 +67,9 @@ def test_networks_and_their_gradients(name):
 
     def loss(params, images):
         variables = network.init(KEY)._replace(params=params)
-        return network.apply(variables, images, train=True)[0].sum() + network.features(variables, images).embedding.sum()
+        return (
+            network.apply(variables, images, train=True)[0].sum() + network.features(variables, images).embedding.sum()
+        )
 
     jax.eval_shape(jax.grad(loss, (0, 1)), network.init(KEY).params, images)
 
