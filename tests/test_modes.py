@@ -90,8 +90,13 @@ def test_scores(name):
     assert np.shape(score) == (48,)
 
 
-@pytest.mark.parametrize("name", ["color_crop_cutout_flip_scale_rotate", "each:crop", "all:color_crop_cutout_flip",
-                                  "classic:crop_scale_rotate_noise", "photo:crop_flip_color", "reflect:flip", "zoom:flip"])  # fmt: skip
+AUGMENTATIONS = (
+    "color_crop_cutout_flip_scale_rotate", "each:crop", "all:color_crop_cutout_flip", "classic:crop_scale_rotate_noise",
+    "photo:crop_flip_color", "reflect:flip", "zoom:flip",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", AUGMENTATIONS)
 def test_augmentations(name):
     augment = jd.make_augment(name)
     for siamese in (True, False):
