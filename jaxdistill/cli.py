@@ -19,6 +19,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
+from jaxdistill.modes import usual
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, cell, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, parse, peek, refuse_empty
@@ -48,7 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if name not in COMMANDS:
             raise UsageError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
         refuse_empty(rest)
-        COMMANDS[name](rest, console)
+        with usual():
+            COMMANDS[name](rest, console)
         return 0
     except UsageError as error:
         return _complain(flagged(str(error), *_forms(name, rest)), 2)

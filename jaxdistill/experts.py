@@ -17,6 +17,7 @@ from jaxdistill.check import check
 from jaxdistill.chunks import Training, training_gradient
 from jaxdistill.errors import UsageError
 from jaxdistill.inner import Seen, epoch
+from jaxdistill.modes import standard
 from jaxdistill.types import Augment, Examples, Key, LabelKind, Network, PyTree, Variables
 
 __all__ = ["EXPERTS", "ExpertPreset", "ExpertRecipe", "expert_epoch", "expert_preset", "flat_gradient"]
@@ -135,8 +136,8 @@ def flat_gradient(
     kind: LabelKind,
     weights: Float[Array, " n"] | None = None,
     *,
-    rho: float,
-    alpha: float,
+    rho: float | Float[Array, ""],
+    alpha: float | Float[Array, ""],
 ) -> Training:
     """What FTD's experts descend (Du et al., CVPR 2023): GSAM with adaptive perturbations, in place of the gradient.
 
@@ -165,6 +166,7 @@ def flat_gradient(
     return first._replace(gradient=jax.tree.map(lambda g, h: h - alpha * (g - along * h), plain, sharp))
 
 
+@standard
 def expert_epoch(
     key: Key,
     network: Network,
@@ -188,4 +190,4 @@ def expert_epoch(
 
 
 def _dot(one: PyTree, other: PyTree) -> Float[Array, ""]:
-    return sum(jax.tree.leaves(jax.tree.map(jnp.vdot, one, other)), jnp.zeros(()))
+    return sum(jax.tree.leaves(jax.tree.map(partial(jnp.vdot, precision="highest"), one, other)), jnp.zeros(()))

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.data.bank import Segment, Segments
 from jaxdistill.data.batches import BATCH
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Key, LabelKind, Method, PyTree, SyntheticSet, Task, Variables
 from jaxdistill.unroll import unroll
@@ -234,7 +235,7 @@ def match_trajectories(
             found, labels=labels, label_kind=kind, learning_rate=state.learned.rate, selected=selected
         )
 
-    return Method(init, step, synthetic, feed)
+    return standardised(Method(init, step, synthetic, feed))
 
 
 def _taught(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:

@@ -7,6 +7,7 @@ import dataclasses
 import jax
 
 from jaxdistill.augment.dsa import DSA, OPERATIONS, Images, parse
+from jaxdistill.modes import standard
 from jaxdistill.types import Key
 
 __all__ = ["Chain", "Each", "chain"]
@@ -18,6 +19,7 @@ class Chain:
 
     parts: tuple[DSA, ...]
 
+    @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
         """Augment a batch."""
         for number, part in enumerate(self.parts):
@@ -31,6 +33,7 @@ class Each:
 
     of: DSA
 
+    @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
         """Augment a batch; a siamese one all alike."""
         if siamese:

@@ -17,6 +17,7 @@ from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
 from jaxdistill.augment.operations import over_batch
+from jaxdistill.modes import standard
 from jaxdistill.types import Key
 
 __all__ = ["Classic", "resize_nearest"]
@@ -42,6 +43,7 @@ class Classic:
     def __post_init__(self) -> None:
         parse(self.strategy, tuple(_OPERATIONS))
 
+    @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
         """Augment a batch; see the class."""
         names = parse(self.strategy, tuple(_OPERATIONS))

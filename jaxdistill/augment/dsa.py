@@ -19,6 +19,7 @@ from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.operations import over_batch
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard
 from jaxdistill.types import Key
 
 __all__ = ["DSA", "OPERATIONS", "Images", "parse"]
@@ -67,6 +68,7 @@ class DSA:
     def __post_init__(self) -> None:
         parse(self.strategy, tuple(OPERATIONS))
 
+    @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
         """Augment a batch; see the class."""
         names = parse(self.strategy, tuple(OPERATIONS))

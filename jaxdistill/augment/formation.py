@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard
 from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["decode", "decode_images", "encode_images", "some_tiles", "tile_shape"]
@@ -85,6 +86,7 @@ def _nearest(length: int, shorter: int) -> Int[np.ndarray, " _shorter"]:
     return np.arange(shorter) * length // shorter
 
 
+@standard
 def decode(synthetic: SyntheticSet, fill: Float[ArrayLike, "#c"] | float = 0.0) -> SyntheticSet:
     """The set that a network trains on: tiles cut out and upsampled, labels repeated. The same set for formation 1."""
     tiles = synthetic.formation**2

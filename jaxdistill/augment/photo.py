@@ -17,6 +17,7 @@ from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
 from jaxdistill.augment.operations import Image, over_batch
+from jaxdistill.modes import standard
 from jaxdistill.types import Key
 
 __all__ = ["IMAGENET", "Photo", "jitter", "resized_crop"]
@@ -66,6 +67,7 @@ class Photo:
     def __post_init__(self) -> None:
         parse(self.strategy, ("color", "crop", "flip"))
 
+    @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
         """Augment a batch; see the class."""
         names = parse(self.strategy, ("color", "crop", "flip"))
@@ -143,6 +145,7 @@ def _color(config: Photo, count: int, key: Key, images: Images) -> Images:
     pixels = over_batch(jitter, (images - black) / scale, *factors)
     if channels == 3:
         along = config.lighting * draws.normal(key_lighting, (count, 3), images.dtype)
-        colours = along @ jnp.asarray(_EIGENVALUES[:, None] * _EIGENVECTORS.T, images.dtype)
+        axes = jnp.asarray(_EIGENVALUES[:, None] * _EIGENVECTORS.T, images.dtype)
+        colours = jnp.matmul(along, axes, precision="highest")
         pixels = pixels + colours[:, None, None, :]
     return pixels * scale + black

@@ -12,6 +12,7 @@ from jaxtyping import Array, Int
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
 from jaxdistill.augment.operations import Image, over_batch
+from jaxdistill.modes import standard
 from jaxdistill.types import Key
 
 __all__ = ["Reflect"]
@@ -36,6 +37,7 @@ class Reflect:
     def __post_init__(self) -> None:
         parse(self.strategy, ("crop", "flip"))
 
+    @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
         """Augment a batch; see the class."""
         names = parse(self.strategy, ("crop", "flip"))

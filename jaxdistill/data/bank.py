@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard
 from jaxdistill.types import AnyArray, Key
 
 __all__ = ["Bank", "Segment", "Segments"]
@@ -80,6 +81,7 @@ class Segments:
             return jnp.asarray(self.end)
         return jnp.minimum(self.begin + (self.end - self.begin) * step // self.grow, self.end)
 
+    @standard
     def plan(self, key: Key, step: Int[Array, ""], data: Bank) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
         """Experts, and the epochs after which their segments start.
 
@@ -96,6 +98,7 @@ class Segments:
         experts = jax.random.randint(key_expert, (self.count,), 0, data.experts)
         return experts, jax.random.randint(key_start, (self.count,), self.first, self.bound(step))
 
+    @standard
     def gather(self, plan: tuple[Int[AnyArray, " b"], Int[AnyArray, " b"]], data: Bank) -> Segment:
         """The segments that the plan names."""
         experts, starts = plan

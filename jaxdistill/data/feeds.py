@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, Shaped
 
 from jaxdistill import draws
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard
 from jaxdistill.types import AnyArray, Batch, Feed, Key, PyTree, SyntheticSet
 
 __all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data", "sample"]
@@ -38,6 +39,7 @@ class RealData:
     largest: int = flax.struct.field(pytree_node=False)
     """The largest of `counts`; static, because shapes depend on it."""
 
+    @standard
     def read(self, indices: Int[AnyArray, "*lead"]) -> Batch:
         """Preprocessed images and labels at `indices`."""
         images = self.images[indices].astype("float32") * self.scale + self.shift
@@ -91,6 +93,7 @@ def real_data(
     )
 
 
+@standard
 def sample(feed: Feed, key: Key, step: Int[Array, ""] | int, data: Any) -> PyTree:
     """The batch of one step: what `feed` plans, gathered."""
     return feed.gather(feed.plan(key, jnp.asarray(step), data), data)
@@ -107,6 +110,7 @@ class ClassBalanced:
     per_class: int
     source: ClassVar[str] = "real"
 
+    @standard
     def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[AnyArray, "classes b"]:
         """Indices into the split."""
         del step
@@ -129,6 +133,7 @@ class Uniform:
     batch: int
     source: ClassVar[str] = "real"
 
+    @standard
     def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> Int[Array, " b"]:
         """Indices into the split."""
         del step

@@ -16,6 +16,7 @@ from jaxdistill.diffusion import schedule
 from jaxdistill.diffusion.autoencoder import Autoencoder
 from jaxdistill.diffusion.dit import Transformer
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard, standardised
 from jaxdistill.types import Generator, Key, PyTree
 
 __all__ = ["Architecture", "make"]
@@ -70,6 +71,7 @@ class Architecture:
         return Autoencoder(channels, self.latents, self.latent_blocks, self.latent_groups, self.latent_channels)
 
 
+@standard
 def make(
     architecture: Architecture,
     image_shape: tuple[int, int, int],
@@ -156,12 +158,12 @@ def make(
         hold = jnp.minimum(_HOLD, step / (step + 2))  # what it was before there were latents is forgotten at once
         return value, {**params, "factor": hold * params["factor"] + (1 - hold) * now}
 
-    return Generator(
+    return standardised(Generator(
         init, apply, encode, decode, shape, tuple(range(classes)) if labels is None else labels, classes,
         schedule.make(architecture.schedule, architecture.diffusion_steps), architecture.prediction,
         architecture.learned_variance, autoencoder is None, params is not None,
         None if autoencoder is None else compress,
-    )  # fmt: skip
+    ))  # fmt: skip
 
 
 def _scaled(model: dict[str, Any]) -> int:

@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard
 
 __all__ = ["Coverage", "coverage", "nearest", "radius"]
 
@@ -35,6 +36,7 @@ class Coverage(NamedTuple):
     """Of the harder half, which has the middle one of an odd number."""
 
 
+@standard
 @partial(jax.jit, static_argnames="skip_self")
 def nearest(
     points: Float[Array, "n d"],
@@ -74,6 +76,7 @@ def nearest(
     return jax.lax.map(of_row, (jnp.arange(points.shape[0]), points, own), batch_size=CHUNK)
 
 
+@standard
 def radius(train: Float[Array, "n d"], labels: Int[Array, " n"] | None = None) -> Float[Array, ""]:
     """Mean distance from a real training example to the nearest other one.
 
@@ -85,6 +88,7 @@ def radius(train: Float[Array, "n d"], labels: Int[Array, " n"] | None = None) -
     return jnp.mean(found, where=found != jnp.inf)
 
 
+@standard
 def coverage(
     test: Float[Array, "n d"],
     synthetic: Float[Array | np.ndarray, "m d"],

@@ -75,7 +75,7 @@ class Protocol(Recipe):
             return ()
         return tuple(int(fraction * self.epochs + 1e-6) + 2 * self.restart for fraction in self.drops)
 
-    def rate(self, base: Float[Array, ""], epoch: Int[Array, ""]) -> Float[Array, ""]:
+    def rate(self, base: Float[Array, ""] | float, epoch: Int[Array, ""] | int) -> Float[Array, ""] | float:
         """Step size of an epoch."""
         if self.cosine is not None:
             done = jnp.minimum(epoch / (self.epochs or 1), 1.0)

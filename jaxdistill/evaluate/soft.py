@@ -19,11 +19,13 @@ from jaxdistill.augment.mix import cutmix
 from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.modes import standard
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
 __all__ = ["SoftLabels", "taught"]
 
 
+@standard
 def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> SyntheticSet:
     """The set with a trained network's logits of each image as labels.
 

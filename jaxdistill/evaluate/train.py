@@ -17,6 +17,7 @@ from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.modes import standard
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
 __all__ = ["Evaluation", "correct", "evaluate", "train"]
@@ -39,6 +40,7 @@ class Evaluation(NamedTuple):
         return float(self.accuracies.std())
 
 
+@standard
 def train(
     key: Key,
     synthetic: SyntheticSet,
@@ -54,6 +56,7 @@ def train(
     return protocol.fit(key, synthetic, network, augment, selected_augment)
 
 
+@standard
 def correct(
     predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]], data: RealData, *, whole: bool = False
 ) -> Int[Array, ""]:
@@ -87,6 +90,7 @@ def _correct_counts(
     return map_seeds(one, (seeds, sets), key, data)
 
 
+@standard
 def evaluate(
     key: Key,
     sets: SyntheticSet | Sequence[SyntheticSet],

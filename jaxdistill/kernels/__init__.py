@@ -22,6 +22,7 @@ from jaxtyping import Array, Float
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels import relu
 from jaxdistill.kernels.tangents import stax
+from jaxdistill.modes import standard, standardised
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import Kernel, Key
 
@@ -41,6 +42,7 @@ SCALE = {"W_std": math.sqrt(2), "b_std": 0.1}
 """Standard deviations of weights (times the root of the fan-in) and biases, in all experiments of the papers."""
 
 
+@standard
 def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     """A kernel by name. Equal arguments give the same object, so nothing compiles twice.
 
@@ -57,11 +59,11 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
 @functools.cache
 def _make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     if name in BUILDERS:
-        return BUILDERS[name](image_shape)
+        return standardised(BUILDERS[name](image_shape))
     dense = re.fullmatch(r"fc([1-9]\d*)(-nngp)?", name)
     if not dense:
         raise UsageError(f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
-    return _infinite("d" * int(dense[1]), "nngp" if dense[2] else "ntk", image_shape)
+    return standardised(_infinite("d" * int(dense[1]), "nngp" if dense[2] else "ntk", image_shape))
 
 
 def _infinite(layers: str, get: Literal["ntk", "nngp"], image_shape: tuple[int, int, int]) -> Kernel:

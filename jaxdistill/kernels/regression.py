@@ -13,14 +13,17 @@ from jaxtyping import Array, Float
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.gram import gram
-from jaxdistill.losses.ridge import coefficients, precisely, solve_labels
+from jaxdistill.losses.ridge import coefficients, precise, precisely, solve_labels
+from jaxdistill.modes import standard
 from jaxdistill.sets import targets_of
 from jaxdistill.types import Kernel, Key, PyTree, map_one_by_one
 
 __all__ = ["LINEAR", "SupportGradient", "label_solve", "predict", "support_gradient"]
 
 BLOCK = 1_000
-LINEAR = Kernel(lambda key, images: images.reshape(images.shape[0], -1), lambda a, b: a @ b.T)
+LINEAR = Kernel(
+    lambda key, images: images.reshape(images.shape[0], -1), lambda a, b: jnp.matmul(a, b.T, precision="highest")
+)
 """Inner products: of pixels, or of whatever rows it is given."""
 
 
@@ -76,6 +79,7 @@ def predict(
     return gram(kernel, rows, support) @ weights
 
 
+@standard
 @partial(jax.jit, static_argnames=("kernel", "ridge"))
 def label_solve(
     key: Key, kernel: Kernel, images: Float[Array, "n h w c"], data: RealData, *, ridge: float = 1e-6
@@ -107,7 +111,7 @@ def label_solve(
     def wide(rows: PyTree) -> PyTree:
         return jax.tree.map(lambda leaf: leaf.astype(jnp.float64), rows)
 
-    with jax.enable_x64(True):  # the sums, too: they are as ill-conditioned as the kernel
+    with precise():  # the sums, too: they are as ill-conditioned as the kernel
         support = wide(kernel.prepare(key, images))
 
         def add(sums: tuple[Array, Array], start: Array) -> tuple[tuple[Array, Array], None]:

@@ -97,7 +97,8 @@ def _cosines(
     classes, size, d = memory.rows.shape
     rows = _unit(jax.lax.stop_gradient(memory.rows.reshape(-1, d) - centre))
     mine = memory.held[None] & (labels[:, None] == jnp.arange(classes))[:, :, None]
-    return _unit(predicted - centre) @ rows.T, mine.reshape(-1, classes * size)
+    cosines = jnp.matmul(_unit(predicted - centre), rows.T, precision="highest")
+    return cosines, mine.reshape(-1, classes * size)
 
 
 def _unit(rows: Float[Array, "n d"]) -> Float[Array, "n d"]:

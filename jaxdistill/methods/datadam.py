@@ -21,6 +21,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.losses.attention import attention
 from jaxdistill.matching import match_means
 from jaxdistill.methods.preset import Preset
+from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 
@@ -157,7 +158,7 @@ def datadam(config: DataDAM, task: Task) -> Method:
     def synthetic(state: DataDAMState) -> SyntheticSet:
         return class_set(state.images)
 
-    return Method(init, step, synthetic, ClassBalanced(config.per_class))
+    return standardised(Method(init, step, synthetic, ClassBalanced(config.per_class)))
 
 
 def _count_maps(task: Task) -> int:

@@ -21,6 +21,7 @@ from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients, refresh
 from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
@@ -193,4 +194,4 @@ def dc(config: DC, task: Task) -> Method:
     def synthetic(state: DCState) -> SyntheticSet:
         return class_set(state.images)
 
-    return Method(init, step, synthetic, ClassBalanced(config.per_class))
+    return standardised(Method(init, step, synthetic, ClassBalanced(config.per_class)))

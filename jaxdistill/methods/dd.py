@@ -22,6 +22,7 @@ from jaxdistill.data.feeds import Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
 from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
 from jaxdistill.unroll import train_in_order
@@ -225,7 +226,7 @@ def dd(config: DD, task: Task) -> Method:
     def synthetic(state: DDState) -> SyntheticSet:
         return as_set(state.learned)
 
-    return Method(init, step, synthetic, Uniform(config.batch))
+    return standardised(Method(init, step, synthetic, Uniform(config.batch)))
 
 
 def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epochs steps"]:

@@ -21,6 +21,7 @@ from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, 
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.methods.preset import Preset
+from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["SUBSETS", "DiT", "DiTInfo", "DiTState", "dit"]
@@ -198,4 +199,4 @@ def dit(config: DiT, task: Task) -> Method:
     def synthetic(state: DiTState) -> SyntheticSet:
         return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
 
-    return Method(init, step, synthetic, Uniform(config.batch), learned=learned)
+    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned))

@@ -18,6 +18,7 @@ from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.matching import match_means
 from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 
@@ -132,4 +133,4 @@ def dm(config: DM, task: Task) -> Method:
     def synthetic(state: DMState) -> SyntheticSet:
         return class_set(state.images)
 
-    return Method(init, step, synthetic, ClassBalanced(config.per_class))
+    return standardised(Method(init, step, synthetic, ClassBalanced(config.per_class)))

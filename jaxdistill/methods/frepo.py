@@ -24,6 +24,7 @@ from jaxdistill.evaluate.regression import Regression
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
 from jaxdistill.methods.preset import Preset
+from jaxdistill.modes import standardised
 from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one
 
@@ -248,4 +249,4 @@ def frepo(config: FRePo, task: Task) -> Method:
     def synthetic(state: FRePoState) -> SyntheticSet:
         return SyntheticSet(state.images, state.labels, label_kind="target")
 
-    return Method(init, step, synthetic, Uniform(config.real_images))
+    return standardised(Method(init, step, synthetic, Uniform(config.real_images)))

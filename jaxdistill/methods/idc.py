@@ -27,6 +27,7 @@ from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
 from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.modes import standardised
 from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
@@ -223,7 +224,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     batches = -(-config.real_images // config.batch)
     feed = Both(ClassBalanced(config.per_class), Uniform(batches * config.batch))
-    return Method(init, step, synthetic, feed, config.formation)
+    return standardised(Method(init, step, synthetic, feed, config.formation))
 
 
 def _check(config: IDC, task: Task) -> None:

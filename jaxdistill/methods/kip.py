@@ -22,6 +22,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
 from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.modes import standardised
 from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 
@@ -150,4 +151,4 @@ def kip(config: KIP, task: Task) -> Method:
     def synthetic(state: KIPState) -> SyntheticSet:
         return SyntheticSet(state.images, state.labels, label_kind="target")
 
-    return Method(init, step, synthetic, ClassBalanced(per_class))
+    return standardised(Method(init, step, synthetic, ClassBalanced(per_class)))

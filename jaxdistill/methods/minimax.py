@@ -26,6 +26,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import SUBSETS
 from jaxdistill.methods.preset import Preset
+from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]
@@ -203,4 +204,4 @@ def minimax(config: Minimax, task: Task) -> Method:
     def synthetic(state: MinimaxState) -> SyntheticSet:
         return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
 
-    return Method(init, step, synthetic, Uniform(config.batch), learned=learned)
+    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned))

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxdistill.errors import UsageError
+from jaxdistill.modes import standard, standardised
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
@@ -81,6 +82,7 @@ def reads(name: str) -> frozenset[str]:
 
 
 @functools.cache
+@standard
 def make(
     name: str,
     image_shape: tuple[int, int, int],
@@ -143,6 +145,7 @@ def make(
     return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
 
 
+@standard
 def network(
     body: nn.Module,
     image_shape: tuple[int, int, int],
@@ -186,7 +189,7 @@ def network(
 
     jax.eval_shape(init, jax.random.key(0))  # fail here rather than at the first use
     momentum = getattr(body, "momentum", MOMENTUM)
-    return Network(init, apply, features, getattr(body, "norm", None) == "batch", momentum)
+    return standardised(Network(init, apply, features, getattr(body, "norm", None) == "batch", momentum))
 
 
 def default_depth(size: int) -> int:

@@ -53,7 +53,7 @@ def preset_of(config: Distill) -> Preset:
     return method.preset(named(config.data.dataset), config.ipc, config.preset or method.PRESETS[0])
 
 
-def fields(preset: Preset, dataset: str) -> dict[str, Any]:
+def fields(preset: Preset, dataset: Any) -> dict[str, Any]:
     """A preset as fields of `Distill`, where it has a say: a run that changes none of them is the cell's.
 
     Args:

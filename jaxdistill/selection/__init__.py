@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.inner import Seen
+from jaxdistill.modes import standard
 from jaxdistill.selection import difficulty, uncertainty
 from jaxdistill.selection.craig import craig
 from jaxdistill.selection.glister import glister
@@ -52,7 +53,7 @@ class Witness(NamedTuple):
     data: RealData
 
 
-SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {
+_SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {
     "forgetting": lambda witness: difficulty.forgetting(witness.seen.correct),
     "el2n": lambda witness: difficulty.el2n(witness.seen.error, witness.epoch),
     "grand": lambda witness: difficulty.grand(witness.network, witness.variables, witness.data),
@@ -63,12 +64,13 @@ SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {
         logits(witness.network, witness.variables, witness.data)
     ),
 }
+SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {name: standard(score) for name, score in _SCORES.items()}
 """How hard each image is, by name; larger is harder."""
 ASKED: frozenset[str] = frozenset({"grand", "entropy", "margin", "least_confidence"})
 """Those that need the images as well."""
 TYPICAL: frozenset[str] = frozenset({"cscore"})
 """Those whose files have them the other way round: larger is more typical."""
-SELECTIONS: dict[str, Strategy] = {
+_STRATEGIES: dict[str, Strategy] = {
     "random": picked(uniform),
     "herding": picked(herding),
     "kcenter": picked(kcenter),
@@ -85,6 +87,7 @@ SELECTIONS: dict[str, Strategy] = {
     "labelled": labelled,
     "label_solve": label_solve,
 }
+SELECTIONS: dict[str, Strategy] = {name: standard(strategy) for name, strategy in _STRATEGIES.items()}
 """Strategies by name."""
 NEEDS: dict[str, str] = {
     **dict.fromkeys(("random", "average", "noise"), "nothing"),

@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import RealData
 from jaxdistill.inner import epoch
+from jaxdistill.modes import standard
 from jaxdistill.types import Augment, Key, Network, Variables
 
 __all__ = ["Embedding", "embed", "fit", "pixels"]
@@ -24,6 +25,7 @@ class Embedding(NamedTuple):
     variables: Variables
 
 
+@standard
 def pixels(data: RealData) -> Float[Array, "n d"]:
     """Flattened preprocessed images."""
     images = data.read(jnp.arange(data.labels.shape[0])).images

@@ -8,12 +8,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdistill.modes import standard
 from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.types import Key
 
 __all__ = ["herd", "herding"]
 
 
+@standard
 def herding(
     key: Key, features: Float[Array, "n d"], labels: Int[Array, " n"], ipc: int, num_classes: int
 ) -> Int[Array, "classes ipc"]:

@@ -11,12 +11,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdistill.modes import standard
 from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.types import Key
 
 __all__ = ["k_center", "kcenter"]
 
 
+@standard
 def kcenter(
     key: Key, features: Float[Array, "n d"], labels: Int[Array, " n"], ipc: int, num_classes: int
 ) -> Int[Array, "classes ipc"]:

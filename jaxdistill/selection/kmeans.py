@@ -14,6 +14,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.data.feeds import RealData
+from jaxdistill.modes import standard
 from jaxdistill.selection.groups import group
 from jaxdistill.types import Key
 
@@ -31,6 +32,7 @@ class _Clusters(NamedTuple):
     """Index of the example that stands for each cluster."""
 
 
+@standard
 def kmeans(
     key: Key, features: Float[Array, "n d"], labels: Int[Array, " n"], ipc: int, num_classes: int
 ) -> Int[Array, "classes ipc"]:

@@ -18,6 +18,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import RealData
+from jaxdistill.modes import standard
 from jaxdistill.selection.groups import Groups
 from jaxdistill.selection.strategies import Strategy, real_set
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
@@ -57,6 +58,7 @@ Pick: TypeAlias = Callable[[Gradients, Bool[Array, " size"]], tuple[Int[Array, "
 weights, of any scale."""
 
 
+@standard
 @partial(jax.jit, static_argnums=0)
 def outputs(network: Network, variables: Variables, data: RealData) -> Outputs:
     """What a network says of every image of a split, without augmentation.
@@ -74,6 +76,7 @@ def outputs(network: Network, variables: Variables, data: RealData) -> Outputs:
     return each_batch(said, data)
 
 
+@standard
 @partial(jax.jit, static_argnums=0)
 def logits(network: Network, variables: Variables, data: RealData) -> Float[Array, "n classes"]:
     """The logits of `outputs` alone, where embeddings would be memory for nothing."""

@@ -6,12 +6,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdistill import draws
+from jaxdistill.modes import standard
 from jaxdistill.selection.groups import group
 from jaxdistill.types import Key
 
 __all__ = ["uniform"]
 
 
+@standard
 def uniform(
     key: Key, features: Float[Array, "n d"], labels: Int[Array, " n"], ipc: int, num_classes: int
 ) -> Int[Array, "classes ipc"]:
