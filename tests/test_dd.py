@@ -171,14 +171,14 @@ def test_the_loss_on_real_images_falls():
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"image_lr": 0.0}, "image_lr of DD is a positive number"),
-        ({"network_lr": -1.0}, "network_lr of DD is a positive number"),
-        ({"network_lr": float("nan")}, "network_lr of DD is a positive number"),
-        ({"clip": 0.0}, "clip of DD is a positive number"),
-        ({"decay": 0.0}, "decay of DD is a positive number"),
-        ({"decay_steps": 0}, "decay_steps of DD is at least 1"),
-        ({"epochs": 0}, "epochs of DD is at least 1"),
-        ({"networks": 0}, "networks of DD is at least 1"),
+        ({"image_lr": 0.0}, "`image_lr` of DD is a positive number"),
+        ({"network_lr": -1.0}, "`network_lr` of DD is a positive number"),
+        ({"network_lr": float("nan")}, "`network_lr` of DD is a positive number"),
+        ({"clip": 0.0}, "`clip` of DD is a positive number"),
+        ({"decay": 0.0}, "`decay` of DD is a positive number"),
+        ({"decay_steps": 0}, "`decay_steps` of DD is at least 1"),
+        ({"epochs": 0}, "`epochs` of DD is at least 1"),
+        ({"networks": 0}, "`networks` of DD is at least 1"),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(settings, advice):

@@ -225,7 +225,7 @@ def test_architectures_that_do_not_fit(options, said):
 
 
 def test_whitened_images_have_no_black():
-    with pytest.raises(ValueError, match="leave --zca out"):
+    with pytest.raises(ValueError, match="leave `zca` out"):
         make(Architecture(), SHAPE, None, 2)
 
 
