@@ -189,9 +189,9 @@ def test_bad_settings_are_refused_with_a_sentence(settings, advice):
 def test_sets_that_do_not_fit_are_refused_with_a_sentence():
     hard = class_set(golden_set("class").images)
     for config, initial, advice in (
-        (DD(per_step=3), hard, "let per_step divide them"),
+        (DD(per_step=3), hard, "let `per_step` divide them"),
         (DD(), hard.replace(learning_rate=jnp.ones((3, 2))), "3 x 2 epochs and steps, not 3 x 4"),
-        (DD(), hard.replace(label_kind="logit"), "learn_labels=True"),
+        (DD(), hard.replace(label_kind="logit"), "set `learn_labels`"),
         (DD(learn_labels=True), hard.replace(label_kind="probability"), "class labels"),
         (DD(learn_labels=True), SyntheticSet(hard.images, hard.labels, "logit", formation=2), "formation 1"),
     ):
