@@ -177,7 +177,7 @@ def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
         (["--epochs", "0"], "--epochs"),
         (["--experts-at-once", "0"], "--experts-at-once"),
         (["--preset", "dc"], "unknown preset 'dc' of experts; choose one of mtt, ftd, datm, selmatch"),
-        (["--learning-rate", "-1"], "learning_rate"),
+        (["--learning-rate", "-1"], "--learning-rate"),
         (["--momentum", "1"], "momentum"),
         (["--network", "transformer9"], "transformer9"),
         (["--augment", "twirl"], "twirl"),

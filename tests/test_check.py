@@ -22,11 +22,11 @@ def test_values_in_range_pass_and_others_are_named(rule):
     for value in good:
         check(SimpleNamespace(size=value), **{rule: ("size",)})
     for value in bad:
-        with pytest.raises(ValueError, match=f"size of SimpleNamespace is {wanted}, not {value}"):
+        with pytest.raises(ValueError, match=f"`size` of SimpleNamespace is {wanted}, not {value}"):
             check(SimpleNamespace(size=value), **{rule: ("size",)})
 
 
 def test_a_choice_is_one_of_those_known():
     check(SimpleNamespace(distance="near"), choices={"distance": ("near", "far")})
-    with pytest.raises(ValueError, match="distance of SimpleNamespace is one of near, far, not 'up'"):
+    with pytest.raises(ValueError, match="`distance` of SimpleNamespace is one of near, far, not 'up'"):
         check(SimpleNamespace(distance="up"), choices={"distance": ("near", "far")})

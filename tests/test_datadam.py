@@ -133,13 +133,13 @@ def test_the_norm_has_a_floor():
 def test_bad_settings_are_refused_with_a_sentence():
     task = task_of("instance")
     for settings, sentence in (
-        ({"image_lr": 0.0}, "image_lr of DataDAM is a positive number, not 0.0"),
-        ({"momentum": 1.0}, "momentum of DataDAM is a number from 0 to below 1"),
-        ({"per_class": 0}, "per_class of DataDAM is at least 1"),
-        ({"power": 0}, "power of DataDAM is at least 1"),
-        ({"scale": 0.0}, "scale of DataDAM is a positive number"),
-        ({"balance": -0.1}, "balance of DataDAM is a number of at least 0"),
-        ({"attention": float("nan")}, "attention of DataDAM is a number of at least 0"),
+        ({"image_lr": 0.0}, "`image_lr` of DataDAM is a positive number, not 0.0"),
+        ({"momentum": 1.0}, "`momentum` of DataDAM is a number from 0 to below 1"),
+        ({"per_class": 0}, "`per_class` of DataDAM is at least 1"),
+        ({"power": 0}, "`power` of DataDAM is at least 1"),
+        ({"scale": 0.0}, "`scale` of DataDAM is a positive number"),
+        ({"balance": -0.1}, "`balance` of DataDAM is a number of at least 0"),
+        ({"attention": float("nan")}, "`attention` of DataDAM is a number of at least 0"),
         ({"attention": 0.0, "balance": 0.0}, "both 0"),
     ):
         with pytest.raises(ValueError, match=sentence):

@@ -171,14 +171,14 @@ def test_the_loss_on_real_images_falls():
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"image_lr": 0.0}, "image_lr of DD is a positive number"),
-        ({"network_lr": -1.0}, "network_lr of DD is a positive number"),
-        ({"network_lr": float("nan")}, "network_lr of DD is a positive number"),
-        ({"clip": 0.0}, "clip of DD is a positive number"),
-        ({"decay": 0.0}, "decay of DD is a positive number"),
-        ({"decay_steps": 0}, "decay_steps of DD is at least 1"),
-        ({"epochs": 0}, "epochs of DD is at least 1"),
-        ({"networks": 0}, "networks of DD is at least 1"),
+        ({"image_lr": 0.0}, "`image_lr` of DD is a positive number"),
+        ({"network_lr": -1.0}, "`network_lr` of DD is a positive number"),
+        ({"network_lr": float("nan")}, "`network_lr` of DD is a positive number"),
+        ({"clip": 0.0}, "`clip` of DD is a positive number"),
+        ({"decay": 0.0}, "`decay` of DD is a positive number"),
+        ({"decay_steps": 0}, "`decay_steps` of DD is at least 1"),
+        ({"epochs": 0}, "`epochs` of DD is at least 1"),
+        ({"networks": 0}, "`networks` of DD is at least 1"),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(settings, advice):
@@ -189,9 +189,9 @@ def test_bad_settings_are_refused_with_a_sentence(settings, advice):
 def test_sets_that_do_not_fit_are_refused_with_a_sentence():
     hard = class_set(golden_set("class").images)
     for config, initial, advice in (
-        (DD(per_step=3), hard, "let per_step divide them"),
+        (DD(per_step=3), hard, "let `per_step` divide them"),
         (DD(), hard.replace(learning_rate=jnp.ones((3, 2))), "3 x 2 epochs and steps, not 3 x 4"),
-        (DD(), hard.replace(label_kind="logit"), "learn_labels=True"),
+        (DD(), hard.replace(label_kind="logit"), "set `learn_labels`"),
         (DD(learn_labels=True), hard.replace(label_kind="probability"), "class labels"),
         (DD(learn_labels=True), SyntheticSet(hard.images, hard.labels, "logit", formation=2), "formation 1"),
     ):

@@ -154,7 +154,7 @@ def test_a_window_beyond_the_end_names_the_largest_beta_that_fits(start):
     largest = float(str(error.value).split()[-1])
     easiest = np.flatnonzero(LABELS == 0)[-7:]
     np.testing.assert_array_equal(window(scores, LABELS, 7, 3, largest, start)[0], easiest)
-    with pytest.raises(ValueError, match="the largest beta that fits"):
+    with pytest.raises(ValueError, match="the largest `beta` that fits"):
         window(scores, LABELS, 7, 3, largest + 1 / 7, start)
 
 

@@ -213,10 +213,10 @@ def test_pixels_go_to_the_unit_range_and_back_in_8_bits():
     ("options", "said"),
     [
         ({"patch": 3}, "4x4 .* is not a whole number of patches of 3"),
-        ({"hidden": 18}, "--hidden 18 is to be a multiple of 4 and of --heads 4"),
-        ({"heads": 3, "hidden": 16}, "--hidden 16 is to be a multiple of 4 and of --heads 3"),
+        ({"hidden": 18}, "`hidden` is a multiple of 4 and of the `heads`, 4, not 18"),
+        ({"heads": 3, "hidden": 16}, "`hidden` is a multiple of 4 and of the `heads`, 3, not 16"),
         ({"schedule": "square"}, "unknown noise schedule"),
-        ({"learned_variance": True}, "variances are learned with --prediction noise only"),
+        ({"learned_variance": True}, "variances are learned where `prediction` is noise only"),
     ],
 )
 def test_architectures_that_do_not_fit(options, said):
@@ -225,7 +225,7 @@ def test_architectures_that_do_not_fit(options, said):
 
 
 def test_whitened_images_have_no_black():
-    with pytest.raises(ValueError, match="leave --zca out"):
+    with pytest.raises(ValueError, match="leave `zca` out"):
         make(Architecture(), SHAPE, None, 2)
 
 

@@ -261,12 +261,12 @@ def test_a_set_learns_to_do_what_experts_did(toy):
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"learning_rate": 0.0}, "learning_rate of ExpertRecipe is a positive number"),
-        ({"batch": 0}, "batch of ExpertRecipe is at least 1"),
-        ({"momentum": 1.0}, "momentum of ExpertRecipe is a number from 0 to below 1"),
-        ({"weight_decay": -0.1}, "weight_decay of ExpertRecipe is a number of at least 0"),
-        ({"rho": float("nan")}, "rho of ExpertRecipe is a number of at least 0"),
-        ({"alpha": -1.0}, "alpha of ExpertRecipe is a number of at least 0"),
+        ({"learning_rate": 0.0}, "`learning_rate` of ExpertRecipe is a positive number"),
+        ({"batch": 0}, "`batch` of ExpertRecipe is at least 1"),
+        ({"momentum": 1.0}, "`momentum` of ExpertRecipe is a number from 0 to below 1"),
+        ({"weight_decay": -0.1}, "`weight_decay` of ExpertRecipe is a number of at least 0"),
+        ({"rho": float("nan")}, "`rho` of ExpertRecipe is a number of at least 0"),
+        ({"alpha": -1.0}, "`alpha` of ExpertRecipe is a number of at least 0"),
     ],
 )
 def test_bad_recipes_are_refused_with_a_sentence(settings, advice):

@@ -227,7 +227,7 @@ def test_a_class_without_a_mean_gradient_gets_ones():
     """Nothing to match: the network is certain and right, or gradients cancel."""
     certain = Outputs(jnp.ones((17, 5)), jnp.asarray(1e4 * np.eye(3)[LABELS]))
     np.testing.assert_array_equal(gradmatch(KEY, certain, jnp.asarray(LABELS), 4, 3).weights, 1)
-    with pytest.raises(ValueError, match=r"lam must be above 0, not 0\.0"):
+    with pytest.raises(ValueError, match=r"`lam` must be above 0, not 0\.0"):
         gradmatch(KEY, certain, jnp.asarray(LABELS), 3, 3, lam=0.0)
 
 

@@ -245,9 +245,9 @@ def test_what_is_refused(trained):
     with pytest.raises(ValueError, match="draws its set from a generator"):
         minimax(Minimax(), make_task()._replace(generator=None))
     for config, said in (
-        (Minimax(tune="some", sampling=SAMPLING), "tune of Minimax is one of scales, all"),
+        (Minimax(tune="some", sampling=SAMPLING), "`tune` of Minimax is one of scales, all"),
         (Minimax(batch=10, blocks=3, sampling=SAMPLING), "a batch of 10 cannot go in 3 equal blocks"),
-        (Minimax(memory=0, sampling=SAMPLING), "memory of Minimax is at least 1"),
+        (Minimax(memory=0, sampling=SAMPLING), "`memory` of Minimax is at least 1"),
     ):
         with pytest.raises(ValueError, match=said):
             minimax(config, make_task(params=trained))
@@ -265,7 +265,7 @@ def test_an_autoencoder_learns_first_and_then_rests():
         dit(DiT(sampling=SAMPLING), task)
     with pytest.raises(ValueError, match="all 5 steps would train the autoencoder"):
         dit(DiT(autoencoder_steps=5, sampling=SAMPLING), task._replace(steps=5))
-    with pytest.raises(ValueError, match="2 levels of --latents take sides that are multiples of 2"):
+    with pytest.raises(ValueError, match="2 levels of `latents` take sides that are multiples of 2"):
         make_generator(wide, (9, 9, 1), ((-4.0,), (4.0,)), 4)
     method = dit(DiT(batch=8, autoencoder_steps=2, sampling=SAMPLING), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])

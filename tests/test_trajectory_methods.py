@@ -227,16 +227,16 @@ def test_how_a_set_begins():
 @pytest.mark.parametrize(
     ("settings", "advice"),
     [
-        ({"image_lr": 0.0}, "image_lr of MTT is a positive number"),
-        ({"rate_lr": float("nan")}, "rate_lr of MTT is a positive number"),
-        ({"rate": -0.01}, "rate of MTT is a positive number"),
-        ({"momentum": 1.0}, "momentum of MTT is a number from 0 to below 1"),
-        ({"student_steps": 0}, "student_steps of MTT is at least 1"),
-        ({"expert_epochs": 0}, "expert_epochs of MTT is at least 1"),
-        ({"max_start": 0}, "max_start of MTT is at least 1"),
-        ({"segments": 0}, "segments of MTT is at least 1"),
-        ({"batch": 0}, "batch of MTT is at least 1"),
-        ({"skip_above": 0.0}, "skip_above of MTT is a positive number"),
+        ({"image_lr": 0.0}, "`image_lr` of MTT is a positive number"),
+        ({"rate_lr": float("nan")}, "`rate_lr` of MTT is a positive number"),
+        ({"rate": -0.01}, "`rate` of MTT is a positive number"),
+        ({"momentum": 1.0}, "`momentum` of MTT is a number from 0 to below 1"),
+        ({"student_steps": 0}, "`student_steps` of MTT is at least 1"),
+        ({"expert_epochs": 0}, "`expert_epochs` of MTT is at least 1"),
+        ({"max_start": 0}, "`max_start` of MTT is at least 1"),
+        ({"segments": 0}, "`segments` of MTT is at least 1"),
+        ({"batch": 0}, "`batch` of MTT is at least 1"),
+        ({"skip_above": 0.0}, "`skip_above` of MTT is a positive number"),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(settings, advice):

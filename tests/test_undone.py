@@ -76,3 +76,10 @@ def test_a_generator_that_cannot_be_written_leaves_nothing(tmp_path, monkeypatch
     with pytest.raises(ValueError, match="our fault"):
         generators.save_generator(tmp_path / "g", {}, generators.Architecture(), (8, 8, 1), 3, {}, new=True)
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("words", "_"), CASES)
+def test_a_folder_below_a_file_is_refused(words, _, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert main([*words, "--out", str(tmp_path / "file" / "run")]) == 2
+    assert "would be below a file" in capsys.readouterr().err

@@ -169,6 +169,8 @@ def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
         save_card(config.out, card, bench.preprocess)
         return ""
     except FileExistsError:
+        if not config.out.exists():
+            return f"{config.out} would be below a file; choose another --out"
         if not config.resume:
             return f"{config.out} exists; choose another --out, or add to it with --resume"
     try:

@@ -75,6 +75,8 @@ def open_folder(config: Distill | Select) -> Iterator[Path]:
             with files.new_folder(folder) as temporary:
                 files.write_text(temporary / "config.json", json.dumps(to_json(config), indent=1))
         except FileExistsError:
+            if not folder.exists():
+                raise UsageError(f"{folder} would be below a file; choose another --out") from None
             raise UsageError(f"{folder} was made by another command just now; choose another --out") from None
     with undone(folder, new=new, unless=("checkpoints/[0-9]*", "set/card.json")):
         yield folder

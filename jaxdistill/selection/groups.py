@@ -52,7 +52,8 @@ def group(features: Float[Array, "rows d"], labels: Int[Array, " n"], ipc: int, 
     smallest = int(counts.argmin())
     if counts[smallest] < ipc:
         raise UsageError(
-            f"class {smallest} has {counts[smallest]} images, too few for {ipc}; lower `ipc` to {counts[smallest]}"
+            f"class {smallest} has {counts[smallest]} images, too few to select {ipc}; "
+            f"lower `ipc` to {counts[smallest]}"
         )
     order = np.argsort(classes, kind="stable")
     slots = np.cumsum(counts)[:, None] - counts[:, None] + np.arange(counts.max())
