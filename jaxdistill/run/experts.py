@@ -170,6 +170,8 @@ def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
     except BankError as error:
         return str(error)
     differ = sorted(name for name in card if name not in ("data", "kind") and card[name] != stored.get(name))
+    if card["data"]["statistics"] != stored["data"].get("statistics", "default"):
+        differ.append("statistics")
     return _other(config.out, differ) if differ else ""
 
 
