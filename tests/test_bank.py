@@ -42,7 +42,7 @@ def test_a_bank_is_what_its_card_says(which, files, request, bench):
     numbers = [f"{i:05d}" for i in range(len(experts_of(folder)))]
     assert {path.name for path in folder.iterdir()} == {"card.json", "preprocess.safetensors", *numbers}
     assert (card["epochs"], card["seed"], card["dtype"], card["network"]["width"]) == (2, 0, "float32", 8)
-    assert card["data"] == {"dataset": "digits", "zca": which == "normed"}
+    assert card["data"] == {"dataset": "digits", "zca": which == "normed", "statistics": "default"}
     assert card["whitened"] == card["data"]["zca"]
     sizes = sum(int(np.prod(shape)) for _, shape in card["parameters"])
     stored = load_bank(folder)

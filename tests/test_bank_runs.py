@@ -94,6 +94,7 @@ def strangers(tmp_path_factory):
         ("normed", ["--pooling", "max"], "another network"),
         ("bank", ["--zca"], "saw images that were not whitened; leave --zca out"),
         ("normed", ["--no-zca"], "saw images that were whitened; leave --no-zca out"),
+        ("bank", ["--statistics", "fitted"], "saw images that were normalised by statistics default; leave"),
         ("bank", ["--dataset", "8.npz"], "were trained on other images"),
         ("bank", ["--dataset", "6.npz"], "were trained on digits, not on data like this"),
         ("bank", ["--max-start", "50"], "need experts of 50 epochs, and these have 2; train longer ones"),

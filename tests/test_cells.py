@@ -2,13 +2,18 @@
 
 import dataclasses
 import functools
+import json
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from jaxdistill import cli
 from jaxdistill.augment import for_dataset
+from jaxdistill.cli import main
 from jaxdistill.data.preprocess import constants
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import EXPERTS, ExpertPreset, ExpertRecipe, expert_preset
 from jaxdistill.methods import METHOD_NAMES
@@ -300,3 +305,38 @@ def test_another_spelling_is_no_difference():
     assert cell.differences(seeded, preset) == []
     free = dataclasses.replace(fixed, network=dataclasses.replace(fixed.network, network_seed=None))
     assert cell.differences(free, preset) == ["network-seed none (published 0)"]
+
+
+def test_a_run_says_what_it_is_and_its_card_keeps_it(tmp_path, capsys):
+    rng, images, labels = np.random.default_rng(0), {}, np.arange(20) % 10
+    for split in ("train", "test"):
+        images[f"x_{split}"] = rng.integers(0, 256, (20, 32, 32, 3), np.uint8)
+    np.savez(tmp_path / "cifar10.npz", **images, y_train=labels, y_test=labels)
+    words = ["--dataset", str(tmp_path / "cifar10.npz"), "--ipc", "1", "--eval-seeds", "0", "--steps", "0"]
+    assert main(["distill", "dm", *words, "--width", "8", "--out", str(tmp_path / "run")]) == 0
+    card = json.loads((tmp_path / "run" / "set" / "card.json").read_text())
+    assert card["setting"].startswith("not the published setting of dm for ")
+    assert card["setting"].endswith(": steps 0 (published 20000), width 8 (published 128)")
+    assert f"note: {card['setting']}" in " ".join(capsys.readouterr().err.split())
+    assert "width 8 (published 128)" in (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("ipc", "zca"), [("10", True), ("50", False)])
+def test_experts_are_whitened_as_their_cell_is(ipc, zca, monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(cli, "train_experts", lambda config, console: asked.append(config))
+    words = ["experts", "--ipc", ipc, "--out", str(tmp_path / "bank"), "--dataset"]
+    assert main([*words, "cifar10"]) == 0
+    assert asked[-1].data.zca is zca
+    assert main([*words, "cifar10", "--preset", "ftd"]) == 0
+    assert asked[-1].recipe.alpha == (0.3 if ipc == "10" else 1.0)
+    assert main([*words, "cifar100", "--preset", "selmatch"]) == 0
+    assert asked[-1].data.statistics == "cifar10"
+
+
+def test_statistics_by_name():
+    assert constants("default", "mnist") == constants("mnist", "cifar10") == ((0.1307,), (0.3081,))
+    assert constants("fitted", "mnist") is None
+    assert constants("default", "some_other") is None
+    with pytest.raises(UsageError, match="unknown statistics 'nobody'; choose default, fitted or one of"):
+        constants("nobody", "mnist")

@@ -179,6 +179,8 @@ def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
         return str(error)
     apart = ("data", "kind", "digests", "class_names")
     differ = sorted(name for name in card if name not in apart and card[name] != stored.get(name))
+    if card["data"]["statistics"] != stored["data"].get("statistics", "default"):
+        differ.append("statistics")
     if differ:
         return _other(config.out, differ)
     if problem := other_data(stored, bench):

@@ -81,6 +81,7 @@ def _context(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
         "costs": list(_costs(card.get("cost") or {}, sum(row.get("seconds") or 0.0 for row in rows))),
         "versions": card.get("versions") or {},
         "command": _command(config),
+        "setting": card.get("setting"),
         "folder": run_dir.name,
     }
 
