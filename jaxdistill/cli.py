@@ -18,6 +18,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
+from jaxdistill.names import choose
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, leading, parse, peek
@@ -36,6 +37,7 @@ from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.sharding import join
+from jaxdistill.run.spelling import spelled
 from jaxdistill.run.table import tell
 
 __all__ = ["main"]
@@ -72,9 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     try:
-        if name not in COMMANDS:
-            raise UsageError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
-        COMMANDS[name](rest, console)
+        COMMANDS[choose(name, COMMANDS, "command")](spelled(rest), console)
         return 0
     except UsageError as error:
         return _complain(error, 2)

@@ -11,6 +11,7 @@ import tyro
 from jaxdistill.data.digest import Digests
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
+from jaxdistill.names import choose
 from jaxdistill.run.made import BankConfig, GeneratorConfig
 
 __all__ = [
@@ -93,11 +94,10 @@ class EvaluationConfig:
 
     def resolve(self, kernel: str | None = None) -> Recipe:
         """The recipe itself, with this kernel if it takes one."""
-        if self.protocol not in PROTOCOLS:
-            raise UsageError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
+        recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
         if self.eval_seeds < 0:
             raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
-        protocol: Any = dataclasses.replace(PROTOCOLS[self.protocol], labels=self.eval_labels)  # pyright: ignore
+        protocol: Any = dataclasses.replace(recipe, labels=self.eval_labels)  # pyright: ignore
         if kernel is not None and hasattr(protocol, "kernel"):
             protocol = dataclasses.replace(protocol, kernel=kernel)
         return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)

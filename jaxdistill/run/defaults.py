@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdistill.methods.preset import Preset
+from jaxdistill.names import base
 from jaxdistill.run.arguments import MISSING, UsageError, peek
 from jaxdistill.run.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
 from jaxdistill.run.experts import fields_of
@@ -44,7 +45,8 @@ def unlike(like: dict[str, Any], preset: Preset) -> list[str]:
 
 def named(dataset: str | None) -> str:
     """The data set's name, by which presets are found; a folder or file may have one."""
-    return Path(dataset).stem if dataset and Path(dataset).exists() else dataset or ""
+    path = Path(dataset or "").expanduser()
+    return base(path.stem if dataset and path.exists() else dataset or "")
 
 
 def stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, Any] | None:
