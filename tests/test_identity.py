@@ -12,6 +12,7 @@ from PIL import Image
 from test_cli import refused
 
 from jaxdistill import names
+from jaxdistill.augment import for_dataset
 from jaxdistill.cli import main
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import Digests, digests_of, mismatch, stored_digests
@@ -531,3 +532,20 @@ def test_networks_have_many_spellings():
     ]  # fmt: skip
     with pytest.raises(UsageError, match="did you mean resnet18"):
         make_network("resnet81", (8, 8, 1), 3)
+
+
+def test_a_home_folder_is_expanded_wherever_a_path_is_read(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(made))
+    monkeypatch.chdir(tmp_path)
+    assert load("~/mine.npz").name == "mine"
+    words = ["--dataset=~/mine.npz", "--experts=~/bank", *SHORT, f"--out={tmp_path / 'run'}"]
+    assert main(["select", "labelled", *words]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["data"]["dataset"], config["bank"]["experts"]) == (str(made / "mine.npz"), str(made / "bank"))
+    assert main(["evaluate", "~/core", "--seeds", "1", "--epochs", "1"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_mirrored_digit_is_none_in_any_spelling():
+    assert for_dataset("default", "MNIST") == for_dataset("default", "mnist:3.0.1") == for_dataset("default", "mnist")
+    assert for_dataset("default", "SVHN") == for_dataset("default", "svhn_cropped") != for_dataset("default", "CIFAR10")

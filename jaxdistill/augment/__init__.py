@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 
+from jaxdistill import names
 from jaxdistill.augment.chain import Chain, Each, chain
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
@@ -33,7 +34,7 @@ def for_dataset(name: str, dataset: str) -> str:
     parse("_".join(removed), tuple(OPERATIONS))
     kind, colon, strategy = base.rpartition(":")
     if strategy == "default":
-        strategy = STRATEGIES.get(dataset, DSA.strategy)
+        strategy = STRATEGIES.get(names.base(dataset), DSA.strategy)
     left = [operation for operation in strategy.split("_") if operation not in removed]
     return kind + colon + "_".join(left)
 

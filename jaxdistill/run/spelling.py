@@ -19,7 +19,7 @@ __all__ = ["spelled"]
 
 
 def spelled(arguments: list[str]) -> list[str]:
-    """The words with names as they are known here in place of other spellings.
+    """The words with names as they are known here in place of other spellings, and with ``~`` expanded.
 
     Raises:
         UsageError: for a name that is unknown, but near one that is not.
@@ -36,7 +36,7 @@ def spelled(arguments: list[str]) -> list[str]:
 
 
 def _known(flag: str, value: str, arguments: list[str]) -> str:
-    flag = flag.replace("_", "-")
+    flag, value = flag.replace("_", "-"), os.path.expanduser(value)  # which a shell leaves alone after a =
     if flag == "--dataset":
         return _dataset(value, arguments)
     return LOOKED_UP[flag](value) if flag in LOOKED_UP else value
