@@ -20,6 +20,7 @@ from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
+from jaxdistill.names import choose
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, cell, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, parse, peek, refuse_empty
@@ -31,6 +32,7 @@ from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import join
+from jaxdistill.run.spelling import spelled
 from jaxdistill.run.table import tell
 from jaxdistill.run.unread import check_experts_read, given
 
@@ -46,8 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     try:
-        if name not in COMMANDS:
-            raise UsageError(f"unknown command '{name}'; choose one of {', '.join(COMMANDS)}")
+        name, rest = choose(name, COMMANDS, "command"), spelled(rest)
         refuse_empty(rest)
         with usual():
             COMMANDS[name](rest, console)

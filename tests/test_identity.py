@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,13 +11,21 @@ import pytest
 from PIL import Image
 from test_cli import refused
 
+from jaxdistill import names
+from jaxdistill.augment import for_dataset
 from jaxdistill.cli import main
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import Digests, digests_of, mismatch, stored_digests
+from jaxdistill.data.source import load
 from jaxdistill.errors import UsageError
+from jaxdistill.methods import METHOD_NAMES
+from jaxdistill.networks import full_name
+from jaxdistill.networks import make as make_network
+from jaxdistill.run.cell import named
 from jaxdistill.run.config import Distill, RunConfig
 from jaxdistill.run.paths import absolute, place
 from jaxdistill.run.plain import from_json
+from jaxdistill.run.prepared import check_dataset
 from jaxdistill.run.scores import read_scores, save_scores
 
 RNG = np.random.default_rng(0)
@@ -353,8 +362,11 @@ def test_scores_whose_images_cannot_be_told_are_refused(tmp_path):
 @pytest.mark.parametrize(
     ("arrays", "says"),
     [
-        ({"scores": SCORES, "labels": LABELS[::-1]}, "the labels in .* are those of 0% of the training images of mine"),
-        ({"scores": SCORES, "labels": np.where(np.arange(24) == 7, 0, LABELS)}, "are those of 96% of"),
+        (
+            {"scores": SCORES, "labels": np.roll(LABELS, 1)},
+            "the labels in .* are those of 0 of 24 training images of mine",
+        ),
+        ({"scores": SCORES, "labels": np.where(np.arange(24) == 7, 0, LABELS)}, "are those of 23 of 24"),
         ({"scores": SCORES, "labels": LABELS[:5]}, "has 5 labels for 24 scores"),
         ({"scores": SCORES, "ids": np.arange(23)}, "has 23 ids for 24 scores"),
         ({"scores": SCORES, "ids": np.arange(24) + 1}, "ids in .* are not those of the training images"),
@@ -364,7 +376,7 @@ def test_scores_whose_images_cannot_be_told_are_refused(tmp_path):
         ({"one": SCORES, "two": SCORES}, "does not say which of its arrays are scores .it holds one, two"),
         ({"scores": SCORES.astype(str)}, "cannot be read .their type"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_scores_of_other_images_are_refused(arrays, says, tmp_path):
     with pytest.raises(UsageError, match=says):
@@ -410,3 +422,130 @@ def test_a_selection_by_scores_of_another_order_is_refused_and_its_own_are_read_
     left = np.load(tmp_path / "run" / "scores.npz")
     np.testing.assert_array_equal(left["scores"], SCORES)
     np.testing.assert_array_equal(left["labels"], LABELS)
+
+
+@pytest.mark.parametrize(
+    ("spelled", "known"),
+    [
+        ("CIFAR10", "cifar10"), ("CIFAR-10", "cifar10"), ("Cifar_100", "cifar100"), ("cifar10", "cifar10"),
+        ("CIFAR-10:3.0.2", "cifar10:3.0.2"), ("FashionMNIST", "fashion_mnist"), ("fashion-mnist", "fashion_mnist"),
+        ("SVHN", "svhn_cropped"), ("TinyImageNet", "tiny_imagenet"), ("tiny-imagenet-200", "tiny_imagenet"),
+        ("ImageNet-Resized/64x64", "imagenet_resized/64x64"), ("EMNIST/balanced:3.1.0", "emnist/balanced:3.1.0"),
+        ("Digits", "digits"), ("./mnist", "./mnist"), ("cifar/10", "cifar/10"), ("/cifar10", "/cifar10"),
+        ("my_own", "my_own"), ("cifar10_n", "cifar10_n"), ("", ""),
+    ],
+)  # fmt: skip
+def test_data_sets_have_many_spellings_and_one_name(spelled, known):
+    assert names.dataset(spelled) == known
+    assert place(spelled) == (known if not spelled.startswith(".") else str(Path(spelled).absolute()))
+    assert names.base(spelled) == known.partition(":")[0]
+
+
+@pytest.mark.parametrize("name", ["cifra10", "cifar1O", "CIFAR_1O", "mnsit", "fashon_mnist", "tinyimagnet", "digit"])
+def test_a_slip_in_a_data_sets_name_is_told_at_once(name, monkeypatch, tmp_path, capsys):
+    monkeypatch.setitem(sys.modules, "tensorflow_datasets", None)  # whose import takes long
+    for command in ("distill dm", "select random", "experts", "evaluate none"):
+        said = refused(capsys, [*command.split(), "--dataset", name, "--out", str(tmp_path / "run")], tmp_path)
+        assert f"there is no data set or folder '{name}'; did you mean " in said
+    with pytest.raises(UsageError, match="did you mean"):
+        load(name)
+
+
+def test_names_that_are_near_but_there_are_no_slips(tmp_path):
+    for name in ("cifar10_n", "cifar10_h", "kmnist", "mnist_corrupted", "moving_mnist", "no_such_set"):
+        check_dataset(name)
+    (tmp_path / "cifar11").mkdir()
+    check_dataset("cifar11:1.0.0", str(tmp_path))
+    with pytest.raises(UsageError, match="did you mean"):
+        check_dataset("cifar11")
+
+
+@pytest.mark.parametrize("dataset", ["CIFAR10", "cifar10:3.0.2", "CIFAR-10"])
+def test_presets_go_by_the_name_in_any_spelling(dataset):
+    for method in METHOD_NAMES.values():
+        assert method.preset(named(dataset), 10) == method.preset("cifar10", 10)
+
+
+def test_a_folder_or_file_has_the_statistics_and_presets_of_its_name(tmp_path):
+    for name in ("CIFAR-10", "FashionMNIST"):
+        folder = pictures(tmp_path / name, ["cat", "dog"])
+        assert named(str(folder)) == names.dataset(name)
+        assert load(str(folder)).name == names.dataset(name)
+    assert load(str(archive(tmp_path / "MNIST.npz"))).name == "mnist"
+
+
+def test_a_folder_wins_over_a_name(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("digits", "cifra10", "CIFAR10"):
+        pictures(tmp_path / name, ["cat", "dog"])
+        assert load(name).class_names == ("cat", "dog")
+        assert main(["select", "random", "--dataset", name, *SHORT, "--out", f"run-{name}"]) == 0
+        config = json.loads((tmp_path / f"run-{name}" / "config.json").read_text())
+        assert config["data"]["dataset"] == str(tmp_path / name)
+
+
+def test_a_command_takes_names_in_any_spelling_and_keeps_the_known_ones(tmp_path, capsys):
+    words = [
+        "--dataset=Digits",
+        "--network",
+        "ConvNet-BN",
+        "--width",
+        "8",
+        "--protocol",
+        "DSA-1000",
+        "--init",
+        "K-Center",
+    ]
+    words += ["--eval-network", "MLP, ResNet18", "--steps", "1"]
+    assert main(["distill", "DataDAM", *words, *SHORT, "--out", str(tmp_path / "run")]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["method"]["name"], config["data"]["dataset"], config["init"]) == ("datadam", "digits", "kcenter")
+    assert config["network"]["network"] == "convnet-bn"
+    assert config["evaluation"]["protocol"] == "dsa1000"
+    assert config["evaluation"]["eval_network"] == "mlp,resnet18"
+    assert main(["distill", "data-dam", "--resume", "--quiet", "--out", str(tmp_path / "run")]) == 0
+    assert main(["select", "K-Means", "--dataset", "DIGITS", *SHORT, "--out", str(tmp_path / "core")]) == 0
+    assert json.loads((tmp_path / "core" / "config.json").read_text())["strategy"] == "kmeans"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["distil"], "unknown command 'distil'; did you mean distill?"),
+        (["distill", "datadm"], "unknown method 'datadm'; did you mean datadam"),
+        (["select", "herdin"], "unknown strategy 'herdin'; did you mean herding?"),
+        (["distill", "dm", "--network", "convnte"], "unknown network 'convnte'; did you mean convnet"),
+        (["distill", "dm", "--eval-network", "mlp,mpl"], "unknown network 'mpl'; did you mean mlp"),
+        (["distill", "dm", "--protocol", "dsa100"], "unknown protocol 'dsa100'; did you mean dsa1000"),
+        (["distill", "dm", "--init=hreding"], "unknown start 'hreding'; did you mean herding?"),
+        (["distill", "xyzzy"], "unknown method 'xyzzy'; choose one of"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_slip_in_another_name_says_what_was_meant(words, says, tmp_path, capsys):
+    assert says in refused(capsys, [*words, "--dataset", "no_such_set", "--out", str(tmp_path / "run")], tmp_path)
+
+
+def test_networks_have_many_spellings():
+    assert [full_name(name) for name in ("ConvNet", "ResNet-18", "ConvNetBN", "VGG11_BN", "mlp")] == [
+        "convnet", "resnet18", "convnet-bn", "vgg11-bn", "mlp"
+    ]  # fmt: skip
+    with pytest.raises(UsageError, match="did you mean resnet18"):
+        make_network("resnet81", (8, 8, 1), 3)
+
+
+def test_a_home_folder_is_expanded_wherever_a_path_is_read(made, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(made))
+    monkeypatch.chdir(tmp_path)
+    assert load("~/mine.npz").name == "mine"
+    words = ["--dataset=~/mine.npz", "--experts=~/bank", *SHORT, f"--out={tmp_path / 'run'}"]
+    assert main(["select", "labelled", *words]) == 0
+    config = json.loads((tmp_path / "run" / "config.json").read_text())
+    assert (config["data"]["dataset"], config["bank"]["experts"]) == (str(made / "mine.npz"), str(made / "bank"))
+    assert main(["evaluate", "~/core", "--seeds", "1", "--epochs", "1"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_a_mirrored_digit_is_none_in_any_spelling():
+    assert for_dataset("default", "MNIST") == for_dataset("default", "mnist:3.0.1") == for_dataset("default", "mnist")
+    assert for_dataset("default", "SVHN") == for_dataset("default", "svhn_cropped") != for_dataset("default", "CIFAR10")

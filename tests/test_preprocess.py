@@ -111,3 +111,34 @@ def test_the_size_of_chunks_does_not_matter(zca, monkeypatch):
         np.testing.assert_allclose(parts.arrays()[name], array, atol=1e-4)
     np.testing.assert_allclose(whole.apply(BYTES), applied, atol=1e-5)
     np.testing.assert_allclose(whole.invert(applied), BYTES / 255, atol=1e-4)
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1e-3, 1e-5], ids=str)
+def test_faint_images_keep_their_contrast(scale):
+    """As black and white ones that are stored as 0 and 1 of 255."""
+    faint = (0.5 + scale * (FLOATS - 0.5)).astype(np.float32)
+    transform = fit(faint)
+    np.testing.assert_allclose(transform.std, faint.astype(np.float64).std((0, 1, 2)), rtol=1e-3)
+    np.testing.assert_allclose(transform.apply(faint).std((0, 1, 2)), 1, rtol=0.01)
+    whitened = [fit(images, zca=True).apply(images) for images in (FLOATS, faint)]
+    ratio = whitened[1].std() / whitened[0].std()
+    assert 0.5 < ratio < 2, "whitening flattens them no more than others"
+
+
+def test_sparse_images_are_not_taken_for_constant_ones():
+    for white in (1, 255):
+        sparse = np.zeros((60, 28, 28, 1), np.uint8)
+        sparse[::10, 3, 3] = white  # 6 of 47,040 pixels
+        transform = fit(sparse)
+        np.testing.assert_allclose(transform.std, (sparse / 255).std(), rtol=1e-5)
+        np.testing.assert_allclose(transform.apply(sparse).std(), 1, rtol=1e-3)
+        np.testing.assert_allclose(transform.invert(transform.apply(sparse)), sparse / 255, atol=1e-6)
+
+
+@pytest.mark.parametrize("value", [0.1, 1 / 3, 0.7, 1.0])
+def test_a_constant_channel_of_floats_is_constant(value):
+    images = FLOATS.copy()
+    images[..., 2] = value
+    transform = fit(images)
+    assert transform.std[2] == 1
+    np.testing.assert_allclose(transform.apply(images)[..., 2], 0, atol=1e-6)

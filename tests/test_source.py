@@ -7,12 +7,15 @@ import socket
 import time
 import warnings
 
+import ml_dtypes
 import numpy as np
 import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from jaxdistill.data.feeds import real_data
 from jaxdistill.data.source import DataError, load, silence
+from jaxdistill.run.scores import read_scores, save_scores
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8)
@@ -314,14 +317,14 @@ def tfds():
     patch.undo()
 
 
-def prepare(tfds, path, name="tiny_set", splits=("train", "test"), **features):
+def prepare(tfds, path, name="tiny_set", splits=("train", "test"), ids=str, **features):
     """A data set prepared by TFDS itself, with shuffling and a feature that nobody needs."""
     kinds = {
         "image": tfds.features.Image(shape=(4, 4, 1), encoding_format="png"),
         "label": tfds.features.ClassLabel(names=["ant", "bee", "cow"]),
         "id": tfds.features.Text(),
     } | features
-    rows = [(i, {"image": IMAGES[i], "label": LABELS[i], "id": str(i)}) for i in range(12)]
+    rows = [(i, {"image": IMAGES[i], "label": LABELS[i], "id": ids(i)}) for i in range(12)]
     rows = [(i, {key: value for key, value in row.items() if kinds[key] is not None}) for i, row in rows]
     with silence():
         tfds.dataset_builders.store_as_tfds_dataset(
@@ -391,3 +394,136 @@ def test_what_cannot_be_had_fails_in_seconds_with_advice(tfds, tmp_path, capfd):
     assert time.monotonic() - began < 30
     assert list(tmp_path.iterdir()) == []
     assert capfd.readouterr() == ("", "")
+
+
+def test_pictures_lie_as_deep_as_they_like_and_what_is_left_out_is_said(tmp_path):
+    for split in ("train", "val"):
+        for value, name in enumerate("ab"):
+            for i in range(3):
+                picture(
+                    tmp_path / "tiny" / split / name / "images" / f"{i}.JPEG", np.full((8, 8), 90 * value, np.uint8)
+                )
+            (tmp_path / "tiny" / split / name / "boxes.txt").write_text("")
+    picture(tmp_path / "tiny" / "train" / "b" / "more" / "deep" / "x.png", np.full((8, 8), 200, np.uint8))
+    picture(tmp_path / "tiny" / "train" / "b" / ".hidden" / "y.png", np.full((8, 8), 200, np.uint8))
+    picture(tmp_path / "tiny" / "test" / "images" / "z.JPEG", np.zeros((8, 8), np.uint8))  # whose class nobody says
+    picture(tmp_path / "tiny" / "train" / "loose.png", np.zeros((8, 8), np.uint8))
+    (tmp_path / "tiny" / "words.txt").write_text("")
+    source = load(str(tmp_path / "tiny"))
+    assert source.train_labels.tolist() == [0, 0, 0, 1, 1, 1, 1]
+    assert source.test_labels.tolist() == [0, 0, 0, 1, 1, 1]
+    assert source.train_images[-1].max() == 200
+    assert source.train_ids.tolist() == [
+        b"a/images/0.JPEG", b"a/images/1.JPEG", b"a/images/2.JPEG", b"b/images/0.JPEG", b"b/images/1.JPEG",
+        b"b/images/2.JPEG", b"b/more/deep/x.png",
+    ]  # fmt: skip
+    said = source.summary()
+    assert "read 7 training and 6 test images (8x8x1) of 2 classes" in said
+    assert "left out: 5 .txt, .png outside of the classes, test/" in said
+
+
+def test_tiny_imagenets_own_validation_images(tmp_path):
+    for value, name in enumerate(("n01", "n02")):
+        picture(tmp_path / "train" / name / "images" / "0.png", np.full((4, 4), value, np.uint8))
+        picture(tmp_path / "val" / "images" / f"val_{value}.png", np.full((4, 4), value, np.uint8))
+    notes = tmp_path / "val" / "val_annotations.txt"
+    notes.write_text("val_1.png\tn02\t0\t0\t4\t4\nval_0.png\tn01\t0\t0\t4\t4\n")
+    source = load(str(tmp_path))
+    assert source.test_labels.tolist() == source.test_images[:, 0, 0, 0].tolist() == [1, 0]
+    notes.write_text("val_1.png\tn03\t0\t0\t4\t4\n")
+    assert "names a class 'n03' that is not in training" in refused(tmp_path)
+    notes.unlink()
+    assert "does not say the classes of its images" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["test", "val", "valid", "validation", "Val", "testing"])
+def test_a_split_for_testing_has_many_names(name, folder, tmp_path):
+    both = tmp_path / "both"
+    both.mkdir()
+    folder.rename(both / "train")
+    picture(both / name / "dog" / "a.png", np.full((4, 4), 99, np.uint8))
+    source = load(str(both))
+    assert (source.train_images.shape[0], source.test_images[:, 0, 0, 0].tolist()) == (12, [99])
+    assert f"(train and {name})" in source.summary()
+
+
+def test_a_folder_with_train_alone_is_divided_and_a_class_may_be_called_so(folder, tmp_path):
+    (tmp_path / "alone").mkdir()
+    folder.rename(tmp_path / "alone" / "train")
+    source = load(str(tmp_path / "alone"))
+    assert (len(source.train_labels), len(source.test_labels), source.class_names) == (10, 2, ("cat", "dog"))
+    for name in ("car", "train"):
+        for i in range(5):
+            picture(tmp_path / "traffic" / name / f"{i}.png", np.full((4, 4), i, np.uint8))
+    assert load(str(tmp_path / "traffic")).class_names == ("car", "train")
+
+
+@pytest.mark.parametrize("ending", ["ppm", "pgm", "bmp", "tif", "gif", "tga", "pcx", "PNG"])
+def test_every_format_of_pillow_is_read(ending, tmp_path):
+    for value in range(10):
+        picture(tmp_path / "ab"[value % 2] / f"{value}.{ending}", np.full((4, 4), 20 * value, np.uint8))
+    source = load(str(tmp_path))
+    assert source.train_images.max(axis=(1, 2, 3)).tolist() == [0, 40, 80, 120, 20, 60, 100, 140]
+
+
+def test_pictures_are_the_way_up_that_viewers_show(folder):
+    pixels = np.arange(16, dtype=np.uint8).reshape(4, 4) * 10
+    for orientation, shown in ((3, pixels[::-1, ::-1]), (6, np.rot90(pixels, -1)), (8, np.rot90(pixels)), (1, pixels)):
+        exif = Image.Exif()
+        exif[0x0112] = orientation
+        Image.fromarray(pixels).save(folder / "cat" / "00.png", exif=exif)
+        np.testing.assert_array_equal(load(str(folder)).train_images[0, ..., 0], shown)
+
+
+def test_dark_images_are_told(tmp_path):
+    said = load(archive(tmp_path / "dark.npz", x_train=IMAGES // 255, x_test=IMAGES[:6] // 255)).summary()
+    assert "whose largest value is" in said
+    assert "of 255" in said
+    assert "largest" not in load(archive(tmp_path / "plain.npz", x_val=IMAGES)).summary()
+    assert "left out: x_val" in load(str(tmp_path / "plain.npz")).summary()
+
+
+def test_types_that_numpy_lacks_are_named(tmp_path):
+    small = (IMAGES / 255).astype(ml_dtypes.bfloat16)
+    said = refused(archive(tmp_path / "small.npz", x_train=small, x_test=small[:6]))
+    assert "bfloat16" in said
+    assert "float32 in [0, 1]" in said
+
+
+def test_labels_of_any_integer_type_are_counted(tmp_path, monkeypatch):
+    counted = np.bincount
+
+    def older(labels, **options):  # as NumPy 1.26 has it
+        if not np.can_cast(labels.dtype, np.intp, "safe"):
+            raise TypeError("Cannot cast array data")
+        return counted(labels, **options)
+
+    monkeypatch.setattr(np, "bincount", older)
+    labels = LABELS.astype(np.uint64)
+    source = load(archive(tmp_path / "mine.npz", y_train=labels, y_test=labels[:6]))
+    assert source.train_labels.tolist() == LABELS.tolist()
+    data = real_data(IMAGES, labels, 3, np.ones(1), np.zeros(1))
+    assert data.counts.tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("id", "order"),
+    [(lambda i: f"train_{i:05d}", True), (lambda i: "same", False), (None, False)],
+    ids=["numbers", "same", "none"],
+)
+def test_images_of_tfds_keep_their_ids(id, order, tfds, tmp_path):
+    kinds = {"id": None} if id is None else {}
+    kept = prepare(tfds, tmp_path, ids=id or str, **kinds)
+    source = load("tiny_set", str(kept))
+    numbers = [next(i for i in range(12) if np.array_equal(IMAGES[i], image)) for image in source.train_images]
+    assert not source.in_order
+    assert len(set(source.train_ids.tolist())) == 12
+    np.save(tmp_path / "scores.npy", np.arange(12.0))
+    if order:
+        assert source.train_ids.tolist() == [b"train_%05d" % i for i in numbers]
+        np.testing.assert_array_equal(read_scores(tmp_path / "scores.npy", source), numbers)
+    else:
+        with pytest.raises(DataError.__base__, match="cannot be told"):
+            read_scores(tmp_path / "scores.npy", source)
+        save_scores(tmp_path / "scores.npz", np.arange(12.0), source)
+        np.testing.assert_array_equal(read_scores(tmp_path / "scores.npz", source), np.arange(12))

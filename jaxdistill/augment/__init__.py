@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import functools
-import re
 
+from jaxdistill import names
 from jaxdistill.augment.chain import Chain, Each, chain
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
@@ -39,7 +39,7 @@ def for_dataset(name: str, dataset: str) -> str:
     parse("_".join(removed), tuple(OPERATIONS))
     kind, colon, strategy = base.rpartition(":")
     if strategy == "default":
-        known = re.split("[/:]", dataset)[0]
+        known = names.base(dataset)
         strategy = _OWN.get(kind, {}).get(known) or STRATEGIES.get(known, DSA.strategy)
     left = [operation for operation in strategy.split("_") if operation not in removed]
     return kind + colon + "_".join(left)

@@ -15,9 +15,10 @@ from pathlib import Path
 
 import numpy as np
 
+from jaxdistill import names
 from jaxdistill.data.check import DataError, Source, checked, divide, from_arrays
 from jaxdistill.run.pictures import read_folder, reason
-from jaxdistill.run.prepared import read_prepared
+from jaxdistill.run.prepared import check_dataset, read_prepared
 
 __all__ = ["LISTED", "DataError", "Source", "load", "silence"]
 
@@ -44,20 +45,21 @@ def load(name: str, data_dir: str | None = None) -> Source:
     """
     name = os.path.expanduser(name)
     try:
-        if name == "digits":
-            source = _digits()
-        elif name.endswith(".npz"):
+        if name.endswith(".npz"):
             source = _npz(Path(name))
         elif name and Path(name).is_dir():
             source = read_folder(Path(name))
+        elif (name := names.dataset(name)) == "digits":
+            source = _digits()
         elif _TFDS_NAME.fullmatch(name):
+            check_dataset(name, data_dir)
             with silence():
-                source = read_prepared(name, data_dir, LISTED)
+                source = read_prepared(name, data_dir)
         else:
             raise DataError(f"there is no data set or folder '{name}'; give a folder, an .npz file or a TFDS name")
     except OSError as error:
         raise DataError(f"{name} cannot be read ({error.strerror or error}); look at its permissions") from None
-    return checked(source)
+    return checked(source._replace(name=names.base(source.name)))
 
 
 @contextlib.contextmanager

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from jaxdistill.errors import UsageError
 from jaxdistill.methods.datadam import DataDAM, datadam
 from jaxdistill.methods.datm import DATM, datm
 from jaxdistill.methods.dc import DC, dc
@@ -18,6 +17,7 @@ from jaxdistill.methods.minimax import Minimax, minimax
 from jaxdistill.methods.mtt import MTT, mtt
 from jaxdistill.methods.selmatch import SelMatch, selmatch
 from jaxdistill.methods.tesla import TESLA, tesla
+from jaxdistill.names import choose
 from jaxdistill.types import Method
 
 __all__ = ["METHODS", "METHOD_NAMES", "method_config"]
@@ -37,6 +37,4 @@ def method_config(name: str) -> type:
     Raises:
         UsageError: if there is no such method.
     """
-    if name not in METHOD_NAMES:
-        raise UsageError(f"unknown method '{name}'; choose one of {', '.join(METHOD_NAMES)}")
-    return METHOD_NAMES[name]
+    return METHOD_NAMES[choose(name, METHOD_NAMES, "method")]

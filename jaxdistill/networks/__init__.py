@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from jaxdistill.errors import UsageError
 from jaxdistill.modes import standard, standardised
+from jaxdistill.names import canonical, meant
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
@@ -123,9 +124,8 @@ def make(
         >>> logits.shape
         (4, 10)
     """
+    name = full_name(name)
     base = name.removesuffix("-bn")
-    if base not in NETWORKS:
-        raise UsageError(f"Unknown network {name!r}; use one of {', '.join(NETWORKS)}, or one of them followed by -bn.")
     for kind, value, known in (
         ("norm", norm, NORMS),
         ("activation", activation, ACTIVATIONS),
@@ -143,6 +143,20 @@ def make(
     if base != name and not hasattr(body, "norm"):
         raise UsageError(f"{base} has no normalisation, so there is no {name}; use {base}.")
     return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
+
+
+def full_name(name: str) -> str:
+    """A network's name as it is known here, from any spelling.
+
+    Raises:
+        UsageError: If there is no such network.
+    """
+    known = [*NETWORKS, *(f"{base}-bn" for base in NETWORKS)]
+    found = canonical(name, known)
+    if found not in known:
+        hint = meant(name, known) or f"use one of {', '.join(NETWORKS)}, or one of them followed by -bn."
+        raise UsageError(f"Unknown network {name!r}; {hint}")
+    return found
 
 
 @standard

@@ -14,6 +14,7 @@ from typing import Any
 import tyro
 
 from jaxdistill.errors import UsageError
+from jaxdistill.names import choose
 
 __all__ = ["MISSING", "flagged", "leading", "options", "parse", "peek", "refuse_empty"]
 
@@ -151,6 +152,4 @@ def leading(arguments: list[str], what: str, known: Sequence[str]) -> tuple[str,
     """The method or strategy, and the words after it."""
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(f"name the {what} first: one of {', '.join(known)}")
-    if arguments[0] not in known:
-        raise UsageError(f"unknown {what} '{arguments[0]}'; choose one of {', '.join(known)}")
-    return arguments[0], arguments[1:]
+    return choose(arguments[0], known, what), arguments[1:]

@@ -19,12 +19,12 @@ from safetensors import SafetensorError
 from safetensors.numpy import load
 
 from jaxdistill.data.bank import Bank
-from jaxdistill.data.digest import digest_of, mismatch
+from jaxdistill.data.digest import digest_of
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.errors import UsageError
 from jaxdistill.inner import Seen
 from jaxdistill.run import files
-from jaxdistill.run.record import DTYPES, KIND, SCHEMA, describe
+from jaxdistill.run.record import DTYPES, KIND, SCHEMA, describe, other_data
 from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import unflatten
 from jaxdistill.types import Network, Variables
@@ -36,7 +36,6 @@ __all__ = [
     "check_whitening",
     "load_bank",
     "open_bank",
-    "other_data",
     "read_card",
     "read_preprocess",
 ]
@@ -227,15 +226,6 @@ def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], be
         raise BankError(
             f"the experts in {where} are another network than this run's ({name}); leave the network's options out"
         )
-
-
-def other_data(card: dict[str, Any], bench: Bench) -> str:
-    """How the data of a bank's card differ from a run's, in words; empty where nothing does."""
-    first = card["digests"].get("train")  # one hash of images and labels, in the first banks' cards
-    images, labels = bench.source.train_images, np.asarray(bench.source.train_labels, np.int64)
-    if isinstance(first, str) and first != digest_of({"images": images, "labels": labels}):
-        return "the training images or their labels differ"
-    return mismatch(card, bench.digests, bench.source.class_names)
 
 
 def _kind(options: dict[str, Any]) -> list[Any]:

@@ -12,6 +12,7 @@ from jaxdistill.data.preprocess import constants
 from jaxdistill.diffusion import Architecture
 from jaxdistill.methods import METHODS
 from jaxdistill.methods.preset import Preset
+from jaxdistill.names import base
 from jaxdistill.networks import default_depth
 from jaxdistill.run.config import BasisConfig, DataConfig, Distill, EvaluationConfig, GeneratorConfig, NetworkConfig
 from jaxdistill.selection import NEEDS
@@ -44,7 +45,8 @@ _STORED = "float32"
 
 def named(dataset: str | None) -> str:
     """The data set's name, by which presets are found; a folder or file may have one."""
-    return Path(dataset).stem if dataset and Path(dataset).exists() else dataset or ""
+    path = Path(dataset or "").expanduser()
+    return base(path.stem if dataset and path.exists() else dataset or "")
 
 
 def preset_of(config: Distill) -> Preset:

@@ -11,6 +11,7 @@ import tyro
 from jaxdistill.data.digest import Digests
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
+from jaxdistill.names import choose
 from jaxdistill.run.made import BankConfig, GeneratorConfig
 
 __all__ = [
@@ -111,9 +112,8 @@ class EvaluationConfig:
 
     def resolve(self, kernel: str | None = None) -> Recipe:
         """The recipe itself, with this kernel if it takes one."""
-        if self.protocol not in PROTOCOLS:
-            raise UsageError(f"unknown protocol '{self.protocol}'; choose one of {', '.join(PROTOCOLS)}")
-        protocol: Any = dataclasses.replace(PROTOCOLS[self.protocol], labels=self.eval_labels)  # pyright: ignore
+        recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
+        protocol: Any = dataclasses.replace(recipe, labels=self.eval_labels)  # pyright: ignore
         if kernel is not None and hasattr(protocol, "kernel"):
             protocol = dataclasses.replace(protocol, kernel=kernel)
         return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)

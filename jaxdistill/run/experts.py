@@ -21,14 +21,14 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluate.train import correct
 from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.inner import Seen
-from jaxdistill.run.bank import BankError, other_data, read_card, read_preprocess
+from jaxdistill.run.bank import BankError, read_card, read_preprocess
 from jaxdistill.run.config import DataConfig, NetworkConfig
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.folder import hold, undone
 from jaxdistill.run.forms import Experts
 from jaxdistill.run.paths import place
 from jaxdistill.run.plain import build
-from jaxdistill.run.record import describe, record, save_card
+from jaxdistill.run.record import describe, other_data, record, save_card
 from jaxdistill.run.resolve import Bench, at_once, augmentation, only_network, open_bench
 from jaxdistill.run.sharding import from_first, replicate, spread
 from jaxdistill.types import Augment, Key, Network, PyTree, Variables

@@ -7,6 +7,7 @@ import os
 from pathlib import Path
 from typing import TypeVar
 
+from jaxdistill import names
 from jaxdistill.run.config import Distill, Select
 from jaxdistill.selection import SELECTIONS
 
@@ -16,11 +17,11 @@ Run = TypeVar("Run", Distill, Select)
 
 
 def place(name: str) -> str:
-    """A data set's name as it is, or the absolute path of a file or folder, with ``~`` expanded."""
+    """A data set's name as it is known, or the absolute path of a file or folder, with ``~`` expanded."""
     path = os.path.expanduser(name)
     # Neither begins the name of a data set of TFDS, which may have a slash inside.
     is_path = path.endswith(".npz") or path.startswith((os.sep, f".{os.sep}", f"..{os.sep}"))
-    return os.path.abspath(path) if name and (is_path or os.path.exists(path)) else name
+    return os.path.abspath(path) if name and (is_path or os.path.exists(path)) else names.dataset(name)
 
 
 def absolute(config: Run) -> Run:
@@ -34,7 +35,10 @@ def absolute(config: Run) -> Run:
     if isinstance(config, Distill):
         generator = dataclasses.replace(config.generator, generator=_some(config.generator.generator))
         started = config.init in ("real", *SELECTIONS)
-        changes |= {"generator": generator, "init": config.init if started else place(config.init)}
+        changes |= {
+            "generator": generator,
+            "init": config.init if started or not os.path.exists(_path(config.init)) else _path(config.init),
+        }
     return dataclasses.replace(config, **changes)
 
 

@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
+import importlib.util
+import os
 import urllib.error
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from jaxdistill import names
 from jaxdistill.data.check import DataError, Source
 from jaxdistill.errors import UsageError
 from jaxdistill.run.pictures import reason
 
-__all__ = ["read_prepared"]
+__all__ = ["check_dataset", "read_prepared"]
+
+_TFDS = "tensorflow_datasets"
+_ALIKE = 0.75
+"""From where on a name is taken for a slip; TFDS has many that are somewhat alike."""
 
 
-def read_prepared(name: str, data_dir: str | None, known: tuple[str, ...]) -> Source:
+def read_prepared(name: str, data_dir: str | None) -> Source:
     """A data set of TFDS, each training image known by the id that it has there.
 
     Args:
         name: with a configuration and a version, or without.
         data_dir: where it is prepared.
-        known: names to suggest besides those of TFDS.
 
     Raises:
         DataError: if it cannot be had or used.
@@ -39,7 +45,7 @@ def read_prepared(name: str, data_dir: str | None, known: tuple[str, ...]) -> So
     with contextlib.suppress(RuntimeError):  # too late where TensorFlow is in use already
         tf.config.set_visible_devices([], "GPU")  # it would take the memory that JAX needs
     tfds.disable_progress_bar()
-    builder = _builder(tfds, name, data_dir, known)
+    builder = _builder(tfds, name, data_dir)
     splits = builder.info.splits
     test = "test" if "test" in splits else "validation"
     kinds = {"image": tfds.features.Image, "label": tfds.features.ClassLabel}
@@ -58,15 +64,30 @@ def read_prepared(name: str, data_dir: str | None, known: tuple[str, ...]) -> So
         (train, labels, ids), (images, test_labels, _) = (_collect(builder, part, options) for part in ("train", test))
     except Exception as error:  # TensorFlow has an error for each kind of damage
         raise DataError(f"{name} in {builder.data_dir} is damaged ({reason(error)}); prepare it again") from None
-    names = tuple(features["label"].names)
+    classes = tuple(features["label"].names)
     rest = ", ".join(f"{splits[part].num_examples:,} of {part}" for part in splits if part not in ("train", test))
     return Source(
-        builder.name, train, labels, images, test_labels, names,
+        builder.name, train, labels, images, test_labels, classes,
         train_ids=ids, in_order=False, place=f"TFDS in {builder.data_dir}", left_out=rest,
     )  # fmt: skip
 
 
-def _builder(tfds: Any, name: str, data_dir: str | None, known: tuple[str, ...]) -> Any:
+def check_dataset(name: str, data_dir: str | None = None) -> None:
+    """Refuse a name of no data set that is near one, without TFDS, whose import takes long.
+
+    Raises:
+        DataError: if it is such a name.
+    """
+    head = names.base(name).partition("/")[0]
+    places = (data_dir, os.environ.get("TFDS_DATA_DIR"), f"~/{_TFDS}")
+    prepared = any(head and (Path(place).expanduser() / head).is_dir() for place in places if place)
+    if prepared or names.base(name) in names.DATASETS or head in _of_tfds():
+        return
+    if hint := names.meant(head, names.DATASETS, names.ALIASES, alike=_ALIKE):
+        raise DataError(f"there is no data set or folder '{name}'; {hint}")
+
+
+def _builder(tfds: Any, name: str, data_dir: str | None) -> Any:
     """What reads a data set of TFDS, prepared."""
     where = f" in {data_dir}" if data_dir else ""
     try:
@@ -74,8 +95,8 @@ def _builder(tfds: Any, name: str, data_dir: str | None, known: tuple[str, ...])
         if builder.data_path.exists():
             return builder
     except tfds.core.DatasetNotFoundError:
-        near = difflib.get_close_matches(name, {*known, *tfds.list_builders(with_community_datasets=False)}, 3)
-        hint = f"did you mean {' or '.join(near)}?" if near else "see 'jaxdistill list' for some that there are"
+        known = {*names.DATASETS, *tfds.list_builders(with_community_datasets=False)}
+        hint = names.meant(name, known) or "see 'jaxdistill list' for some that there are"
         raise DataError(f"there is no data set or folder '{name}'{where}; {hint}") from None
     except Exception as error:
         raise DataError(f"{name} cannot be opened{where} ({reason(error)}); choose or prepare another") from None
@@ -104,3 +125,11 @@ def _collect(builder: Any, split: str, options: dict[str, Any]) -> tuple[np.ndar
     if end != count:
         raise UsageError(f"{end} of {count} examples in {split}")
     return images, labels, np.array(ids if len(set(ids)) == count else places, "S")
+
+
+def _of_tfds() -> set[str]:
+    """Names of TFDS's data sets as far as its files tell them."""
+    spec = importlib.util.find_spec(_TFDS)
+    places = list(spec.submodule_search_locations or ()) if spec else []
+    parts = [Path(place) / part for place in places for part in ("datasets", "image_classification", "url_checksums")]
+    return {path.stem for part in parts if part.is_dir() for path in part.iterdir() if path.name[0] not in "._"}

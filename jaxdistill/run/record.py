@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from safetensors.numpy import save
 
-from jaxdistill.data.digest import digest_of
+from jaxdistill.data.digest import digest_of, mismatch
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.inner import Seen
 from jaxdistill.run import files
@@ -25,7 +25,7 @@ from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import flatten
 from jaxdistill.types import Network, Variables
 
-__all__ = ["DTYPES", "KIND", "SCHEMA", "Record", "describe", "digest_of", "record", "save_card"]
+__all__ = ["DTYPES", "KIND", "SCHEMA", "Record", "describe", "digest_of", "other_data", "record", "save_card"]
 
 SCHEMA = 1
 KIND = "experts"
@@ -48,6 +48,15 @@ def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, 
         "digests": {"preprocess": digest_of(bench.preprocess.arrays()), **dataclasses.asdict(bench.digests)},
         "class_names": list(bench.source.class_names),
     }
+
+
+def other_data(card: dict[str, Any], bench: Bench) -> str:
+    """How the data of a bank's card differ from a run's, in words; empty where nothing does."""
+    first = card["digests"].get("train")  # one hash of images and labels, in the first banks' cards
+    images, labels = bench.source.train_images, np.asarray(bench.source.train_labels, np.int64)
+    if isinstance(first, str) and first != digest_of({"images": images, "labels": labels}):
+        return "the training images or their labels differ"
+    return mismatch(card, bench.digests, bench.source.class_names)
 
 
 @contextlib.contextmanager

@@ -20,6 +20,7 @@ from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source, load
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels import make as make_kernel
+from jaxdistill.networks import full_name
 from jaxdistill.networks import make as make_network
 from jaxdistill.run import artifact
 from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
@@ -128,7 +129,7 @@ def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Networ
     """The networks of a comma-separated list, by name, all with the options of `config`."""
     options = dataclasses.asdict(config)
     del options["network"], options["kernel"]
-    names = [name.strip() for name in spec.split(",") if name.strip()]
+    names = [full_name(name.strip()) for name in spec.split(",") if name.strip()]
     if not names:
         raise UsageError("name at least one network; 'jaxdistill list' names them all")
     return {name: make_network(name, bench.image_shape, bench.num_classes, **options) for name in names}

@@ -49,15 +49,14 @@ def read_scores(path: Path, source: Source) -> np.ndarray:
         if array is not None and array.size != count:
             raise UsageError(f"{path} has {array.size} {name} for {count} scores; give one for each")
     orders = _places(path, source, labels is not None) if ids is None else [_places_by_id(path, ids.ravel(), source)]
-    agree = [
-        1.0 if labels is None else float(np.mean(labels.ravel()[order] == source.train_labels)) for order in orders
-    ]
-    if max(agree) < 1:
+    said = source.train_labels[np.argsort(orders[0])] if labels is None else labels.ravel()
+    agree = [int(np.sum(said[order] == source.train_labels)) for order in orders]
+    if max(agree) < count:
         raise UsageError(
-            f"the labels in {path} are those of {max(agree):.0%} of the training images of {source.name} in their "
+            f"the labels in {path} are those of {max(agree):,} of {count:,} training images of {source.name} in their "
             "order; give scores of these images, with ids that say which is which where their order is another"
         )
-    return np.asarray(found, np.float64)[orders[agree.index(1.0)]]
+    return np.asarray(found, np.float64)[orders[agree.index(count)]]
 
 
 def save_scores(path: Path, scores: np.ndarray, source: Source) -> None:
