@@ -60,6 +60,9 @@ def strategy(dataset):
 
 
 def agree(wanted, found):
+    if isinstance(wanted, dict):
+        found = found if isinstance(found, dict) else dataclasses.asdict(found)
+        return all(agree(value, found[name]) for name, value in wanted.items())
     if wanted in ("any", "none"):
         return wanted == "any" or found in (None, "none")
     return wanted == found or (isinstance(wanted, float) and found == pytest.approx(wanted))

@@ -31,6 +31,7 @@ APART = frozenset(
         "generator.generator_digest",
         "ipc",
         "method.blocks",
+        "method.sampling.draw_batch",
         "preset",
         "run",
         "seed",
