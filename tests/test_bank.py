@@ -169,6 +169,7 @@ def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
         (["--resume", "--learning-rate", "0.2"], "another kind (recipe differ)"),
         (["--resume", "--seed", "1"], "another kind (seed differ)"),
         (["--resume", "--dtype", "bfloat16"], "another kind (dtype differ)"),
+        (["--resume", "--statistics", "fitted"], "another kind (statistics differ)"),
         (["--resume", "--zca"], "differ); leave the arguments out"),
         (["--resume", "--preset", "ftd"], "another kind (preset differ)"),
         ([], "add to it with --resume"),

@@ -19,7 +19,8 @@ from jaxdistill.experts import EXPERTS, ExpertPreset, ExpertRecipe, expert_prese
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import default_depth
 from jaxdistill.run import cell
-from jaxdistill.run.config import Distill, NetworkConfig, RunConfig
+from jaxdistill.run.config import DataConfig, Distill, NetworkConfig, RunConfig
+from jaxdistill.run.resolve import open_bench
 
 TABLE = tomllib.loads((Path(__file__).parent / "reference" / "cells.toml").read_text(encoding="utf-8"))
 STRATEGIES, STATISTICS = TABLE.pop("strategies"), TABLE.pop("statistics")
@@ -59,6 +60,9 @@ def strategy(dataset):
 
 
 def agree(wanted, found):
+    if isinstance(wanted, dict):
+        found = found if isinstance(found, dict) else dataclasses.asdict(found)
+        return all(agree(value, found[name]) for name, value in wanted.items())
     if wanted in ("any", "none"):
         return wanted == "any" or found in (None, "none")
     return wanted == found or (isinstance(wanted, float) and found == pytest.approx(wanted))
@@ -340,3 +344,10 @@ def test_statistics_by_name():
     assert constants("default", "some_other") is None
     with pytest.raises(UsageError, match="unknown statistics 'nobody'; choose default, fitted or one of"):
         constants("nobody", "mnist")
+
+
+def test_statistics_of_other_channels_are_refused():
+    with pytest.raises(UsageError, match="of cifar10 are of 3 channels, and the images of digits have 1"):
+        open_bench(DataConfig("digits", statistics="cifar10"))
+    named_so = open_bench(DataConfig("digits", statistics="mnist")).preprocess
+    np.testing.assert_allclose(named_so.mean, [0.1307])

@@ -68,13 +68,14 @@ class DD:
     def preset(cls, dataset: str, ipc: int, name: str = "random-init") -> Preset:
         """The code's settings for MNIST and CIFAR-10: any network of its kind, or a single one with fixed weights.
 
-        No gradient is clipped there, as in the code, and CIFAR-10 is normalised by its own deviation.
+        For these two no gradient is clipped, as in the code, and CIFAR-10 is normalised by its own deviation.
         Fashion-MNIST takes MNIST's and every other data set CIFAR-10's (SVHN and other digits and letters without its
         augmentation, which mirrors; the code so for SVHN).
         Digits is ours, with a network that is as near to LeNet as 8x8 images allow.
         """
         iterations = _ITERATIONS.get(dataset, 49)
-        plain = cls(clip=None, decay_steps=40 * iterations)
+        clip = None if dataset in ("mnist", "cifar10") else cls.clip
+        plain = cls(clip=clip, decay_steps=40 * iterations)
         config, steps = dataclasses.replace(plain, network_lr=0.001), 400 * iterations
         network: dict[str, Any] = {"network": "alexcifarnet"}
         augment = "none" if dataset in STRATEGIES else "reflect:crop_flip"

@@ -187,13 +187,12 @@ def open_bank(stored: StoredBank, limit: float) -> tuple[Bank, bool]:
 def check_whitening(stored: StoredBank, zca: bool, statistics: str) -> None:
     """Raise a BankError unless a run whitens or normalises its images as those of the experts were."""
     theirs = stored.card["data"].get("statistics", "default")
+    said = None
     if statistics != theirs:
-        raise BankError(
-            f"the experts in {stored.folder} saw images that were normalised by statistics {theirs}; leave "
-            "--statistics out, or train other experts"
-        )
-    if zca != stored.card["whitened"]:
+        said = f"normalised by statistics {theirs}", "leave --statistics out"
+    elif zca != stored.card["whitened"]:
         said = ("not whitened", "leave --zca out") if zca else ("whitened", "leave --no-zca out")
+    if said is not None:
         raise BankError(
             f"the experts in {stored.folder} saw images that were {said[0]}; {said[1]}, or train other experts"
         )

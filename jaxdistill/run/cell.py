@@ -32,6 +32,7 @@ APART = frozenset(
         "generator.generator_digest",
         "ipc",
         "method.blocks",
+        "method.sampling.draw_batch",
         "preset",
         "run",
         "seed",
@@ -126,10 +127,9 @@ def _same(config: Distill, preset: Preset, size: int | None) -> Distill:
         network = dataclasses.replace(network, network_seed=fixed)
     if evaluation.eval_network == network.network:
         evaluation = dataclasses.replace(evaluation, eval_network=None)
-    statistics = repr(constants(config.data.statistics, dataset) or "fitted")
     return dataclasses.replace(
         config,
-        data=dataclasses.replace(config.data, statistics=_short(config.data.statistics, statistics, dataset)),
+        data=dataclasses.replace(config.data, statistics=_statistics(config.data.statistics, dataset)),
         augment=for_dataset(config.augment, dataset),
         network=network,
         basis=dataclasses.replace(config.basis, scores=None) if preset.init == "cscore" else config.basis,
@@ -137,10 +137,12 @@ def _same(config: Distill, preset: Preset, size: int | None) -> Distill:
     )
 
 
-def _short(name: str, values: str, dataset: str) -> str:
-    """A name for statistics that is the same exactly where they are."""
-    own = repr(constants("default", dataset) or "fitted")
-    return "fitted" if values == repr("fitted") else "default" if values == own else name
+def _statistics(name: str, dataset: str) -> str:
+    """A name for statistics that is the same where they are."""
+    values = constants(name, dataset)
+    if values is None:
+        return "fitted"
+    return "default" if values == constants("default", dataset) else name
 
 
 def _compare(ours: Any, theirs: Any, skipped: frozenset[str], path: str = "") -> Iterator[str]:

@@ -80,9 +80,13 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
     wanted = stored.center.size if stored is not None and stored.center is not None else source.train_images[0].size
     if wanted != source.train_images[0].size:
         raise UsageError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
-    fitted = stored or preprocessing.fit(
-        source.train_images, statistics=preprocessing.constants(data.statistics, source.name), zca=data.zca
-    )
+    constants, channels = preprocessing.constants(data.statistics, source.name), source.train_images.shape[-1]
+    if constants is not None and data.statistics != "default" and len(constants[0]) != channels:
+        raise UsageError(
+            f"the statistics of {data.statistics} are of {len(constants[0])} channels, and the images of {source.name} "
+            f"have {channels}; choose others"
+        )
+    fitted = stored or preprocessing.fit(source.train_images, statistics=constants, zca=data.zca)
     mesh = make_mesh()
     train = _split(source.train_images, source.train_labels, source, fitted)
     test = _split(source.test_images, source.test_labels, source, fitted, complete=False)
