@@ -154,8 +154,11 @@ def full_name(name: str) -> str:
     known = [*NETWORKS, *(f"{base}-bn" for base in NETWORKS)]
     found = canonical(name, known)
     if found not in known:
-        hint = meant(name, known) or f"use one of {', '.join(NETWORKS)}, or one of them followed by -bn."
-        raise UsageError(f"Unknown network {name!r}; {hint}")
+        hint = meant(name, known)
+        raise UsageError(
+            f"Unknown network {name!r}{f' ({hint})' if hint else ''}; use one of {', '.join(NETWORKS)}, or one of them "
+            "followed by -bn."
+        )
     return found
 
 
