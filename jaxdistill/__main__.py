@@ -1,7 +1,5 @@
 """``python -m jaxdistill``."""
 
-import sys
+from jaxdistill.cli import command
 
-from jaxdistill.cli import main
-
-sys.exit(main())
+command()

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import io
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,12 +35,13 @@ from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.help import ASKS, methods, overview, strategies
-from jaxdistill.run.sharding import join
+from jaxdistill.run.sharding import begin
+from jaxdistill.run.signals import terminable
 from jaxdistill.run.spelling import spelled
 from jaxdistill.run.table import tell
 from jaxdistill.run.unread import check_experts_read, given
 
-__all__ = ["main"]
+__all__ = ["command", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -50,11 +55,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         name, rest = choose(name, COMMANDS, "command"), spelled(rest)
         refuse_empty(rest)
-        with usual():
+        with usual(), terminable():
             COMMANDS[name](rest, console)
+        sys.stdout.flush()  # here a closed pipe is told
         return 0
     except UsageError as error:
         return _complain(flagged(str(error), *_forms(name, rest)), 2)
+    except BrokenPipeError:  # by head, say, which has seen enough
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         advice = "free some space" if error.errno == errno.ENOSPC else "choose another place"
@@ -67,7 +77,23 @@ def main(argv: Sequence[str] | None = None) -> int:
         advice = f"; memory ran out: lower {AT_ONCE[name]}" if name in AT_ONCE else ""
         return _complain(str(error).splitlines()[0] + advice, 1)
     except KeyboardInterrupt:
-        return _complain("stopped; add --resume to the same command to go on", 1)
+        out = peek(rest, "--out")  # gone where there is nothing to go on from
+        goes_on = name in ("distill", "select", "experts") and out is not None and Path(out).exists()
+        return _complain(f"stopped; {'add --resume to the same command to go on' if goes_on else 'nothing is kept'}", 1)
+
+
+def command() -> None:
+    """The program: what `main` does, with its status; where output is ASCII alone, other signs are question marks."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    status = main()
+    if status == 1:  # threads that still compute would crash an interpreter that is taken down around them
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def _complain(problem: object, status: int) -> int:
@@ -119,8 +145,7 @@ def _experts(arguments: list[str], console: Console) -> None:
         defaults |= fields_of(Path(out))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
     check_experts_read(config, given(config, defaults))
-    if config.distributed is not None:
-        join(config.distributed)
+    begin(config.distributed, partial(say, console))
     quiet = config.quiet or bool(jax.process_index())
     train_experts(config, Console(stderr=True, quiet=True) if quiet else console)
     if not jax.process_index():
@@ -143,6 +168,7 @@ def _select(arguments: list[str], console: Console) -> None:
 
 def _evaluate(arguments: list[str], console: Console) -> None:
     config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
+    begin(None, partial(say, console))
     results = compare.evaluate_sets(config, console)
     if config.json:
         print(json.dumps(results, indent=1))
@@ -217,9 +243,8 @@ AT_ONCE = {
 
 
 def _begin(run: RunConfig, console: Console) -> Console:
-    """Join the other hosts of a pod, and fall silent where another process speaks."""
-    if run.distributed is not None:
-        join(run.distributed)
+    """Find the devices, the other hosts of a pod with theirs, and fall silent where another process speaks."""
+    begin(run.distributed, partial(say, console))
     return Console(stderr=True, quiet=True) if run.quiet or jax.process_index() else console
 
 

@@ -213,6 +213,8 @@ class Method(NamedTuple):
     learned: Callable[[PyTree], PyTree] | None = None
     """The parameters of the generator that a state's set is drawn from. Where there is one, `init` takes nothing of its
     start but how many images of each class it has."""
+    paced: bool = False
+    """Whether what a step does depends on `Task.steps`, by a schedule: then a run cannot go on to more of them."""
 
 
 def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:

@@ -10,7 +10,7 @@ import pytest
 
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.run.loop import NonFiniteError, run
-from jaxdistill.run.sharding import from_first, join, make_mesh, replicate, spread
+from jaxdistill.run.sharding import begin, from_first, make_mesh, replicate, spread
 from jaxdistill.types import Method, SyntheticSet
 
 
@@ -101,4 +101,4 @@ def test_one_process_broadcasts_to_itself_and_joins_nothing_unheard_of():
     tree = {"a": np.array([-0.0, 1.0])}
     assert from_first(tree) is tree
     with pytest.raises(ValueError, match="HOST:PORT,COUNT,INDEX"):
-        join("somewhere")
+        begin("somewhere", print)

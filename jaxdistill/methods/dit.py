@@ -199,4 +199,4 @@ def dit(config: DiT, task: Task) -> Method:
     def synthetic(state: DiTState) -> SyntheticSet:
         return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
 
-    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned))
+    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned, paced=True))

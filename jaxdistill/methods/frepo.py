@@ -249,4 +249,4 @@ def frepo(config: FRePo, task: Task) -> Method:
     def synthetic(state: FRePoState) -> SyntheticSet:
         return SyntheticSet(state.images, state.labels, label_kind="target")
 
-    return standardised(Method(init, step, synthetic, Uniform(config.real_images)))
+    return standardised(Method(init, step, synthetic, Uniform(config.real_images), paced=True))

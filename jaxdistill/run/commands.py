@@ -25,7 +25,7 @@ from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Feeding, drive, last_set, say
 from jaxdistill.run.feeding import require_grain
-from jaxdistill.run.folder import check_data, check_folder, hold, open_folder
+from jaxdistill.run.folder import check_data, check_folder, check_more, extend, hold, open_folder
 from jaxdistill.run.generators import Drawn, generator_of, load_generator, save_generator
 from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.machine import machine
@@ -64,6 +64,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     known = task(config.network, config.augment, bench, config.run, config.steps, drawn)
     method = METHODS[type(config.method)](config.method, known)
     check_method_read(config, options, protocol, method, known)
+    check_more(config, METHODS[type(config.method)].__name__, paced=method.paced)
     if experts is not None:
         if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
             name = METHODS[type(config.method)].__name__
@@ -88,6 +89,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     if config.run.tensorboard:
         sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
     note = cell.said(config, None if experts is None else experts.card, min(bench.image_shape[:2]))
+    extend(config)
     with open_folder(config) as folder, hold(folder):
         for line in (bench.source.summary(), f"note: {note}"):
             say(console, line)
@@ -131,6 +133,8 @@ def select_set(config: Select, console: Console, options: frozenset[str] = froze
     config, bench, judged, protocol, key = _prepare(config, experts, options)
     if config.network.kernel is not None and NEEDS[config.strategy] != "kernel" and not hasattr(protocol, "kernel"):
         raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
+    if config.evaluation.eval_seeds:
+        check_baseline(bench, config.ipc)
     network = only_network(config.network, bench)
     if experts is not None:
         if not uses_experts(config.strategy, config.basis):
@@ -191,8 +195,6 @@ def _prepare(
     protocol.check(bench.image_shape)
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
     check_networks(judged, protocol)
-    if config.evaluation.eval_seeds:
-        check_baseline(bench, config.ipc)
     return config, bench, judged, protocol, keys(config.seed)
 
 

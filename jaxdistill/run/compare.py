@@ -21,7 +21,7 @@ from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import say
 from jaxdistill.run.experts import fields_of
 from jaxdistill.run.forms import Evaluate
-from jaxdistill.run.judge import check_baseline, check_networks, judge
+from jaxdistill.run.judge import check_networks, judge
 from jaxdistill.run.paths import place
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench
 from jaxdistill.run.sharding import replicate
@@ -66,7 +66,6 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
                 f"{label} was not made for these data ({problem}); name the data set it was made from with --dataset, "
                 "or add --other-data if it is to be judged on these"
             )
-    check_baseline(bench, first.card["ipc"])
     if config.coverage:
         check_cover(bench)
     made_with = {_made_with(other.card) for other in stored.values()}

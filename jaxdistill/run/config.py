@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,7 @@ __all__ = [
     "NetworkConfig",
     "RunConfig",
     "Select",
+    "check_local",
     "check_seed",
 ]  # fmt: skip
 
@@ -144,6 +146,7 @@ class RunConfig:
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
 
     def __post_init__(self) -> None:
+        check_local(self.out)
         for flag, value in (("chunk", self.chunk), ("classes-at-once", self.classes_at_once),
                             ("networks-at-once", self.networks_at_once)):  # fmt: skip
             if value is not None and value < 1:
@@ -245,6 +248,12 @@ def _check(ipc: int, seed: int) -> None:
     if ipc < 1:
         raise UsageError(f"--ipc is a number of images per class, at least 1, not {ipc}")
     check_seed(seed)
+
+
+def check_local(out: Any) -> None:
+    """Raise a UsageError for a bucket or another address: what is written there would be in a folder of that name."""
+    if isinstance(out, Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):
+        raise UsageError(f"--out is a folder of this machine, not {out}; copy it there afterwards")
 
 
 def check_seed(seed: int) -> None:

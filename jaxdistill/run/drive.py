@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,6 +20,7 @@ from jaxdistill.run.loop import Chunk, NonFiniteError, run
 from jaxdistill.run.machine import machine
 from jaxdistill.run.resolve import Bench
 from jaxdistill.run.sharding import from_first, replicate, replicated
+from jaxdistill.run.signals import asked
 from jaxdistill.types import Key, Method, PyTree, SyntheticSet
 
 __all__ = ["Feeding", "RunFailedError", "drive", "last_set", "say"]
@@ -67,12 +65,12 @@ def drive(
     saved = time.monotonic()
     writes = jax.process_index() == 0
     with contextlib.ExitStack() as stack:
+        stop = stack.enter_context(asked())
         listening = _sinks(config, method, bench, done, folder, console) if writes else []
         listeners = [stack.enter_context(sink) for sink in listening]
         for sink in listeners:
             sink(Chunk(done, state, None, 0.0, 0.0))
         options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": feeding.on_host}
-        stop = stack.enter_context(_interrupt())
         try:
             for chunk in run(method, feeding.source, replicate(key, bench.mesh), state, config.steps, **options):
                 state, done = chunk.state, chunk.step
@@ -93,26 +91,6 @@ def drive(
             ) from None
     rate = config.steps / spent["seconds"] if spent["seconds"] else 0.0
     return state, {"steps": config.steps, **spent, "steps_per_second": rate, **machine()}
-
-
-@contextlib.contextmanager
-def _interrupt() -> Iterator[list[int]]:
-    """A list that a first Ctrl-C fills, so that the run can save what it has; a second one interrupts at once."""
-    asked: list[int] = []
-
-    def note(number: int, frame: object) -> None:
-        if asked:
-            raise KeyboardInterrupt
-        asked.append(number)
-
-    if threading.current_thread() is not threading.main_thread():  # signals go to the main thread alone
-        yield asked
-        return
-    before = signal.signal(signal.SIGINT, note)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 def read_out(method: Method, state: PyTree) -> SyntheticSet:

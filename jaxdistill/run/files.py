@@ -9,7 +9,7 @@ import contextlib
 import errno
 import os
 import shutil
-import tempfile
+import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -57,10 +57,10 @@ def new_folder(path: Path) -> Iterator[Path]:
     if path.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}"
+    temporary.mkdir()  # with the rights that umask and a setgid folder give, which mkdtemp's would not be
     try:
         yield temporary
-        temporary.chmod(0o755)
         try:
             os.rename(temporary, path)
         except OSError as error:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import fcntl
 import json
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -26,9 +28,11 @@ WHERE = ("data_dir", "device_gib", "experts", "generator", "digests")
 """Where the data lie does not make another run; which data, experts or generator it is is said by digests, and of the
 data those are compared when the data are read."""
 
+BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
+"""What a lock that another holds is refused with; other errors are of file systems that have no locks."""
 Run = TypeVar("Run", Distill, Select)
 
-__all__ = ["check_data", "check_folder", "hold", "open_folder", "stored_config", "undone"]
+__all__ = ["check_data", "check_folder", "check_more", "extend", "hold", "open_folder", "stored_config", "undone"]
 
 
 def check_folder(config: Distill | Select) -> None:
@@ -82,6 +86,34 @@ def open_folder(config: Distill | Select) -> Iterator[Path]:
         yield folder
 
 
+def check_more(config: Distill, name: str, *, paced: bool) -> None:
+    """See that a run which is to have more steps than it was begun with would have begun in the same way.
+
+    Raises:
+        UsageError: if what its method does in a step depends on their number.
+    """
+    before = _more(config, stored_config(config.run.out) or {}) if paced and config.run.out.exists() else None
+    if bool(from_first(np.int32(before is not None))):
+        raise UsageError(
+            f"the steps of {name} follow a schedule of {before} steps, so that this run cannot go on to "
+            f"{config.steps}; begin another with --init {config.run.out}"
+        )
+
+
+def extend(config: Distill) -> None:
+    """Give a run that is there its larger number of steps: what was judged is not its result any more.
+
+    Raises:
+        UsageError: if another command is at work in it.
+    """
+    folder = config.run.out
+    if jax.process_index() or not folder.exists() or _more(config, stored_config(folder) or {}) is None:
+        return
+    with hold(folder):  # which ends here: the file that is locked is replaced
+        (folder / "evaluation.json").unlink(missing_ok=True)
+        files.write_text(folder / "config.json", json.dumps(to_json(config), indent=1))
+
+
 @contextlib.contextmanager
 def undone(folder: Path, *, new: bool, unless: Sequence[str]) -> Iterator[None]:
     """Remove a folder where this fails before there is anything in it to go on from: it would be in the way.
@@ -109,11 +141,16 @@ def hold(folder: Path, name: str = "config.json") -> Iterator[None]:
     if jax.process_index():
         yield
         return
-    with (folder / name).open() as file:
+    with (folder / name).open("r+b") as file:  # NFS makes a lock of POSIX of it, for which a file is open for writing
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise UsageError(f"another command is at work in {folder}; wait for it, or choose another --out") from None
+        except OSError as error:
+            if error.errno in BUSY:
+                raise UsageError(
+                    f"another command is at work in {folder}; wait for it, or choose another --out"
+                ) from None
+            why = f"{folder} cannot be locked ({error.strerror or error}); see that no other command works in it"
+            print(f"note: {why}", file=sys.stderr)
         yield
 
 
@@ -142,13 +179,24 @@ def _problem(config: Distill | Select) -> str:
     if stored is None:
         return f"{folder} is not a run (it has no config.json); choose another --out"
     ours, theirs = (_flat(to_json(absolute(run))) for run in (config, from_json(stored, config.run)))
-    if ours != theirs:
+    if ours != theirs and _more(config, stored) is None:
         names = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
+        if names == ["steps"]:
+            return f"{folder} was begun with {stored['steps']} steps, which may become more and not fewer"
         return (
             f"{folder} was begun with another configuration ({', '.join(names)} differ); "
             "give the same arguments, or leave them out, or choose another --out"
         )
     return ""
+
+
+def _more(config: Distill | Select, stored: dict) -> int | None:
+    """The number of steps that a run was begun with, where this one differs from it in having more."""
+    before = from_json(stored, config.run) if stored else None
+    if not (isinstance(config, Distill) and isinstance(before, Distill) and config.steps > before.steps):
+        return None
+    alike = dataclasses.replace(before, steps=config.steps)
+    return before.steps if _flat(to_json(absolute(alike))) == _flat(to_json(absolute(config))) else None
 
 
 def _flat(nested: dict) -> dict:

@@ -10,7 +10,7 @@ import tyro
 
 from jaxdistill.errors import UsageError
 from jaxdistill.experts import ExpertRecipe
-from jaxdistill.run.config import DataConfig, NetworkConfig, check_seed
+from jaxdistill.run.config import DataConfig, NetworkConfig, check_local, check_seed
 
 __all__ = ["Convert", "Evaluate", "Experts", "Export", "List", "Report"]
 
@@ -46,6 +46,7 @@ class Experts:
     network: NetworkConfig = dataclasses.field(default_factory=NetworkConfig)
 
     def __post_init__(self) -> None:
+        check_local(self.out)
         check_seed(self.seed)
         if min(self.count, self.epochs, 1 if self.experts_at_once is None else self.experts_at_once) < 1:
             raise UsageError("--count, --epochs and --experts-at-once are at least 1")
@@ -134,6 +135,7 @@ class Convert:
     """Of the autoencoder's normalisation, which its weights do not tell either."""
 
     def __post_init__(self) -> None:
+        check_local(self.out)
         for flag, value in (("image-size", self.image_size), ("heads", self.heads), ("groups", self.groups)):
             if value is not None and value < 1:
                 raise UsageError(f"--{flag} is at least 1, not {value}")
@@ -153,6 +155,9 @@ class Export:
     """npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
     decoded: bool = False
     """Cut out the tiles of a set that has some (IDC), and enlarge them; folder and tfds always do."""
+
+    def __post_init__(self) -> None:
+        check_local(self.out)
 
 
 @dataclasses.dataclass(frozen=True)

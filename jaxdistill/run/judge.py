@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from jaxdistill import draws
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import Recipe, evaluate
 from jaxdistill.run.cover import cover
@@ -58,7 +60,9 @@ def judge(
         The content of evaluation.json: the protocol, and a row for each set and network with every accuracy.
     """
     key_train, key_random = jax.random.split(key)
-    baselines = [select(jax.random.fold_in(key_random, i), "random", bench, ipc) for i in range(seeds)]
+    baselines = [_baseline(jax.random.fold_in(key_random, i), bench, ipc) for i in range(seeds)]
+    if seeds and ipc > (fewest := int(np.asarray(bench.train.counts).min())):
+        tell(f"note: the smallest class has {fewest} training images, so random has no more of it")
     share = -(-seeds // bench.mesh.size)
     side_by_side = at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh)
     rows, apart = [], protocol.selected_augment
@@ -113,8 +117,19 @@ def check_networks(networks: Mapping[str, Network], protocol: Recipe) -> None:
         raise UsageError(f"by this protocol {protocol.instead} learns, no network; name one network at the most")
 
 
+def _baseline(key: Key, bench: Bench, ipc: int) -> SyntheticSet:
+    """Random real images, `ipc` of each class or, where it has fewer, all."""
+    offsets, counts = (np.asarray(each) for each in (bench.train.offsets, bench.train.counts))
+    if ipc <= counts.min():
+        return select(key, "random", bench, ipc)
+    order = np.asarray(draws.uniform(key, (bench.train.count,)))
+    blocks = [i + np.argsort(order[i : i + n])[:ipc] for i, n in zip(offsets, counts, strict=True)]
+    found = bench.train.take(jnp.asarray(np.concatenate(blocks)))
+    return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
+
+
 def check_baseline(bench: Bench, ipc: int) -> None:
-    """See that there are as many images as the random baseline, which stands beside every evaluation, needs.
+    """See that there are as many images as a selection takes from each class.
 
     Raises:
         UsageError: if a class has fewer.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from functools import lru_cache, partial
 
@@ -13,28 +12,41 @@ from jax.experimental import multihost_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from jaxdistill.errors import UsageError
+from jaxdistill.run.pod import meet
 from jaxdistill.types import AnyArray, PyTree
 
-__all__ = ["from_first", "join", "make_mesh", "replicate", "replicated", "spread"]
+__all__ = ["begin", "from_first", "make_mesh", "replicate", "replicated", "spread"]
 
 AXIS = "data"
 
 
-def join(others: str) -> None:
-    """Join the processes of a pod, before anything else is done with JAX.
+def begin(others: str | None, tell: Callable[[str], None]) -> None:
+    """Find the devices, and before that the other processes of a pod.
 
     Args:
-        others: ``auto`` where the platform knows, or ``HOST:PORT,COUNT,INDEX``.
+        others: None for this process alone, ``auto`` where the platform knows, or ``HOST:PORT,COUNT,INDEX``.
+        tell: told for whom it waits, and how long.
 
     Raises:
-        UsageError: if it is neither.
+        UsageError: if `others` is none of these, somebody does not come, or JAX's platform is not there.
     """
     if others == "auto":
-        return jax.distributed.initialize()
-    match = re.fullmatch(r"(.+:\d+),(\d+),(\d+)", others)
-    if not match:
-        raise UsageError(f"--distributed is auto or HOST:PORT,COUNT,INDEX, not '{others}'")
-    jax.distributed.initialize(match[1], int(match[2]), int(match[3]))
+        try:
+            jax.distributed.initialize()
+        except ValueError as error:
+            raise UsageError(
+                f"nothing here says which hosts there are ({error}); give --distributed HOST:PORT,COUNT,INDEX"
+            ) from None
+    elif others is not None:
+        jax.distributed.initialize(*meet(others, tell))
+    try:
+        jax.devices()
+    except Exception as error:  # of each platform's own kind
+        asked = jax.config.jax_platforms or "an accelerator"
+        raise UsageError(
+            f"JAX cannot use {asked} here ({' '.join(str(error).split())[:120] or type(error).__name__}); unset "
+            "JAX_PLATFORMS, or install jaxdistill[cuda] or jaxdistill[tpu] where there is one"
+        ) from None
 
 
 def make_mesh() -> Mesh:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
 
 from rich.console import Console
@@ -36,5 +37,6 @@ def tell(results: dict[str, Any]) -> None:
 
 
 def _figure(row: dict[str, Any]) -> str:
-    spread = f" ± {100 * row['std']:.1f}" if len(row["accuracies"]) > 1 else ""
+    sign = "±" if "±".encode(sys.stdout.encoding or "ascii", "replace") != b"?" else "+-"
+    spread = f" {sign} {100 * row['std']:.1f}" if len(row["accuracies"]) > 1 else ""
     return f"{100 * row['mean']:.1f}{spread}"
