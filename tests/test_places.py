@@ -15,7 +15,7 @@ from processes import started
 
 from jaxdistill.cli import main
 from jaxdistill.errors import UsageError
-from jaxdistill.run import files, folder
+from jaxdistill.run import files, folder, signals
 from jaxdistill.run.artifact import load_set
 from jaxdistill.run.pod import meet
 
@@ -164,6 +164,20 @@ def test_a_run_that_is_asked_to_stop_answers_and_saves(number, tmp_path):
     assert "stopping after the steps under way" in said
     assert "add --resume to the same command to go on" in said.splitlines()[-1]
     assert list((out / "checkpoints").iterdir())
+
+
+def test_an_interruption_in_a_callback_that_swallows_it_comes_again():
+    class Odd:
+        def __del__(self):
+            signal.raise_signal(signal.SIGINT)
+
+    def work():
+        odd = Odd()
+        del odd
+        time.sleep(5)
+
+    with signals.terminable(), pytest.raises(KeyboardInterrupt):
+        work()
 
 
 def test_what_cannot_be_resumed_is_not_said_to_be(tmp_path):

@@ -14,6 +14,7 @@ from typing import Any
 __all__ = ["asked", "terminable"]
 
 STOPPING = b"stopping after the steps under way; once more to stop at once\n"
+_UNHEARD = ("__del__", "_xla_gc_callback")
 GRACE = 2.0
 """Seconds after a second signal until the process ends, whatever it is at: Python's own handlers wait for a
 compilation to end."""
@@ -21,15 +22,17 @@ compilation to end."""
 
 @contextlib.contextmanager
 def terminable() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does at the time."""
+    """Ctrl-C is never lost, and SIGTERM does what Ctrl-C does at the time."""
 
     def end(number: int, frame: Any) -> None:
         handler = signal.getsignal(signal.SIGINT)
-        if not callable(handler):  # ignored, as in a shell's background
-            raise KeyboardInterrupt
-        handler(number, frame)
+        # Ignored, as in a shell's background, is Ctrl-C alone.
+        (handler if callable(handler) else _interrupt)(number, frame)
 
-    with _handling(signal.SIGTERM, end):
+    with contextlib.ExitStack() as stack:
+        if callable(signal.getsignal(signal.SIGINT)):
+            stack.enter_context(_handling(signal.SIGINT, _interrupt))
+        stack.enter_context(_handling(signal.SIGTERM, end))
         yield
 
 
@@ -43,11 +46,22 @@ def asked() -> Iterator[list[int]]:
 
     def note(number: int, frame: Any) -> None:
         if found:
-            raise KeyboardInterrupt
+            _interrupt(number, frame)
         found.append(number)
 
     with _handling(signal.SIGINT, note), _answered():
         yield found
+
+
+def _interrupt(number: int, frame: Any) -> None:
+    """Raise, or do so a little later where nobody would hear of it: in what the garbage collector calls."""
+    here = frame
+    while here is not None:
+        if here.f_code.co_name in _UNHEARD:
+            threading.Timer(0.01, os.kill, (os.getpid(), number)).start()
+            return
+        here = here.f_back
+    raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
