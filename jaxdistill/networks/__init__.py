@@ -142,7 +142,11 @@ def make(
     body = NETWORKS[base](Options(width, depth, "batch" if base != name else norm, activation, pooling))
     if base != name and not hasattr(body, "norm"):
         raise UsageError(f"{base} has no normalisation, so there is no {name}; use {base}.")
-    return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
+    try:
+        return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
+    except UsageError as error:
+        h, w, c = image_shape
+        raise UsageError(f"{name} cannot be built for images of {h}x{w}x{c}: {error}") from None
 
 
 def full_name(name: str) -> str:
