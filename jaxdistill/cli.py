@@ -108,6 +108,12 @@ def _forms(command: str, arguments: list[str]) -> list[type]:
     return [kind for kind in (form, method) if kind is not None]
 
 
+def _ipc(arguments: list[str]) -> int | None:
+    """Images per class, by which defaults go; None for what the parser will refuse."""
+    word = peek(arguments, "--ipc") or ""
+    return int(word) if word.isdecimal() and len(word) < 10 else None
+
+
 def _distill(arguments: list[str], console: Console) -> None:
     if arguments[:1] and arguments[0] in ASKS:
         return print(methods())
@@ -115,12 +121,11 @@ def _distill(arguments: list[str], console: Console) -> None:
     method = method_config(name)
     defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
     if defaults is None:
-        ipc = peek(rest, "--ipc") or ""
         asked = peek(rest, "--preset")
         reading = method.PRESETS[0] if asked is None else asked
         if reading not in method.PRESETS:
             raise UsageError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
-        preset = method.preset(cell.named(peek(rest, "--dataset")), int(ipc) if ipc.isdecimal() else 1, reading)
+        preset = method.preset(cell.named(peek(rest, "--dataset")), _ipc(rest) or 1, reading)
         generator, preset = like_generator(rest, preset)
         defaults = {
             **cell.fields(preset, MISSING), "run": RunConfig(MISSING), "ipc": MISSING, "seed": 0, "preset": reading,
@@ -133,8 +138,8 @@ def _distill(arguments: list[str], console: Console) -> None:
 
 
 def _experts(arguments: list[str], console: Console) -> None:
-    out, preset, ipc = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt", peek(arguments, "--ipc") or ""
-    papers = expert_preset(preset, cell.named(peek(arguments, "--dataset")), int(ipc) if ipc.isdecimal() else None)
+    out, preset = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt"
+    papers = expert_preset(preset, cell.named(peek(arguments, "--dataset")), _ipc(arguments))
     data = DataConfig(MISSING, zca=papers.zca, statistics=papers.statistics)
     network = NetworkConfig(**papers.network)
     defaults = {"data": data, "out": MISSING, "epochs": papers.epochs, "recipe": papers.recipe, "network": network}

@@ -34,7 +34,7 @@ def test_a_run_takes_network_and_preprocessing_from_the_bank(run, normed, tmp_pa
     assert config["data"]["zca"] is False
     assert config["bank"] == {"experts": str(bank), "expert_count": 2, "digest": load_bank(bank).digest()}
     assert read(run / "set")["experts"] == {"count": 2, "digest": load_bank(bank).digest()}
-    other = made(tmp_path / "run", *MTT, *SHORT, "--steps", "0", "--experts", str(normed))
+    other = made(tmp_path / "run", *MTT[:-2], *SHORT[:-4], "--steps", "0", "--experts", str(normed))
     config = json.loads((other / "config.json").read_text())
     assert config["network"] == read(normed)["network"]
     assert config["network"]["norm"] == "batch"
@@ -88,8 +88,8 @@ def strangers(tmp_path_factory):
     [
         ("bank", ["--width", "4"], "another network than this run's (--network mlp --width 8"),
         ("bank", ["--network", "convnet"], "another network"),
-        ("bank", ["--norm", "batch"], "another network"),
-        ("bank", ["--activation", "sigmoid"], "another network"),
+        ("bank", ["--norm", "batch"], "mlp has no --norm here"),
+        ("bank", ["--activation", "sigmoid"], "mlp has no --activation here"),
         ("normed", ["--norm", "instance"], "another network"),
         ("normed", ["--pooling", "max"], "another network"),
         ("bank", ["--zca"], "saw images that were not whitened; leave --zca out"),

@@ -184,14 +184,14 @@ def test_presets_are_the_papers():
 
 def test_bad_settings_are_refused_with_a_sentence():
     for settings, sentence in (
-        ({"image_lr": 0.0}, "image_lr of {} is a positive number, not 0.0"),
-        ({"image_lr": float("inf")}, "image_lr of {} is a positive number, not inf"),
-        ({"network_lr": -1.0}, "network_lr of {} is a positive number"),
-        ({"momentum": 1.0}, "momentum of {} is a number from 0 to below 1"),
-        ({"per_class": 0}, "per_class of {} is at least 1, not 0"),
-        ({"matches": 0}, "matches of {} is at least 1"),
-        ({"epochs": 0}, "epochs of {} is at least 1"),
-        ({"batch": 0}, "batch of {} is at least 1"),
+        ({"image_lr": 0.0}, "`image_lr` of {} is a positive number, not 0.0"),
+        ({"image_lr": float("inf")}, "`image_lr` of {} is a positive number, not inf"),
+        ({"network_lr": -1.0}, "`network_lr` of {} is a positive number"),
+        ({"momentum": 1.0}, "`momentum` of {} is a number from 0 to below 1"),
+        ({"per_class": 0}, "`per_class` of {} is at least 1, not 0"),
+        ({"matches": 0}, "`matches` of {} is at least 1"),
+        ({"epochs": 0}, "`epochs` of {} is at least 1"),
+        ({"batch": 0}, "`batch` of {} is at least 1"),
     ):
         for config, build in ((DC, dc), (DSA, dsa)):
             with pytest.raises(ValueError, match=sentence.format(config.__name__)):

@@ -278,7 +278,7 @@ def test_default_depth():
 @pytest.mark.parametrize(
     ("name", "shape", "options", "advice"),
     [
-        ("covnet", (32, 32, 3), {}, "use one of convnet, doublenet, mlp"),
+        ("covnet", (32, 32, 3), {}, "did you mean convnet"),
         ("mlp-bn", (32, 32, 3), {}, "use mlp"),
         ("convnet", (32, 32, 3), {"norm": "spectral"}, "instance, batch"),
         ("convnet", (32, 32, 3), {"activation": "gelu"}, "relu, sigmoid"),

@@ -8,7 +8,7 @@ import pytest
 from jaxdistill.data import preprocess
 from jaxdistill.data.preprocess import STATISTICS, fit
 from jaxdistill.errors import UsageError
-from jaxdistill.experts import EXPERTS
+from jaxdistill.experts import EXPERTS, expert_preset
 from jaxdistill.methods import METHOD_NAMES
 
 RNG = np.random.default_rng(0)
@@ -79,8 +79,8 @@ def test_presets_whiten_no_images_of_128_pixels():
     for config in METHOD_NAMES.values():
         for dataset, ipc, name in itertools.product(subsets, (1, 10, 50), config.PRESETS):
             assert not config.preset(dataset, ipc, name).zca
-    for papers in EXPERTS.values():
-        assert not set(subsets) & set(papers.whitened)
+    for papers, dataset in itertools.product(EXPERTS, subsets):
+        assert not expert_preset(papers, dataset).zca
 
 
 def test_published_statistics_replace_fitted_ones_where_the_channels_agree():

@@ -208,7 +208,7 @@ def test_a_step_of_the_presets_has_5000_images_whatever_the_data_are_called(task
         config = KIP.preset(dataset, 1, name).config
         assert kip(config, task._replace(num_classes=classes)).feed == ClassBalanced(each)
     assert kip(KIP(per_class=7), task._replace(num_classes=classes)).feed == ClassBalanced(7)
-    with pytest.raises(ValueError, match="per_class of KIP is at least 1"):
+    with pytest.raises(ValueError, match="`per_class` of KIP is at least 1"):
         kip(KIP(per_class=0), task)
 
 

@@ -387,7 +387,7 @@ def test_what_cannot_be_had_fails_in_seconds_with_advice(tfds, tmp_path, capfd):
     assert "jaxdistill list" in refused("quite_unheard_of_zzz", tmp_path)
     said = refused("mnist", tmp_path)
     assert "cannot be downloaded ([Errno -2] Name or service not known)" in said
-    assert "--data-dir" in said
+    assert "`data_dir`" in said
     assert "cannot be opened" in refused("mnist:9.9.9", tmp_path)
     for name in ("huggingface:mnist", "someone:evil", "mnist/x=1", "", "no/such/folder"):
         assert "no data set or folder" in refused(name, tmp_path)

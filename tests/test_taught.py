@@ -14,7 +14,7 @@ from jaxdistill.types import Network, Variables
 
 CLASSES, TEACHERS = 3, 3
 KEY = jax.random.key(0)
-AS_THEY_ARE = np.ones(1), np.zeros(1)
+AS_THEY_ARE = np.ones(TEACHERS * CLASSES), np.zeros(TEACHERS * CLASSES)
 
 
 def apply(variables, images, train=False):

@@ -39,7 +39,7 @@ def for_dataset(name: str, dataset: str) -> str:
     parse("_".join(removed), tuple(OPERATIONS))
     kind, colon, strategy = base.rpartition(":")
     if strategy == "default":
-        known = names.base(dataset)
+        known = names.base(dataset).partition("/")[0]
         strategy = _OWN.get(kind, {}).get(known) or STRATEGIES.get(known, DSA.strategy)
     left = [operation for operation in strategy.split("_") if operation not in removed]
     return kind + colon + "_".join(left)

@@ -75,7 +75,7 @@ class Segments:
                 "(`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
             )
 
-    def bound(self, step: Int[Array, ""]) -> Int[Array, ""]:
+    def bound(self, step: int | Int[Array, ""]) -> Int[Array, ""]:
         """Starts are below this."""
         if not self.grow:
             return jnp.asarray(self.end)

@@ -37,7 +37,7 @@ _WORDS = {
 _TRAINING = ("train_images", "train_labels", "class_names")
 
 
-def digest_of(arrays: Mapping[str, np.ndarray]) -> str:
+def digest_of(arrays: Mapping[str, np.ndarray | np.generic]) -> str:
     """A hash of named arrays, which are not copied: training images may fill half of the memory."""
     digest = hashlib.sha256()
     for name in sorted(arrays):

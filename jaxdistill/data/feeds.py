@@ -9,7 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Shaped
+from jaxtyping import Array, Float, Int, Integer, Shaped
 
 from jaxdistill import draws
 from jaxdistill.errors import UsageError
@@ -68,7 +68,7 @@ class RealData:
 
 def real_data(
     images: Shaped[np.ndarray, "n h w c"],
-    labels: Int[np.ndarray, " n"],
+    labels: Integer[np.ndarray, " n"],
     num_classes: int,
     scale: Float[np.ndarray, " c"],
     shift: Float[np.ndarray, " c"],

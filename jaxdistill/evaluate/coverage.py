@@ -93,7 +93,7 @@ def coverage(
     test: Float[Array, "n d"],
     synthetic: Float[Array | np.ndarray, "m d"],
     radius: float | Float[Array, ""],
-    difficulty: Float[Array | np.ndarray, " n"],
+    difficulty: Float[Array | np.ndarray, " _n"],
     test_labels: Int[Array, " n"] | None = None,
     synthetic_labels: Int[Array, " m"] | None = None,
 ) -> Coverage:

@@ -33,7 +33,7 @@ class KernelRidge(Recipe):
     """Penalty, relative to the mean of the kernel's diagonal."""
     labels: Literal["native", "hard"] = "native"
     """Predict with the labels as stored, or with their argmax."""
-    epochs: None = None
+    epochs: int | None = None
     """Nothing is trained."""
 
     def __post_init__(self) -> None:

@@ -23,6 +23,7 @@ APART = frozenset(
     {
         "bank",  # compared by the card of what is in it
         "data.data_dir",
+        "data.digests",
         "data.dataset",
         "data.device_gib",
         "evaluation.coverage",
@@ -32,6 +33,7 @@ APART = frozenset(
         "generator.generator_digest",
         "ipc",
         "method.blocks",
+        "other_data",
         "method.sampling.draw_batch",
         "preset",
         "run",
@@ -110,7 +112,7 @@ def said(config: Distill, experts: Mapping[str, Any] | None = None, size: int | 
         size: pixels of a side.
     """
     preset = preset_of(config)
-    cell = f"{METHODS[type(config.method)].__name__} for {config.data.dataset} at ipc {config.ipc}"
+    cell = f"{METHODS[type(config.method)].__name__} for {named(config.data.dataset)} at ipc {config.ipc}"
     if not preset.listed:
         return f"no published setting of {cell}; running {config.method} for {config.steps} steps"
     found = differences(config, preset, experts, size)

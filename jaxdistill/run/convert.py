@@ -32,8 +32,6 @@ def convert(config: Convert) -> None:
     module, model = dit_parameters(_read(config.weights), config.heads)
     sizes = {"patch": module.patch, "hidden": module.hidden, "layers": module.depth, "heads": module.heads}
     params, channels = {"model": model, "autoencoder": {}}, model["patch_embed"]["kernel"].shape[0] // module.patch**2
-    if config.decoder is not None and config.autoencoder is None:
-        raise GeneratorError("--decoder takes the place of an autoencoder's; give --autoencoder too")
     if config.autoencoder is not None:
         autoencoder, found = autoencoder_parameters(_read(config.autoencoder), config.groups)
         if autoencoder.latent_channels != channels:

@@ -163,10 +163,11 @@ def stored_config(folder: Path) -> dict | None:
     path = folder / "config.json"
     if not path.is_file():
         return None
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UsageError(f"{path} is damaged; choose another --out") from None
+    with contextlib.suppress(ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    raise UsageError(f"{path} is damaged; choose another --out")
 
 
 def _problem(config: Distill | Select) -> str:

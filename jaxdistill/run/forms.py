@@ -50,6 +50,8 @@ class Experts:
         check_seed(self.seed)
         if min(self.count, self.epochs, 1 if self.experts_at_once is None else self.experts_at_once) < 1:
             raise UsageError("--count, --epochs and --experts-at-once are at least 1")
+        if self.ipc is not None and self.ipc < 1:
+            raise UsageError(f"--ipc is a number of images per class, at least 1, not {self.ipc}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,6 +141,8 @@ class Convert:
         for flag, value in (("image-size", self.image_size), ("heads", self.heads), ("groups", self.groups)):
             if value is not None and value < 1:
                 raise UsageError(f"--{flag} is at least 1, not {value}")
+        if self.autoencoder is None and self.decoder is not None:
+            raise UsageError("--decoder takes the place of an autoencoder's; give --autoencoder too")
         if self.autoencoder is None and self.groups != Convert.groups:
             raise UsageError("there is no --autoencoder whose groups --groups would be; leave it out")
 
