@@ -166,7 +166,15 @@ def test_a_run_that_is_asked_to_stop_answers_and_saves(number, tmp_path):
     assert list((out / "checkpoints").iterdir())
 
 
-def test_an_interruption_in_a_callback_that_swallows_it_comes_again():
+@pytest.fixture
+def interruptible():
+    """As in a terminal: what runs in a shell's background ignores Ctrl-C."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_an_interruption_in_a_callback_that_swallows_it_comes_again(interruptible):
     class Odd:
         def __del__(self):
             signal.raise_signal(signal.SIGINT)
@@ -181,9 +189,9 @@ def test_an_interruption_in_a_callback_that_swallows_it_comes_again():
 
 
 def test_what_cannot_be_resumed_is_not_said_to_be(tmp_path):
-    words = ["select", "optimised", *SHORT, "--trials", "5", "--out", str(tmp_path / "core")]
+    words = ["select", "optimised", *SHORT, "--trials", "5000", "--out", str(tmp_path / "core")]
     began = time.monotonic()
-    process, said = ended(words, signal.SIGINT, lambda: time.monotonic() - began > 8)
+    process, said = ended(words, signal.SIGTERM, lambda: time.monotonic() - began > 8)
     assert process.returncode == 1, said
     assert said.splitlines()[-1] == "jaxdistill: stopped; nothing is kept"
     assert not list(tmp_path.iterdir())
