@@ -27,7 +27,7 @@ from jaxdistill.modes import usual
 from jaxdistill.names import choose
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, cell, commands, compare, export, report
-from jaxdistill.run.arguments import MISSING, flagged, leading, parse, peek, refuse_empty
+from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
 from jaxdistill.run.convert import convert
 from jaxdistill.run.defaults import like_experts, like_generator, stored
@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(str(error).splitlines()[0] + advice, 1)
     except KeyboardInterrupt:
         out = peek(rest, "--out")  # gone where there is nothing to go on from
-        goes_on = name in ("distill", "select", "experts") and out is not None and Path(out).exists()
+        resumes = any(field == "resume" for form in _forms(name, rest) for field, _ in options(form))
+        goes_on = resumes and out is not None and Path(out).exists()
         return _complain(f"stopped; {'add --resume to the same command to go on' if goes_on else 'nothing is kept'}", 1)
 
 

@@ -16,6 +16,7 @@ from jaxdistill.augment import for_dataset
 from jaxdistill.cli import main
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import Digests, digests_of, mismatch, stored_digests
+from jaxdistill.data.prepared import check_dataset
 from jaxdistill.data.source import load
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHOD_NAMES
@@ -25,7 +26,6 @@ from jaxdistill.run.cell import named
 from jaxdistill.run.config import Distill, RunConfig
 from jaxdistill.run.paths import absolute, place
 from jaxdistill.run.plain import from_json
-from jaxdistill.run.prepared import check_dataset
 from jaxdistill.run.scores import read_scores, save_scores
 
 RNG = np.random.default_rng(0)
@@ -170,6 +170,11 @@ def test_a_run_is_not_resumed_on_data_that_changed(part, made, copy, others, cap
             run = "run" if command[0] == "distill" else "core"
             said = refused(capsys, [*command, "--resume", "--out", str(copy / run)], copy)
             assert f"was begun with other data ({WORDS[part]} differ)" in said
+            assert "--other-data" in said
+        meant = copy / "meant"
+        shutil.copytree(copy / "run", meant)
+        assert main(["distill", "dm", "--resume", "--quiet", "--other-data", "--out", str(meant)]) == 0
+        capsys.readouterr()
         if part.startswith("train"):
             said = refused(capsys, ["experts", "--resume", "--count", "2", "--out", str(copy / "bank")], copy)
             assert f"holds experts of other data ({WORDS[part]} differ)" in said
@@ -209,7 +214,7 @@ def test_what_older_versions_wrote_is_taken(made, copy, others, capsys):
     words = ["--dataset", str(others["train_images"])]
     assert main(["evaluate", str(copy / "run"), *words, "--epochs", "1", "--seeds", "1"]) == 0
     config = json.loads((copy / "run" / "config.json").read_text())
-    del config["data"]["digests"], config["other_data"]
+    del config["data"]["digests"]
     (copy / "run" / "config.json").write_text(json.dumps(config))
     assert main(["distill", "dm", "--resume", "--quiet", "--out", str(copy / "run")]) == 0
     capsys.readouterr()
@@ -239,19 +244,11 @@ def test_starts_experts_and_generators_of_other_data_are_refused(part, made, oth
     assert "--other-data" in said
     words = ["select", "labelled", *data, *SHORT, "--experts", str(made / "bank"), *out]
     assert f"({WORDS[part]} differ)" in refused(capsys, words, tmp_path)
-    drawn = [
-        "distill",
-        "dit",
-        *data,
-        *SHORT,
-        "--sampling-steps",
-        "2",
-        "--steps",
-        "0",
-        "--generator",
-        str(made / "dit"),
-        *out,
-    ]
+    assert main([*words, "--other-data"]) == 0
+    capsys.readouterr()
+    shutil.rmtree(tmp_path / "new")
+    drawn = ["distill", "dit", *data, *SHORT, "--steps", "0", "--generator", str(made / "dit"), *out]
+    drawn += ["--sampling-steps", "2"]
     said = refused(capsys, drawn, tmp_path)
     assert f"was trained on other data ({WORDS[part]} differ)" in said
     assert "--class-ids" in said

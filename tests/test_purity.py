@@ -8,7 +8,8 @@ import pytest
 import jaxdistill
 
 ROOT = Path(jaxdistill.__file__).parent
-EDGES = ("run/", "cli.py", "__main__.py", "data/source.py", "kernels/tangents.py")
+READERS = ("data/source.py", "data/pictures.py", "data/prepared.py")
+EDGES = ("run/", "cli.py", "__main__.py", *READERS, "kernels/tangents.py")
 IMPURE = {
     "asyncio", "datetime", "glob", "io", "logging", "multiprocessing", "os", "pathlib", "random", "shutil", "socket",
     "subprocess", "sys", "tempfile", "threading", "time", "urllib", "requests", "rich", "tyro", "orbax", "matplotlib",

@@ -16,8 +16,8 @@ Images = Shaped[Array | np.ndarray, "n h w c"]
 
 _CHUNK = 4096
 LARGEST_WHITENED = 16_384
-"""Most numbers in an image that can be whitened: the covariance of so many takes 2 GiB, its eigenvectors take an hour;
-at 128x128x3 it would be 18 GiB and more than a day."""
+"""Most numbers in an image that can be whitened: the covariance of so many takes 2 GiB; at 128x128x3 it would be 18,
+and its eigenvectors would take 27 times as long."""
 _FAINT = 0.1
 """Of a range of 1."""
 

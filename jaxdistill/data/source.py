@@ -1,4 +1,4 @@
-"""Reading data sets: the only part of ``data/`` that touches files and the network."""
+"""Reading data sets, with `pictures` and `prepared` the only parts of ``data/`` that touch files and the network."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ import numpy as np
 
 from jaxdistill import names
 from jaxdistill.data.check import DataError, Source, checked, divide, from_arrays
-from jaxdistill.run.pictures import read_folder, reason
-from jaxdistill.run.prepared import check_dataset, read_prepared
+from jaxdistill.data.pictures import read_folder, reason
+from jaxdistill.data.prepared import check_dataset, read_prepared
 
 __all__ = ["LISTED", "DataError", "Source", "load", "silence"]
 

@@ -198,7 +198,9 @@ def check_whitening(stored: StoredBank, zca: bool, statistics: str) -> None:
         )
 
 
-def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], bench: Bench) -> None:
+def check_bank(
+    stored: StoredBank, network: Network, options: dict[str, Any], bench: Bench, *, other: bool = False
+) -> None:
     """See that a run has the data, the preprocessing and the network of its experts.
 
     Args:
@@ -206,6 +208,7 @@ def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], be
         network: the run's.
         options: what it was made with: fields of `jaxdistill.run.config.NetworkConfig`.
         bench: the run's data.
+        other: take experts of other data, too.
 
     Raises:
         BankError: if it has not.
@@ -213,10 +216,10 @@ def check_bank(stored: StoredBank, network: Network, options: dict[str, Any], be
     ours, card, where = describe(bench, network, {}), stored.card, stored.folder
     if (ours["image_shape"], ours["num_classes"]) != (card["image_shape"], card["num_classes"]):
         raise BankError(f"the experts in {where} were trained on {card['data']['dataset']}, not on data like this")
-    if problem := other_data(card, bench):
+    if not other and (problem := other_data(card, bench)):
         raise BankError(
             f"the experts in {where} were trained on other images or classes ({problem}); give the data set they were "
-            "made from, or train experts on this one"
+            "made from, train experts on this one, or add --other-data if that is meant"
         )
     if ours["digests"]["preprocess"] != card["digests"]["preprocess"]:
         raise BankError(f"the experts in {where} saw images that were preprocessed otherwise; train others on these")

@@ -33,7 +33,6 @@ APART = frozenset(
         "generator.generator_digest",
         "ipc",
         "method.blocks",
-        "other_data",
         "method.sampling.draw_batch",
         "preset",
         "run",

@@ -60,7 +60,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         config = dataclasses.replace(config, generator=named)
     check_folder(config)
     config, bench, judged, protocol, key = _prepare(config, experts, options)
-    drawn = partial(generator_of, config.generator, given, bench, other_data=config.other_data)
+    drawn = partial(generator_of, config.generator, given, bench, other_data=config.run.other_data)
     known = task(config.network, config.augment, bench, config.run, config.steps, drawn)
     method = METHODS[type(config.method)](config.method, known)
     check_method_read(config, options, protocol, method, known)
@@ -69,7 +69,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
             name = METHODS[type(config.method)].__name__
             raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
-        check_bank(experts, known.network, dataclasses.asdict(config.network), bench)
+        check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
     source, on_host = _source(method.feed, config, bench, experts)
     outline = source.outline()  # trajectories that are too short are found here
     jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), key["loop"])
@@ -78,7 +78,9 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
 
     def begin(by: Callable[[str, Means], Any]) -> SyntheticSet:
         by = partial(by, means=means)
-        return start(key["start"], config.init, bench, config.ipc, method.formation, by, other_data=config.other_data)
+        return start(
+            key["start"], config.init, bench, config.ipc, method.formation, by, other_data=config.run.other_data
+        )
 
     # A run that is resumed has begun: networks are not trained again for the shapes of its start.
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
@@ -139,7 +141,7 @@ def select_set(config: Select, console: Console, options: frozenset[str] = froze
     if experts is not None:
         if not uses_experts(config.strategy, config.basis):
             raise UsageError(f"{config.strategy} uses no experts with these options; leave --experts out")
-        check_bank(experts, network, dataclasses.asdict(config.network), bench)
+        check_bank(experts, network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
     began = time.perf_counter()
     by = basis(config.strategy, Means(config.basis, bench, network, config.network.kernel, experts, key["method"]))
     synthetic = jax.tree.map(np.asarray, select(key["start"], config.strategy, bench, config.ipc, by))

@@ -25,7 +25,7 @@ from jaxdistill.run.judge import check_networks, judge
 from jaxdistill.run.paths import place
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench
 from jaxdistill.run.sharding import replicate
-from jaxdistill.run.unread import check_data, check_evaluation_read, given
+from jaxdistill.run.unread import check_data_read, check_evaluation_read, given
 from jaxdistill.types import Network, SyntheticSet
 
 __all__ = ["evaluate_sets"]
@@ -51,7 +51,7 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
         if not first.preprocess.equals(other.preprocess):
             raise UsageError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
     data = DataConfig(place(config.dataset or first.card["dataset"]), config.data_dir)
-    check_data(data, given(config, {}))
+    check_data_read(data, given(config, {}))
     bench = open_bench(data, first.preprocess)
     made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
     if made_for != (bench.image_shape, bench.num_classes):
@@ -115,7 +115,7 @@ def _teacher(
         return None
     stored, options = load_bank(config.teacher, 1), fields_of(config.teacher)["network"]
     network = only_network(options, bench)
-    check_bank(stored, network, dataclasses.asdict(options), bench)
+    check_bank(stored, network, dataclasses.asdict(options), bench, other=config.other_data)
     return partial(taught, network=network, variables=stored.variables(network, 0))
 
 

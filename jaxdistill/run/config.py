@@ -123,12 +123,14 @@ class EvaluationConfig:
 
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
-    """How a run behaves; nothing here changes its result, rounding apart."""
+    """How a run behaves and what it may do; nothing here changes its result, rounding apart."""
 
     out: Path
     """Folder of the run; never overwritten."""
     resume: bool = False
     """Continue the run in --out where its newest checkpoint stands; other arguments may be left out."""
+    other_data: bool = False
+    """Take what was made for other data than these: a start, experts, a generator, the run that is resumed."""
     quiet: bool = False
     """Print nothing but the result."""
     checkpoint_seconds: float = 60.0
@@ -206,8 +208,6 @@ class Distill:
     """Everything random follows from it."""
     init: str = "real"
     """What the set starts from: real, noise, any selection, or a finished set or run."""
-    other_data: bool = False
-    """Take a start, or a generator, that was made for other data than these."""
     augment: str = "default"
     """Augmentation while distilling: 'default' is the data set's DSA strategy, none is none."""
     preset: str | None = None

@@ -55,10 +55,11 @@ def check_data(config: Run, digests: Digests) -> Run:
     problem = ""
     if jax.process_index() == 0 and config.run.out.exists():
         found = from_json(stored_config(config.run.out) or {}, config.run)
-        if differ := differing(found.data.digests, digests):
+        differ = differing(found.data.digests, digests)
+        if differ and not config.run.other_data:
             problem = (
-                f"{config.run.out} was begun with other data ({', '.join(differ)} differ); give it those again, or "
-                "choose another --out"
+                f"{config.run.out} was begun with other data ({', '.join(differ)} differ); give it those again, choose "
+                "another --out, or add --other-data if it is to go on with these"
             )
     if bool(from_first(np.int32(bool(problem)))):
         raise UsageError(problem or "process 0 refused the data; see its message")
@@ -89,11 +90,13 @@ def open_folder(config: Distill | Select) -> Iterator[Path]:
 def check_more(config: Distill, name: str, *, paced: bool) -> None:
     """See that a run which is to have more steps than it was begun with would have begun in the same way.
 
+    That it has the same configuration, or is not there yet, `check_folder` has seen.
+
     Raises:
         UsageError: if what its method does in a step depends on their number.
     """
-    before = _more(config, stored_config(config.run.out) or {}) if paced and config.run.out.exists() else None
-    if bool(from_first(np.int32(before is not None))):
+    before = int(from_first(np.int32(_begun(config) if jax.process_index() == 0 else 0)))
+    if paced and before != config.steps:
         raise UsageError(
             f"the steps of {name} follow a schedule of {before} steps, so that this run cannot go on to "
             f"{config.steps}; begin another with --init {config.run.out}"
@@ -107,7 +110,7 @@ def extend(config: Distill) -> None:
         UsageError: if another command is at work in it.
     """
     folder = config.run.out
-    if jax.process_index() or not folder.exists() or _more(config, stored_config(folder) or {}) is None:
+    if jax.process_index() or _begun(config) == config.steps:
         return
     with hold(folder):  # which ends here: the file that is locked is replaced
         (folder / "evaluation.json").unlink(missing_ok=True)
@@ -179,11 +182,12 @@ def _problem(config: Distill | Select) -> str:
     stored = stored_config(folder)
     if stored is None:
         return f"{folder} is not a run (it has no config.json); choose another --out"
-    ours, theirs = (_flat(to_json(absolute(run))) for run in (config, from_json(stored, config.run)))
-    if ours != theirs and _more(config, stored) is None:
-        names = sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
-        if names == ["steps"]:
-            return f"{folder} was begun with {stored['steps']} steps, which may become more and not fewer"
+    before = from_json(stored, config.run)
+    names = _differing(config, before)
+    if names == ["steps"]:
+        fewer = f"{folder} was begun with {before.steps} steps, which may become more and not fewer"
+        return "" if config.steps > before.steps else fewer
+    if names:
         return (
             f"{folder} was begun with another configuration ({', '.join(names)} differ); "
             "give the same arguments, or leave them out, or choose another --out"
@@ -191,13 +195,16 @@ def _problem(config: Distill | Select) -> str:
     return ""
 
 
-def _more(config: Distill | Select, stored: dict) -> int | None:
-    """The number of steps that a run was begun with, where this one differs from it in having more."""
-    before = from_json(stored, config.run) if stored else None
-    if not (isinstance(config, Distill) and isinstance(before, Distill) and config.steps > before.steps):
-        return None
-    alike = dataclasses.replace(before, steps=config.steps)
-    return before.steps if _flat(to_json(absolute(alike))) == _flat(to_json(absolute(config))) else None
+def _begun(config: Distill) -> int:
+    """The number of steps that a run was begun with; this one's where it is not there yet."""
+    stored = stored_config(config.run.out)
+    return config.steps if stored is None else stored["steps"]
+
+
+def _differing(config: Distill | Select, before: Distill | Select) -> list[str]:
+    """Names of the fields that make another run."""
+    ours, theirs = (_flat(to_json(absolute(run))) for run in (config, before))
+    return sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name))
 
 
 def _flat(nested: dict) -> dict:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from jaxdistill import names
+from jaxdistill.data.prepared import check_dataset
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.kernels import KERNELS
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run.arguments import peek
-from jaxdistill.run.prepared import check_dataset
 from jaxdistill.selection import SELECTIONS
 
 __all__ = ["spelled"]

@@ -17,7 +17,7 @@ from jaxdistill.selection import NEEDS
 from jaxdistill.types import Method, Task
 
 __all__ = [
-    "check_data",
+    "check_data_read",
     "check_evaluation_read",
     "check_experts_read",
     "check_method_read",
@@ -55,7 +55,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     Raises:
         UsageError: for the first.
     """
-    check_data(config.data, options)
+    check_data_read(config.data, options)
     check_networks_read(f"{config.network.network},{config.evaluation.eval_network or ''}", options)
     if config.bank.experts is None:
         _refuse({"expert_count"} & {*options}, "there are no --experts to count")
@@ -116,7 +116,7 @@ def check_method_read(config: Distill, options: Collection[str], protocol: Recip
 
 def check_experts_read(config: Experts, options: Collection[str]) -> None:
     """Refuse what experts do not read; see `check_read`."""
-    check_data(config.data, options)
+    check_data_read(config.data, options)
     check_networks_read(config.network.network, options)
     _refuse({"kernel"} & {*options}, "experts are networks")
     if not config.recipe.rho:
@@ -144,7 +144,7 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
         _refuse(of_networks & options, f"by this protocol {protocol.instead} learns, no network")
 
 
-def check_data(data: DataConfig, options: Collection[str]) -> None:
+def check_data_read(data: DataConfig, options: Collection[str]) -> None:
     """Refuse a folder of TFDS for data that come from elsewhere.
 
     Raises:

@@ -14,8 +14,8 @@ import numpy as np
 
 from jaxdistill import names
 from jaxdistill.data.check import DataError, Source
+from jaxdistill.data.pictures import reason
 from jaxdistill.errors import UsageError
-from jaxdistill.run.pictures import reason
 
 __all__ = ["check_dataset", "read_prepared"]
 
