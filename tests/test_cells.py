@@ -47,6 +47,8 @@ def cells_of(method, reading):
 
 
 LISTED = [(m, r, *found) for m, r in READINGS for found in cells_of(m, r) if "lacking" not in found[2]]
+CELL = dict.fromkeys(METHOD_NAMES, ("cifar10", 10)) | {m: (dataset, ipc) for m, _, dataset, ipc, *_ in LISTED[::-1]}
+"""One of each method."""
 LACKING = [(m, r, *found) for m, r in READINGS for found in cells_of(m, r) if "lacking" in found[2]]
 DATASETS = sorted({found[2] for found in LISTED} | set(STATISTICS) | SUBSETS | {"digits", "some_other", *SIDES})
 
@@ -161,7 +163,7 @@ def test_experts_of_a_cell():
 
 # What a run that differs is told.
 
-KNOWN = {"augment": "crop", "statistics": "mnist", "init": "kmeans"}  # names that are looked up
+KNOWN = {"augment": "crop", "statistics": "tiny_imagenet-selmatch", "init": "kmeans"}  # names that are looked up
 
 
 def run_of(method, dataset="cifar10", ipc=10, reading=None, **changes):
@@ -206,24 +208,18 @@ def apart(path):
 
 CASES = [
     (method, path)
-    for method, dataset, ipc in [
-        *((name, "cifar10", 10) for name in METHOD_NAMES if name not in ("selmatch", "minimax")),
-        ("selmatch", "cifar10", 250),
-        ("minimax", "imagewoof", 10),
-    ]
-    for path in leaves(run_of(method, dataset, ipc)[0])
+    for method in METHOD_NAMES
+    for path in leaves(run_of(method, *CELL[method])[0])
     if not apart(path) and not path.startswith("basis.")
 ] + [("selmatch", path) for path in leaves(run_of("selmatch")[0]) if path.startswith("basis.") and "scores" not in path]
 
 
 @pytest.mark.parametrize(("method", "path"), CASES, ids=named)
 def test_every_field_that_changes_the_result_is_named(method, path):
-    dataset, ipc = {"selmatch": ("cifar10", 250), "minimax": ("imagewoof", 10)}.get(method, ("cifar10", 10))
-    config, preset = run_of(method, dataset, ipc)
-    config = changed(config, path)
+    config, preset = run_of(method, *CELL[method])
+    before, config = cell.differences(config, preset), changed(config, path)
     name = path.rpartition(".")[2].replace("_", "-")
-    before = {d.split(" ")[0] for d in cell.differences(run_of(method, dataset, ipc)[0], preset, size=32)}
-    after = [d for d in cell.differences(config, preset, size=32) if d.split(" ")[0] not in before]
+    after = [said for said in cell.differences(config, preset) if said not in before]
     assert any(d.startswith(f"{name} ") for d in after), after
     assert all("published" in d for d in after)
 

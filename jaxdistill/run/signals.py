@@ -15,6 +15,7 @@ __all__ = ["asked", "terminable"]
 
 STOPPING = b"stopping after the steps under way; once more to stop at once\n"
 _UNHEARD = ("__del__", "_xla_gc_callback")
+"""What Python calls between two instructions and whose exceptions it prints and drops; the second is JAX's."""
 GRACE = 2.0
 """Seconds after a second signal until the process ends, whatever it is at: Python's own handlers wait for a
 compilation to end."""
