@@ -193,6 +193,12 @@ def test_without_tfds_it_says_how_to_install_it(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
 
 
+def test_a_set_without_tiles_has_none_to_cut_out(tmp_path):
+    with pytest.raises(ArtifactError, match="no tiles"):
+        export(make(tmp_path / "set"), "npz", tmp_path / "out", decoded=True)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize(("form", "decoded"), [("npz", True), ("npz", False), ("folder", False)])
 def test_tiles_are_cut_out_where_a_format_cannot_tell_of_them(form, decoded, tmp_path):
     stored = make(tmp_path / "set", formation=2)

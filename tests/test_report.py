@@ -281,6 +281,21 @@ def test_other_folders_are_refused_with_advice(tmp_path):
         report.write(tmp_path)
 
 
+@pytest.mark.parametrize("field", ["command", "data", "ipc", "method"])
+@pytest.mark.parametrize("value", [None, [], 0, {}])
+def test_a_configuration_of_other_types_is_refused(field, value, run):
+    (run / "config.json").write_text(json.dumps({**CONFIG, field: value}))
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
+        report.write(run)
+
+
+@pytest.mark.parametrize("rows", [{}, [1], [{"set": "a"}], [{**row("a", "b", [0.5]), "accuracies": ["x"]}]])
+def test_accuracies_that_are_none_are_refused(rows, run):
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, "rows": rows}))
+    with pytest.raises(ValueError, match=r"evaluation\.json is damaged"):
+        report.write(run)
+
+
 def points(path: str) -> np.ndarray:
     return np.array([[float(v) for v in pair.split()] for pair in re.split("[ML]", path)[1:]])
 

@@ -39,7 +39,8 @@ def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> No
             say that there are any, always are.
 
     Raises:
-        ArtifactError: if `out` exists, its folder does not, there is no such format, or TFDS is missing.
+        ArtifactError: if `out` exists, its folder does not, there is no such format, tiles are to be cut out of a set
+            that has none, or TFDS is missing.
     """
     if form not in FORMATS:
         raise ArtifactError(f"unknown format '{form}'; choose one of {', '.join(FORMATS)}")
@@ -48,6 +49,8 @@ def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> No
         raise ArtifactError(f"{out} exists; choose another --out")
     if not out.parent.is_dir():
         raise ArtifactError(f"there is no folder {out.parent}; make it first")
+    if decoded and stored.synthetic.formation == 1:
+        raise ArtifactError("the images of this set have no tiles to be cut out; leave `decoded` out")
     if decoded or form in ("folder", "tfds"):
         grey = (0.5 - stored.preprocess.mean) / stored.preprocess.std
         stored = stored._replace(synthetic=decode(stored.synthetic, grey))

@@ -40,7 +40,7 @@ def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
         raise UsageError(
-            f"config.json was not written by this version of jaxdistill ({reason}); choose another --out"
+            f"config.json was not written by this version of jaxdistill ({reason}); go on with the one that wrote it"
         ) from None
 
 

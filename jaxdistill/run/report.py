@@ -34,12 +34,14 @@ def write(run_dir: Path) -> Path:
     Metrics, previews, evaluation and the set may each be missing: a killed run has no set, a selection no metrics.
 
     Raises:
-        UsageError: if the folder holds no ``config.json``, or one of its JSON files is damaged.
+        UsageError: if the folder holds no ``config.json``, or one of its JSON files is damaged or says something else.
     """
     run_dir = Path(run_dir)
     config = _json(run_dir / "config.json")
     if not config:
         raise UsageError(f"{run_dir} holds no config.json; give the folder that was --out of distill or select")
+    if not _is_config(config):
+        raise UsageError(f"{run_dir / 'config.json'} is damaged: it is no configuration of a run; restore it")
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("jaxdistill.run", ""),
         autoescape=True,
@@ -61,6 +63,10 @@ def _context(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
     method = config.get("strategy") or config["method"]["name"]
     drawn, done = _curves(run_dir / "metrics.jsonl")
     rows, names = evaluation.get("rows", []), card.get("class_names", [])
+    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+        raise UsageError(
+            f"{run_dir / 'evaluation.json'} is damaged: its rows are no accuracies; remove it to leave it out"
+        )
     return {
         "method": method,
         "dataset": Path(config["data"]["dataset"]).name,
@@ -94,6 +100,25 @@ def _json(path: Path) -> dict[str, Any]:
         return found
     except ValueError:
         raise UsageError(f"{path} is damaged: it is no JSON object; restore it, or remove it to leave it out") from None
+
+
+def _is_config(config: dict[str, Any]) -> bool:
+    """Whether the fields that a report reads are there, and of their types."""
+    data, method, ipc = config.get("data"), config.get("method"), config.get("ipc")
+    name = method.get("name") if isinstance(method, dict) else config.get("strategy")
+    dataset = data.get("dataset") if isinstance(data, dict) else None
+    texts = (name, dataset, config.get("command"))
+    return all(isinstance(text, str) for text in texts) and type(ipc) is int and ipc > 0
+
+
+def _is_row(row: Any) -> bool:
+    """Whether this is what one network, or several of a kind, made of a set."""
+    if not isinstance(row, dict) or not isinstance(row.get("accuracies"), list) or not row["accuracies"]:
+        return False
+    numbers = [*row["accuracies"], row.get("mean"), row.get("std", 0.0)]
+    return all(type(number) in (int, float) for number in numbers) and all(
+        isinstance(row.get(name), str) for name in ("set", "network")
+    )
 
 
 def _curves(path: Path) -> tuple[list[curves.Curve], int]:

@@ -87,7 +87,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if selects:
         _refuse((stepped | {"classes_at_once"}) & {*options}, "a selection has no steps")
     elif not config.steps:
-        _refuse(stepped & {*options}, "there are 0 steps")
+        _refuse((stepped | {"augment"}) & {*options}, "there are 0 steps")
 
 
 def check_method_read(config: Distill, options: Collection[str], protocol: Recipe, method: Method, task: Task) -> None:
@@ -145,11 +145,13 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
 
 
 def check_data_read(data: DataConfig, options: Collection[str]) -> None:
-    """Refuse a folder of TFDS for data that come from elsewhere.
+    """Refuse a folder of TFDS for data that come from elsewhere, and constants for images that are whitened.
 
     Raises:
         UsageError: if one was given.
     """
+    if data.zca:
+        _refuse({"statistics"} & {*options}, "images that are whitened (--zca) are not normalised by channel")
     if data.dataset == "digits" or Path(data.dataset).exists():
         _refuse({"data_dir"} & {*options}, f"{data.dataset} does not come from TFDS")
 
