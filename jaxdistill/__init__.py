@@ -1,5 +1,7 @@
 """Dataset distillation in JAX: methods as pure functions, and one protocol that judges every set."""
 
+from importlib.metadata import version as _version
+
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode as decode
 from jaxdistill.data.bank import Bank as Bank
@@ -61,6 +63,8 @@ from jaxdistill.types import Method as Method
 from jaxdistill.types import Network as Network
 from jaxdistill.types import SyntheticSet as SyntheticSet
 from jaxdistill.types import Task as Task
+
+__version__ = _version("jaxdistill")
 
 __all__ = [
     "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA",

@@ -17,14 +17,14 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxdistill import selection
+from jaxdistill import __version__, selection
 from jaxdistill.data.source import LISTED
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
-from jaxdistill.names import choose
+from jaxdistill.names import canonical, choose
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run import artifact, cell, commands, compare, export, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
@@ -37,7 +37,7 @@ from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Repor
 from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.signals import terminable
-from jaxdistill.run.spelling import spelled
+from jaxdistill.run.spelling import evaluation_spelled, spelled
 from jaxdistill.run.table import tell
 from jaxdistill.run.unread import check_experts_read, given
 
@@ -51,9 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not arguments or arguments[0] in (*ASKS, "help"):
         print(overview())
         return 0
+    if arguments[0] == "--version":
+        print(f"jaxdistill {__version__}, jax {jax.__version__}")
+        return 0
     name, *rest = arguments
     try:
-        name, rest = choose(name, COMMANDS, "command"), spelled(rest)
+        name = choose(name, COMMANDS, "command")
+        rest = spelled(evaluation_spelled(rest, *_forms(name, rest)))
         refuse_empty(rest)
         with usual(), terminable():
             COMMANDS[name](rest, console)
@@ -105,7 +109,7 @@ def _complain(problem: object, status: int) -> int:
 def _forms(command: str, arguments: list[str]) -> list[type]:
     """The dataclasses whose fields are a command's options."""
     form = FORMS.get(command)
-    method = METHOD_NAMES.get(arguments[0]) if form is Distill and arguments else None
+    method = METHOD_NAMES.get(canonical(arguments[0], METHOD_NAMES)) if form is Distill and arguments else None
     return [kind for kind in (form, method) if kind is not None]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
+import jaxdistill
 from jaxdistill import cli
 from jaxdistill.cli import main
 from jaxdistill.data.check import Source
@@ -20,10 +21,11 @@ from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.run import compare
 from jaxdistill.run.artifact import Stored
 from jaxdistill.run.config import Distill, RunConfig, Select
-from jaxdistill.run.forms import Evaluate
+from jaxdistill.run.forms import Evaluate, Experts
 from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.resolve import Bench
 from jaxdistill.run.sharding import make_mesh
+from jaxdistill.run.spelling import evaluation_spelled
 from jaxdistill.types import SyntheticSet
 
 SMALL = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-seeds", "2", "--eval-epochs", "2", "--quiet"]
@@ -149,6 +151,43 @@ def test_select_gives_the_same_kind_of_artifact_and_a_start(strategy, tmp_path, 
     assert main([*DISTILL[:-1], "0", "--init", str(out), "--out", str(on)]) == 0
     first, second = (load_file(run / "set" / "set.safetensors")["images"] for run in (out, on))
     np.testing.assert_allclose(first, second, atol=1e-5)
+
+
+def test_the_version_is_told(capsys):
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"jaxdistill {jaxdistill.__version__}, jax {jax.__version__}\n"
+
+
+@pytest.mark.parametrize(
+    ("forms", "words", "meant"),
+    [
+        (
+            (Distill, jaxdistill.DM),
+            "--seeds 3 --epochs=7 --labels hard",
+            "--eval-seeds 3 --eval-epochs=7 --eval-labels hard",
+        ),
+        ((Distill, jaxdistill.DC), "--epochs 7", "--epochs 7"),
+        ((Distill, jaxdistill.DM), "--network mlp --eval-network convnet", "--network mlp --eval-network convnet"),
+        ((Select,), "--seeds 3 --seed 4", "--eval-seeds 3 --seed 4"),
+        ((Evaluate,), "--eval-seeds 3 --eval_epochs 7 --eval-network=mlp", "--seeds 3 --epochs 7 --network=mlp"),
+        ((Evaluate,), "--eval-batch 3 eval-seeds", "--eval-batch 3 eval-seeds"),
+        ((Experts,), "--epochs 7 --seeds 3", "--epochs 7 --seeds 3"),
+    ],
+)
+def test_options_of_the_evaluation_are_spelled_either_way(forms, words, meant):
+    assert evaluation_spelled(words.split(), *forms) == meant.split()
+
+
+def test_a_method_keeps_its_own_option_however_it_is_spelled(capsys, tmp_path):
+    words = ["--dataset", "digits", "--ipc", "1", "--epochs", "x", "--out", str(tmp_path / "run")]
+    assert main(["distill", "DC", *words]) == 2
+    assert "--epochs is a whole number" in capsys.readouterr().err
+
+
+def test_evaluate_takes_the_options_of_distill(finished, capsys):
+    assert main(["evaluate", str(finished[0]), "--eval-seeds", "1", "--eval-epochs", "1", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [len(row["accuracies"]) for row in rows] == [1, 1]
 
 
 def test_help_teaches_by_example(capsys):

@@ -12,10 +12,10 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluate import PROTOCOLS
 from jaxdistill.kernels import KERNELS
 from jaxdistill.networks import NETWORKS
-from jaxdistill.run.arguments import peek
+from jaxdistill.run.arguments import options, peek
 from jaxdistill.selection import SELECTIONS
 
-__all__ = ["spelled"]
+__all__ = ["evaluation_spelled", "spelled"]
 
 
 def spelled(arguments: list[str]) -> list[str]:
@@ -32,6 +32,25 @@ def spelled(arguments: list[str]) -> list[str]:
         else:
             found.append(word if word.startswith("-") else _known(flag, word, arguments))
         flag = word
+    return found
+
+
+def evaluation_spelled(arguments: list[str], *forms: type) -> list[str]:
+    """The words with options of the evaluation as this command calls them: ``--eval-seeds``, or in `evaluate`, which
+    has no others, ``--seeds``.
+
+    Args:
+        arguments: the words after the command.
+        forms: whose fields are its options; what one of them is called keeps its name.
+    """
+    known = {name for form in forms for name, _ in options(form)}
+    found = []
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        field = flag.removeprefix("--").replace("-", "_")
+        other = field.removeprefix("eval_") if field.startswith("eval_") else f"eval_{field}"
+        ours = flag.startswith("--") and field not in known and other in known
+        found.append(f"--{other.replace('_', '-')}{equals}{value}" if ours else word)
     return found
 
 
