@@ -28,7 +28,6 @@ CHECKED = [
     ("distill dm", "--data-dir /tmp"),
     ("distill dm", "--steps 0 --tensorboard"),
     ("distill dm", "--steps 0 --chunk 7"),
-    ("distill dm", "--steps 0 --augment none"),
     ("distill dm", "--zca --statistics fitted"),
     ("select random", "--zca --statistics cifar10"),
     ("experts", "--zca --statistics mnist"),

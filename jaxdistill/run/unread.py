@@ -87,7 +87,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if selects:
         _refuse((stepped | {"classes_at_once"}) & {*options}, "a selection has no steps")
     elif not config.steps:
-        _refuse((stepped | {"augment"}) & {*options}, "there are 0 steps")
+        _refuse(stepped & {*options}, "there are 0 steps")
 
 
 def check_method_read(config: Distill, options: Collection[str], protocol: Recipe, method: Method, task: Task) -> None:
