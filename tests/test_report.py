@@ -296,6 +296,14 @@ def test_accuracies_that_are_none_are_refused(rows, run):
         report.write(run)
 
 
+@pytest.mark.parametrize("said", [{"class_names": 3}, {"class_names": [1]}, {"cost": [1]}])
+def test_a_card_of_other_types_is_refused(said, run):
+    path = run / "set" / "card.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **said}))
+    with pytest.raises(ValueError, match=r"card\.json is damaged"):
+        report.write(run)
+
+
 def points(path: str) -> np.ndarray:
     return np.array([[float(v) for v in pair.split()] for pair in re.split("[ML]", path)[1:]])
 

@@ -34,7 +34,8 @@ def write(run_dir: Path) -> Path:
     Metrics, previews, evaluation and the set may each be missing: a killed run has no set, a selection no metrics.
 
     Raises:
-        UsageError: if the folder holds no ``config.json``, or one of its JSON files is damaged or says something else.
+        UsageError: if the folder holds no ``config.json``, or one of its JSON files is damaged or lacks what a
+            run writes there.
     """
     run_dir = Path(run_dir)
     config = _json(run_dir / "config.json")
@@ -63,6 +64,9 @@ def _context(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
     method = config.get("strategy") or config["method"]["name"]
     drawn, done = _curves(run_dir / "metrics.jsonl")
     rows, names = evaluation.get("rows", []), card.get("class_names", [])
+    cost = card.get("cost") or {}
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not isinstance(cost, dict):
+        raise UsageError(f"{run_dir / 'set' / 'card.json'} is damaged: it is not the card of a set; copy the set again")
     if not isinstance(rows, list) or not all(map(_is_row, rows)):
         raise UsageError(
             f"{run_dir / 'evaluation.json'} is damaged: its rows are no accuracies; remove it to leave it out"
@@ -84,7 +88,7 @@ def _context(run_dir: Path, config: dict[str, Any]) -> dict[str, Any]:
         "test_images": evaluation.get("test_images"),
         "coverage": evaluation.get("coverage"),
         "seeds": max((len(row["accuracies"]) for row in rows), default=0),
-        "costs": list(_costs(card.get("cost") or {}, sum(row.get("seconds") or 0.0 for row in rows))),
+        "costs": list(_costs(cost, sum(row.get("seconds") or 0.0 for row in rows))),
         "versions": card.get("versions") or {},
         "command": _command(config),
         "setting": card.get("setting"),
