@@ -5,7 +5,7 @@
 
 Over the grid that the paper searched, with the network of the data set's preset: mean accuracy in % on a quarter of the
 training images (2,000 at the most) that the random images are not drawn from. The defaults of
-`jaxdistill.evaluate.protocol.InOrder` come from here; the test split is not touched.
+`jaxdistill.evaluation.protocol.InOrder` come from here; the test split is not touched.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import real_data
 from jaxdistill.data.preprocess import STATISTICS, fit
 from jaxdistill.data.source import load
-from jaxdistill.evaluate import InOrder, evaluate
+from jaxdistill.evaluation import InOrder, evaluate
 from jaxdistill.methods.dd import DD
 from jaxdistill.networks import make as make_network
 from jaxdistill.selection import SELECTIONS

@@ -121,7 +121,7 @@ def main() -> None:
             accuracies = []
             for number, whole in enumerate(sets):
                 first = np.arange(whole.count).reshape(bench.num_classes, -1)[:, :ipc].reshape(-1)
-                judged = jd.evaluate(
+                judged = jd.evaluation.evaluate(
                     jax.random.fold_in(jax.random.key(given.seed + 2), number), whole.take(first), network, bench.test,
                     protocol, augment=augment, seeds=given.networks,
                 )  # fmt: skip

@@ -15,10 +15,10 @@ from jaxdistill.data.source import load as load_data
 from jaxdistill.diffusion import Architecture as Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.diffusion.sample import Sampling as Sampling
-from jaxdistill.evaluate import PROTOCOLS as PROTOCOLS
-from jaxdistill.evaluate import Evaluation as Evaluation
-from jaxdistill.evaluate import Protocol as Protocol
-from jaxdistill.evaluate import evaluate as evaluate
+from jaxdistill.evaluation import PROTOCOLS as PROTOCOLS
+from jaxdistill.evaluation import Evaluation as Evaluation
+from jaxdistill.evaluation import Protocol as Protocol
+from jaxdistill.evaluation import evaluate as evaluate
 from jaxdistill.experts import ExpertRecipe as ExpertRecipe
 from jaxdistill.experts import expert_epoch as expert_epoch
 from jaxdistill.kernels import make as make_kernel

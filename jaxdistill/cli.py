@@ -20,7 +20,7 @@ from rich.console import Console
 from jaxdistill import __version__, selection
 from jaxdistill.data.source import LISTED
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import PROTOCOLS
+from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual

@@ -13,7 +13,7 @@ from test_cli import refused
 
 from jaxdistill import cli
 from jaxdistill.cli import main
-from jaxdistill.evaluate.train import correct
+from jaxdistill.evaluation.train import correct
 from jaxdistill.experts import EXPERTS, ExpertRecipe, expert_epoch, expert_preset
 from jaxdistill.run import experts as training
 from jaxdistill.run.bank import load_bank, open_bank

@@ -14,7 +14,7 @@ from jaxdistill.augment import for_dataset
 from jaxdistill.cli import main
 from jaxdistill.data.preprocess import constants
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import PROTOCOLS
+from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.experts import EXPERTS, ExpertPreset, ExpertRecipe, expert_preset
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import default_depth

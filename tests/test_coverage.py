@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment.formation import decode_images
-from jaxdistill.evaluate.coverage import CHUNK, coverage, nearest, radius
+from jaxdistill.evaluation.coverage import CHUNK, coverage, nearest, radius
 from jaxdistill.run import cover
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 

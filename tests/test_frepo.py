@@ -11,7 +11,7 @@ from jaxdistill.augment import for_dataset
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.zoom import Zoom
 from jaxdistill.data.feeds import sample
-from jaxdistill.evaluate import PROTOCOLS, Regression, evaluate
+from jaxdistill.evaluation import PROTOCOLS, Regression, evaluate
 from jaxdistill.methods.frepo import FRePo, frepo, set_gradient
 from jaxdistill.networks import make as make_network
 from jaxdistill.sets import centred, class_set

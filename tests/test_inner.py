@@ -10,8 +10,8 @@ import pytest
 from jaxdistill.augment.formation import decode, decode_images
 from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.data.feeds import real_data
-from jaxdistill.evaluate import PROTOCOLS, Protocol, evaluate
-from jaxdistill.evaluate.train import correct, train
+from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
+from jaxdistill.evaluation.train import correct, train
 from jaxdistill.inner import epoch
 from jaxdistill.losses.classification import sample_losses
 from jaxdistill.types import Features, Network, SyntheticSet, Variables

@@ -13,8 +13,8 @@ import pytest
 
 from jaxdistill.augment import Photo, for_dataset, make
 from jaxdistill.augment.photo import jitter, resized_crop
-from jaxdistill.evaluate import PROTOCOLS, Protocol, SoftLabels, taught
-from jaxdistill.evaluate.length import epochs_for
+from jaxdistill.evaluation import PROTOCOLS, Protocol, SoftLabels, taught
+from jaxdistill.evaluation.length import epochs_for
 from jaxdistill.networks import ResNetAP10, network
 from jaxdistill.networks import make as make_network
 from jaxdistill.networks.resnetap import FanOutConv
@@ -239,7 +239,7 @@ def plain(key, images, siamese):
 
 
 def test_a_recipe_without_epochs_takes_those_of_the_set(monkeypatch):
-    module = importlib.import_module("jaxdistill.evaluate.protocol")  # the package has a function of its name
+    module = importlib.import_module("jaxdistill.evaluation.protocol")  # the package has a function of its name
     monkeypatch.setattr(module, "epochs_for", lambda count, classes: count // classes + 1)
     recipe = Protocol(None, learning_rate=0.3, batch=4, restart=False, drops=(0.5,))
     found = recipe.fit(jax.random.key(1), HARD, NETWORK, plain)

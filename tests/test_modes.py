@@ -14,9 +14,9 @@ from test_selection import bases, data  # noqa: F401 (fixtures)
 from toys import make_toy
 
 import jaxdistill as jd
-from jaxdistill.evaluate import PROTOCOLS
-from jaxdistill.evaluate.coverage import coverage, radius
-from jaxdistill.evaluate.protocol import Protocol
+from jaxdistill.evaluation import PROTOCOLS
+from jaxdistill.evaluation.coverage import coverage, radius
+from jaxdistill.evaluation.protocol import Protocol
 from jaxdistill.inner import Seen
 from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHODS
@@ -107,7 +107,7 @@ def test_data_judgement_and_coverage():
     train, test = (jax.tree.map(jnp.asarray, split) for split in make_toy())
     network = jd.make_network("convnet", SHAPE, 4, width=4, depth=1)
     made = SELECTIONS["random"](KEY, train, jnp.zeros((48, 1)), 2)
-    judged = jd.evaluate(KEY, made, network, test, Protocol(1), augment=jd.make_augment("none"), seeds=1)
+    judged = jd.evaluation.evaluate(KEY, made, network, test, Protocol(1), augment=jd.make_augment("none"), seeds=1)
     assert judged.accuracies.shape == (1,)
     rows = jd.pixels(train)
     assert 0 <= coverage(rows, rows[:5], radius(rows), np.zeros(48)).all <= 1

@@ -6,7 +6,7 @@ import pytest
 from toys import make_toy
 
 from jaxdistill.augment.photo import Photo
-from jaxdistill.evaluate.coverage import nearest
+from jaxdistill.evaluation.coverage import nearest
 from jaxdistill.kernels import KERNELS, make
 from jaxdistill.kernels.regression import LINEAR, label_solve, predict, support_gradient
 from jaxdistill.losses import minimax

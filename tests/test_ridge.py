@@ -10,7 +10,7 @@ from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import ClassBalanced, sample
-from jaxdistill.evaluate import PROTOCOLS, KernelRidge, evaluate
+from jaxdistill.evaluation import PROTOCOLS, KernelRidge, evaluate
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.kernels.regression import label_solve, support_gradient
 from jaxdistill.losses.ridge import coefficients, label_margin, penalised, precisely, squared_error

@@ -11,8 +11,8 @@ import pytest
 from jaxdistill.augment import DSA, Each, for_dataset, make
 from jaxdistill.augment.formation import decode
 from jaxdistill.data.feeds import real_data
-from jaxdistill.evaluate import PROTOCOLS, Protocol, evaluate
-from jaxdistill.evaluate.train import train
+from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
+from jaxdistill.evaluation.train import train
 from jaxdistill.inner import epoch
 from jaxdistill.methods.selmatch import SelMatch
 from jaxdistill.networks import make as make_network

@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.evaluate import PROTOCOLS
-from jaxdistill.evaluate.protocol import InOrder
-from jaxdistill.evaluate.train import train
+from jaxdistill.evaluation import PROTOCOLS
+from jaxdistill.evaluation.protocol import InOrder
+from jaxdistill.evaluation.train import train
 from jaxdistill.networks import make as make_network
 from jaxdistill.sets import by_step, class_set
 from jaxdistill.types import Features, Network, Variables

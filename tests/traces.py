@@ -6,7 +6,7 @@ from test_contract import NETWORKS, SHAPE, make_method, make_task, one_step, sou
 
 from jaxdistill.augment import for_dataset
 from jaxdistill.augment import make as make_augment
-from jaxdistill.evaluate.train import train
+from jaxdistill.evaluation.train import train
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.methods import METHODS
 from jaxdistill.types import SyntheticSet

@@ -20,7 +20,7 @@ from jaxdistill.augment import for_dataset
 from jaxdistill.check import check
 from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.evaluate.regression import Regression
+from jaxdistill.evaluation.regression import Regression
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
 from jaxdistill.methods.preset import Preset

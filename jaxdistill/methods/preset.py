@@ -32,7 +32,7 @@ class Preset(NamedTuple):
     init: str
     """The selection that the set starts from (`jaxdistill.selection.SELECTIONS`)."""
     protocol: str
-    """How the paper evaluates (`jaxdistill.evaluate.PROTOCOLS`)."""
+    """How the paper evaluates (`jaxdistill.evaluation.PROTOCOLS`)."""
     listed: bool
     """Whether a setting or a number of this very cell was published, and this is that setting; False for a fallback to
     the nearest settings."""

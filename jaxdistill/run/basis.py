@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import KernelRidge, Protocol, evaluate
+from jaxdistill.evaluation import KernelRidge, Protocol, evaluate
 from jaxdistill.inner import Seen
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.kernels.regression import LINEAR

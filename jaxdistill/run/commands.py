@@ -16,7 +16,7 @@ import numpy as np
 from rich.console import Console
 
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import Recipe
+from jaxdistill.evaluation import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.run import artifact, cell, checkpoint, files, report, sinks
 from jaxdistill.run.bank import StoredBank, check_bank, check_whitening, load_bank, open_bank

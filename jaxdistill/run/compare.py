@@ -13,7 +13,7 @@ from rich.console import Console
 
 from jaxdistill.data.digest import differing, mismatch, stored_digests
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import Recipe, taught
+from jaxdistill.evaluation import Recipe, taught
 from jaxdistill.run import artifact
 from jaxdistill.run.bank import check_bank, load_bank
 from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig

@@ -11,7 +11,7 @@ import tyro
 
 from jaxdistill.data.digest import Digests
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.protocol import PROTOCOLS, Recipe
+from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
 from jaxdistill.names import choose
 from jaxdistill.run.made import BankConfig, GeneratorConfig
 

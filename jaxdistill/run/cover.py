@@ -16,7 +16,7 @@ from jaxdistill.chunks import each_image
 from jaxdistill.data.batches import BATCH, each_batch
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.coverage import coverage, radius
+from jaxdistill.evaluation.coverage import coverage, radius
 from jaxdistill.run.experts import RECIPE, trained
 from jaxdistill.run.resolve import Bench, augmentation
 from jaxdistill.selection import features

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.train import correct
+from jaxdistill.evaluation.train import correct
 from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.inner import Seen
 from jaxdistill.run.bank import BankError, read_card, read_preprocess

@@ -13,7 +13,7 @@ import numpy as np
 
 from jaxdistill import draws
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import Recipe, evaluate
+from jaxdistill.evaluation import Recipe, evaluate
 from jaxdistill.run.cover import cover
 from jaxdistill.run.resolve import Bench, at_once, augmentation, select
 from jaxdistill.run.sharding import spread

@@ -9,7 +9,7 @@ from pathlib import Path
 from jaxdistill import names
 from jaxdistill.data.prepared import check_dataset
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import PROTOCOLS
+from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run.arguments import options, peek

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate import Recipe
+from jaxdistill.evaluation import Recipe
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import Options, reads
 from jaxdistill.run.config import DataConfig, Distill, GeneratorConfig, Select

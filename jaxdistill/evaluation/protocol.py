@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.length import epochs_for
-from jaxdistill.evaluate.recipe import Recipe
-from jaxdistill.evaluate.regression import Regression
-from jaxdistill.evaluate.ridge import KernelRidge
-from jaxdistill.evaluate.soft import SoftLabels
+from jaxdistill.evaluation.length import epochs_for
+from jaxdistill.evaluation.recipe import Recipe
+from jaxdistill.evaluation.regression import Regression
+from jaxdistill.evaluation.ridge import KernelRidge
+from jaxdistill.evaluation.soft import SoftLabels
 from jaxdistill.inner import epoch
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 from jaxdistill.unroll import train_in_order
@@ -32,7 +32,7 @@ class Protocol(Recipe):
     """
 
     epochs: int | None
-    """E of the papers; None goes by the set's images per class (`jaxdistill.evaluate.length`)."""
+    """E of the papers; None goes by the set's images per class (`jaxdistill.evaluation.length`)."""
     augment: str = "default"
     """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
     selected_augment: str | None = None

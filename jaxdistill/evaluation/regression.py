@@ -14,7 +14,7 @@ from jaxtyping import Array, Int
 
 from jaxdistill.chunks import training_gradient
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.sets import centred
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.augment.mix import cutmix
 from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.modes import standard
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 

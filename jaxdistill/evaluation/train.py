@@ -16,7 +16,7 @@ from jaxdistill.augment.formation import decode
 from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.modes import standard
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 

@@ -9,7 +9,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluate.recipe import Recipe
+from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.kernels import RANDOM, make
 from jaxdistill.kernels.gram import gram
 from jaxdistill.kernels.regression import predict
