@@ -118,7 +118,8 @@ def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Pat
         show = partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
         listening.append(sinks.Previews(folder / "previews", *show))
     if not config.run.quiet:
-        listening.append(sinks.Progress(config.steps, done, name, console))
+        then = "the evaluation" if config.evaluation.eval_seeds else ""
+        listening.append(sinks.Progress(config.steps, done, name, console, then))
     if config.run.tensorboard:
         listening.append(sinks.TensorBoard(folder / "tensorboard"))
     return listening

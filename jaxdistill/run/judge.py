@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from jaxdistill.evaluation import Recipe, evaluate
 from jaxdistill.run.cover import cover
 from jaxdistill.run.resolve import Bench, at_once, augmentation, select
 from jaxdistill.run.sharding import spread
+from jaxdistill.run.sinks import clock
 from jaxdistill.types import Key, Network, SyntheticSet
 
 __all__ = ["BASELINE", "check_baseline", "check_networks", "judge"]
@@ -68,19 +70,22 @@ def judge(
     rows, apart = [], protocol.selected_augment
     first = next(iter(networks.items()))
     judged = networks if protocol.instead is None else {protocol.instead: first[1]}
+    per_set = seeds if protocol.random else 1  # a recipe that draws nothing says all of a set at once
     # A set that is itself called random is not its own baseline.
     named = {f"{name} set" if name == BASELINE else name: chosen for name, chosen in sets.items()}
+    if apart is None:  # which images are real makes no difference, and sets that are alike share a compilation
+        plain = partial(dataclasses.replace, selected=None)
+        named, baselines = {name: plain(chosen) for name, chosen in named.items()}, [plain(one) for one in baselines]
     if teach is not None:
         named, baselines = {name: teach(chosen) for name, chosen in named.items()}, [teach(one) for one in baselines]
+    left = len(judged) * (len(named) * per_set + seeds)
     for network_name, network in judged.items():
         for name, chosen in {**named, BASELINE: baselines}.items():
             began = time.perf_counter()
-            # A recipe that draws nothing says all of a set at once; of random images there are always several sets.
-            count = seeds if protocol.random or name == BASELINE else 1
+            count = seeds if name == BASELINE else per_set  # of random images there are always several sets
             size = min(side_by_side, -(-count // bench.mesh.size))
 
-            def progress(accuracies, label=f"{name} on {network_name}", count=count):
-                tell(f"{label}: {len(accuracies)} of {count} networks, last {accuracies[-1]:.1%}")
+            said = _Progress(f"{name} on {network_name}", count, left - count, tell)
 
             result = evaluate(
                 key_train,
@@ -93,8 +98,9 @@ def judge(
                 seeds=count,
                 seeds_per_call=size * bench.mesh.size,
                 map_seeds=spread(bench.mesh, size, gather=True),
-                tell=progress,
+                tell=said,
             )
+            left -= count
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             rows.append(row)
@@ -105,6 +111,31 @@ def judge(
         shown = {**named, BASELINE: baselines[0]} if baselines else named
         results["coverage"] = cover(jax.random.fold_in(key, 2), shown, network, name, bench)
     return results
+
+
+class _Progress:
+    """Tells the accuracy of the networks done so far, and how long all those to come may take, by the last ones.
+
+    Args:
+        label: which set is judged on what.
+        count: networks of this set.
+        later: networks of the sets that come after it.
+        tell: told one line a call.
+    """
+
+    def __init__(self, label: str, count: int, later: int, tell: Callable[[str], None]):
+        self._label, self._count, self._later, self._tell = label, count, later, tell
+        self._done, self._began = 0, time.perf_counter()
+
+    def __call__(self, accuracies: Sequence[float]) -> None:
+        """Tell of the networks that were added."""
+        now, done = time.perf_counter(), len(accuracies)
+        left = self._count - done + self._later
+        seconds = left * (now - self._began) / max(done - self._done, 1)
+        # The first networks of a set may have waited for a compilation, which the others do not need.
+        time_left = f", {'' if self._done else 'at most '}{clock(seconds)} left" if left else ""
+        self._done, self._began = done, now
+        self._tell(f"{self._label}: {done} of {self._count} networks, last {accuracies[-1]:.1%}{time_left}")
 
 
 def _said(protocol: Recipe) -> str:
