@@ -20,7 +20,7 @@ from rich.console import Console
 from jaxdistill import __version__, selection
 from jaxdistill.data.source import LISTED
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import PROTOCOLS
+from jaxdistill.evaluation import PROTOCOLS, dsa_recipe
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
@@ -168,7 +168,8 @@ def _select(arguments: list[str], console: Console) -> None:
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
-        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else EvaluationConfig.protocol
+        usual_recipe = dsa_recipe(cell.named(peek(rest, "--dataset")))
+        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else usual_recipe
         defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **like_experts(rest)}
         defaults["evaluation"] = EvaluationConfig(protocol=protocol)
     defaults = {"strategy": strategy, **defaults}

@@ -123,7 +123,7 @@ def test_evaluate_export_report_and_list(finished, capsys, tmp_path):
     assert rows[2]["accuracies"] == stored[0]["accuracies"], "the same set, networks and seed give the same figures"
     assert main(["evaluate", str(out), "--seeds", "2", "--epochs", "2", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
-    assert again["protocol"]["name"] == "dsa1000"
+    assert again["protocol"]["name"] == "digits100"
     assert again["rows"][0]["accuracies"] == stored[0]["accuracies"], "network and recipe are those of the run"
     assert main(["export", str(out), "--format", "npz", "--out", str(tmp_path / "set.npz")]) == 0
     assert (tmp_path / "set.npz").exists()

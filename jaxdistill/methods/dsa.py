@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.dc import DC, dc
 from jaxdistill.methods.preset import Preset, Published
 from jaxdistill.types import Method, Task
@@ -50,7 +51,7 @@ class DSA(DC):
         return plain._replace(
             init="real",
             augment="default",
-            protocol="dsa1000",
+            protocol=dsa_recipe(dataset),
             listed=(dataset, ipc) in _PAPER and ipc <= _LARGEST,
             published=_PAPER.get((dataset, ipc)),
         )

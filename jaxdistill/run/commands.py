@@ -257,7 +257,8 @@ def _driven(plan: Plan, begun: Driven, folder: Path, held_out: HeldOut, console:
         show = partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
         watching.append(sinks.Previews(folder / "previews", *show))
     if writes and not config.run.quiet:
-        watching.append(sinks.Progress(config.steps, begun.done, name, console))
+        then = "the evaluation" if config.evaluation.eval_seeds else ""
+        watching.append(sinks.Progress(config.steps, begun.done, name, console, then))
     if writes and config.run.tensorboard:
         watching.append(sinks.TensorBoard(folder / "tensorboard"))
     saved = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -18,6 +19,7 @@ from jaxdistill.evaluation import Evaluation, Recipe, evaluate
 from jaxdistill.run.cover import cover
 from jaxdistill.run.resolve import Bench, at_once, augmentation, select
 from jaxdistill.run.sharding import spread
+from jaxdistill.run.sinks import clock
 from jaxdistill.types import Key, Network, SyntheticSet
 
 __all__ = ["BASELINE", "accuracy", "check_baseline", "check_networks", "judge"]
@@ -80,27 +82,33 @@ def judge(
     rows = []
     first = next(iter(networks.items()))
     judged = networks if protocol.instead is None else {protocol.instead: first[1]}
+    per_set = seeds if protocol.random else 1  # a recipe that draws nothing says all of a set at once
     # A set that is itself called random is not its own baseline.
     apart = {name: f"{name} set" if name in baselines else name for name in sets}
     named = {apart[name]: chosen for name, chosen in sets.items()}
     of = {apart[name]: called[size] for name, size in sizes.items()} | dict.fromkeys(baselines)
     sizes = {apart[name]: size for name, size in sizes.items()} | {name: size for size, name in called.items()}
+    if protocol.selected_augment is None:
+        # Which images are real makes no difference then, and sets that are alike share a compilation.
+        plain = partial(dataclasses.replace, selected=None)
+        named = {name: plain(chosen) for name, chosen in named.items()}
+        baselines = {name: [plain(one) for one in drawn] for name, drawn in baselines.items()}
     if teach is not None:
         named = {name: teach(chosen) for name, chosen in named.items()}
         baselines = {name: [teach(one) for one in drawn] for name, drawn in baselines.items()}
+    left = len(judged) * (len(named) * per_set + len(baselines) * seeds)
     for network_name, network in judged.items():
         for name, chosen in {**named, **baselines}.items():
             began = time.perf_counter()
-            # A recipe that draws nothing says all of a set at once; of random images there are always several sets.
-            count = seeds if protocol.random or name in baselines else 1
+            count = seeds if name in baselines else per_set  # of random images there are always several sets
 
-            def progress(accuracies, label=f"{name} on {network_name}", count=count):
-                tell(f"{label}: {len(accuracies)} of {count} networks, last {accuracies[-1]:.1%}")
+            said = _Progress(f"{name} on {network_name}", count, left - count, tell)
 
             result = accuracy(
                 key_train, chosen, network, bench.test, bench, protocol, count,
-                networks_at_once=networks_at_once, tell=progress,
+                networks_at_once=networks_at_once, tell=said,
             )  # fmt: skip
+            left -= count
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             row |= {"ipc": sizes[name], "baseline": of[name]}
@@ -155,6 +163,31 @@ def accuracy(
         map_seeds=spread(bench.mesh, size, gather=True),
         tell=tell,
     )
+
+
+class _Progress:
+    """Tells the accuracy of the networks done so far, and how long all those to come may take, by the last ones.
+
+    Args:
+        label: which set is judged on what.
+        count: networks of this set.
+        later: networks of the sets that come after it.
+        tell: told one line a call.
+    """
+
+    def __init__(self, label: str, count: int, later: int, tell: Callable[[str], None]):
+        self._label, self._count, self._later, self._tell = label, count, later, tell
+        self._done, self._began = 0, time.perf_counter()
+
+    def __call__(self, accuracies: Sequence[float]) -> None:
+        """Tell of the networks that were added."""
+        now, done = time.perf_counter(), len(accuracies)
+        left = self._count - done + self._later
+        seconds = left * (now - self._began) / max(done - self._done, 1)
+        # The first networks of a set may have waited for a compilation, which the others do not need.
+        time_left = f", {'' if self._done else 'at most '}{clock(seconds)} left" if left else ""
+        self._done, self._began = done, now
+        self._tell(f"{self._label}: {done} of {self._count} networks, last {accuracies[-1]:.1%}{time_left}")
 
 
 def _said(protocol: Recipe) -> str:
