@@ -10,12 +10,13 @@ Differs from the code: as MTT does; and labels of a start whose images have hard
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -73,10 +74,11 @@ class DATM(MTT):
     label_momentum: float = 0.9
     """Their momentum."""
 
+    CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
+
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The released configurations; other cells take CIFAR-10's with as many images. Digits is ours."""
-        del name
         nearest = min((1, 10, 50, 500, 1000), key=lambda known: abs(known - ipc))
         cell = _CELLS.get((dataset, ipc)) or _CELLS["cifar10", nearest]
         steps, epochs, low, begin, end, grow, batch, image_lr, rate_lr, label_lr = cell
@@ -94,7 +96,7 @@ class DATM(MTT):
             steps=300 if dataset == "digits" else 10_000,
             init="labelled" if (dataset, ipc) == ("cifar100", 50) else "correct",
             protocol="datm1000",
-            listed=(dataset, ipc) in _CELLS,
+            listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
             zca=experts.zca,
             statistics=experts.statistics,

@@ -20,7 +20,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients, refresh
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
@@ -95,6 +95,7 @@ class DC:
     """Batch normalisation matches with running averages. The code refreshes them with one pass of 16 images per class,
     a tenth of the way (faithful); or they are the statistics of that pass (sensible)."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
+    CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _MOST)}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -102,7 +103,6 @@ class DC:
 
         The code takes every number that `loops` names for every data set; listed are the cells of the paper's table.
         """
-        del name
         matches, epochs = loops(ipc)
         networks = max(1, _NETWORKS // matches) if dataset == "digits" else _NETWORKS
         return Preset(
@@ -110,7 +110,7 @@ class DC:
             steps=networks * matches,
             init="real" if ipc > _MOST else "noise",
             protocol="dc1000-mnist" if dataset == "mnist" else "dc300",
-            listed=(dataset, ipc) in _PAPER and ipc <= _MOST,
+            listed=(dataset, ipc) in cls.CELLS[name],
             augment="none",
             published=_PAPER.get((dataset, ipc)),
         )

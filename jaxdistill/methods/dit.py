@@ -20,7 +20,7 @@ from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.methods.preset import Preset
+from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
@@ -51,6 +51,7 @@ class DiT:
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = _SMALL
     PRESETS: ClassVar[tuple[str, ...]] = ("ours",)
+    CELLS: ClassVar[Cells] = {"ours": ()}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "ours") -> Preset:

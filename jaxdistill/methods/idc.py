@@ -26,7 +26,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.modes import standardised
 from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
@@ -98,6 +98,9 @@ class IDC:
     most: int = 128
     """Tiles of a class in one match, drawn at random where it has more."""
     PRESETS: ClassVar[tuple[str, ...]] = ("idc", "idc-i")
+    CELLS: ClassVar[Cells] = dict.fromkeys(
+        PRESETS, tuple((dataset, ipc) for dataset, sizes in _PAPER.items() for ipc in sizes)
+    )
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "idc") -> Preset:
@@ -125,7 +128,7 @@ class IDC:
             steps=500 if dataset == "digits" else 200_000,
             init="real",
             protocol=protocol,
-            listed=means is not None,
+            listed=(dataset, ipc) in cls.CELLS[name],
             augment="all:color_crop" if plain else "all:color_crop_cutout",
             statistics="cifar10" if dataset == "cifar100" else "default",
             published=means and Published(means[formation == 1], std, _LATER if std else _TABLE),

@@ -25,7 +25,7 @@ from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import SUBSETS
-from jaxdistill.methods.preset import Preset
+from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
@@ -69,6 +69,7 @@ class Minimax:
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = PAPERS
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
+    CELLS: ClassVar[Cells] = {"paper": tuple(("imagewoof", ipc) for ipc in (10, 20, 50, 100))}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -80,14 +81,13 @@ class Minimax:
         The accuracies printed by the authors' repository are of 224 pixels (here the data's), of another ResNet-18,
         and of the best epoch on the test set; they are therefore not given as the cell's.
         """
-        del name
         if dataset in SUBSETS:
             return Preset(
                 config=cls(batch=8),
                 steps=12_000,
                 init="noise",
                 protocol="minimax",
-                listed=dataset == "imagewoof" and ipc in (10, 20, 50, 100),
+                listed=(dataset, ipc) in cls.CELLS[name],
                 augment="flip",
                 eval_network="resnet10ap",
                 generator=_XL,

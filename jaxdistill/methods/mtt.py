@@ -13,7 +13,7 @@ from typing import ClassVar
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -87,6 +87,7 @@ class MTT:
     segments: int = 1
     """Segments in a step, whose gradients are averaged; several devices take them side by side."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
+    CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -95,7 +96,6 @@ class MTT:
         The step size on pixels of CIFAR-10 at ten images is that of republished commands, of ImageNet's subsets the
         author's in the repository's issues.
         """
-        del name
         cell = _CELLS.get((dataset, ipc)) or _CELLS["cifar10", 1 if ipc < 5 else 10 if ipc < 30 else 50]
         config, experts = cls(*cell), expert_preset("mtt", dataset, ipc)
         if dataset == "digits":
@@ -105,7 +105,7 @@ class MTT:
             steps=300 if dataset == "digits" else 5_000,
             init="real",
             protocol="mtt1000",
-            listed=(dataset, ipc) in _CELLS,
+            listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
             zca=experts.zca,
             statistics=experts.statistics,
