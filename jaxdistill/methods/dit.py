@@ -1,7 +1,7 @@
 """A diffusion transformer trained from scratch, and what it draws: Minimax Diffusion's baseline and its start.
 
-DiT is Peebles & Xie (ICCV 2023, arXiv:2212.09748). The settings are ours, for small data: the paper's generator
-was trained on ImageNet. Of a generator that is there already, no steps at all draw a set.
+The network is DiT (Peebles & Xie, ICCV 2023, arXiv:2212.09748). The settings are ours, for small data: the paper's
+generator was trained on ImageNet. Of a generator that is there already, no steps at all draw a set.
 """
 
 from __future__ import annotations

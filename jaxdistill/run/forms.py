@@ -174,7 +174,11 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """What there is to choose from."""
+    """What there is to choose from: methods, selections, networks, protocols and data sets, and published cells."""
 
+    kind: Annotated[str | None, tyro.conf.Positional] = None
+    """One kind alone: methods, selections, networks, protocols, datasets or cells; by default all but cells."""
+    method: Annotated[str | None, tyro.conf.Positional] = None
+    """Whose published cells, after the word cells; by default those of all methods."""
     json: bool = False
-    """Print JSON."""
+    """Print JSON instead of tables."""
