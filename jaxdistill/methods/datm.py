@@ -60,19 +60,19 @@ class DATM(MTT):
     """MTT with starts of a difficulty that fits the size of the set, and learned soft labels."""
 
     max_start: int = 40
-    """The last bound of the start: it is after fewer epochs than this (T+)."""
+    """The student starts after fewer epochs of the expert than this in the last steps (T+)."""
     skip_above: float | None = 1.0
     """Leave everything as it is after a step whose loss is above this: the student ended farther than it began."""
     min_start: int = 0
     """The student starts after at least so many epochs of the expert (T-)."""
     first_bound: int = 20
-    """The bound of the start in the first step (T)."""
+    """The student starts after fewer epochs of the expert than this in the first step (T)."""
     grow_steps: int = 2000
-    """Steps in which it grows to `max_start`; with 0 it is that at once."""
+    """Steps in which --first-bound grows to --max-start; with 0 it is that at once."""
     label_lr: float = 2.0
     """Step size on label logits."""
     label_momentum: float = 0.9
-    """Their momentum."""
+    """Momentum of the SGD on label logits."""
 
     CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 

@@ -82,18 +82,19 @@ class DC:
     per_class: int = 256
     """Real images per class and step."""
     matches: int = 1
-    """Steps with one network, T of the paper; training lies between them."""
+    """Steps of the set with one network, T of the paper; the network is trained between them."""
     epochs: int = 1
-    """Epochs of training on the set between two matches."""
+    """Epochs that the network is trained on the set between two matches."""
     network_lr: float = 0.01
-    """Step size of that training."""
+    """Step size with which the network is trained on the set."""
     batch: int = 256
-    """Batch size of that training."""
+    """Images in a step of the network on the set."""
     distance: Literal["output", "mse", "cos"] = "output"
-    """Cosines for each output of each layer (eq. 10), or one of the two that the paper compares it with."""
+    """Distance of the gradients: cosines for each output of each layer (eq. 10), or one of the two that the paper
+    compares it with."""
     averages: Literal["faithful", "sensible"] = "faithful"
-    """Batch normalisation matches with running averages. The code refreshes them with one pass of 16 images per class,
-    a tenth of the way (faithful); or they are the statistics of that pass (sensible)."""
+    """Statistics with which batch normalisation matches. The code refreshes running averages with one pass of 16 images
+    per class, a tenth of the way (faithful); or they are the statistics of that pass (sensible)."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
     CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _MOST)}
 

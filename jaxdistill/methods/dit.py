@@ -38,13 +38,14 @@ class DiT:
     lr: float = 1e-3
     """AdamW's step size, raised over the first steps and lowered by a cosine to a tenth over the run."""
     warmup: int = 100
-    """Steps over which it is raised."""
+    """Steps over which the step size is raised."""
     batch: int = 128
     """Real images per step."""
     drop: float = 0.1
-    """Share of labels withheld, for guidance."""
+    """Share of labels that are withheld in training, for guidance."""
     average: float = 0.999
-    """How much the averaged parameters, which are what is kept, hold on to at each step; less at first."""
+    """Decay of the averaged parameters, which are what is kept: how much they hold on to at each step; less at
+    first."""
     autoencoder_steps: int = 0
     """The first so many steps train the autoencoder, where the generator has one."""
     blocks: int = 1

@@ -45,9 +45,9 @@ class FRePo:
     real_images: int = 1024
     """Real images per step."""
     ridge: float = 1e-6
-    """Penalty, relative to the mean of the kernel's diagonal."""
+    """Penalty of the regression, relative to the mean of the kernel's diagonal."""
     pool: int = 10
-    """Networks that take turns."""
+    """Number of networks that take turns."""
     online_steps: int = 100
     """A network is drawn afresh when it has taken more steps than this."""
     online_lr: float = 3e-4
@@ -55,7 +55,7 @@ class FRePo:
     online_batch: int = 1000
     """Images of the set that a network sees in a step; all, where there are fewer."""
     learn_labels: bool = True
-    """Learn the labels as well."""
+    """Learn the labels as well as the images."""
     flip: bool = False
     """Regress on the set and its mirror images."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)

@@ -57,7 +57,8 @@ class FTD(MTT):
     """MTT for flat experts, whose result is a moving average of the images."""
 
     average: float | None = 0.9995
-    """Decay of the average, which starts at the first images and is not corrected for that; None takes the images."""
+    """Decay of the moving average of the images, which starts at the first ones and is not corrected for that; None
+    takes the images."""
 
     CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 

@@ -74,29 +74,29 @@ class IDC:
     per_class: int = 64
     """Real images per class and step."""
     matches: int = 100
-    """Steps with one network, which is trained after each; pixels are clipped when it is replaced."""
+    """Steps of the set with one network, which is trained after each; pixels are clipped when it is replaced."""
     real_images: int = 2_000
     """Real images that the network is trained on after a match, rounded up to whole batches."""
     network_lr: float = 0.01
-    """Step size of that training."""
+    """Step size with which the network is trained on real images."""
     network_momentum: float = 0.9
-    """Momentum of that training."""
+    """Momentum with which the network is trained on real images."""
     weight_decay: float = 5e-4
-    """Weight decay of that training."""
+    """Weight decay with which the network is trained on real images."""
     batch: int = 64
-    """Batch size of that training."""
+    """Real images in a step of the network."""
     train_augment: str = "all:color_crop"
-    """Augmentation of that training, its operations named: in the code that of matching, without cutout where there is
-    CutMix."""
+    """Augmentation of the real images that the network is trained on, its operations named: in the code that of
+    matching, without cutout where there is CutMix."""
     cutmix: float = 0.5
-    """Probability of CutMix in that training."""
+    """Probability of CutMix in a step of the network on real images."""
     distance: Metric = "mse"
-    """Of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
+    """Distance of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
     cosines for each output."""
     formation: int = 2
-    """An image holds ``formation**2`` tiles; 1 is IDC-I."""
+    """Tiles on a side of a stored image, which holds ``formation**2`` of them; 1 is IDC-I."""
     most: int = 128
-    """Tiles of a class in one match, drawn at random where it has more."""
+    """Most tiles of a class in one match, drawn at random where it has more."""
     PRESETS: ClassVar[tuple[str, ...]] = ("idc", "idc-i")
     CELLS: ClassVar[Cells] = dict.fromkeys(
         PRESETS, tuple((dataset, ipc) for dataset, sizes in _PAPER.items() for ipc in sizes)

@@ -45,7 +45,8 @@ class KIP:
     per_class: int | None = None
     """Real images per class and step; by default 5,000 shared by all classes."""
     ridge: float = 1e-6
-    """Penalty, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it is here."""
+    """Penalty of the regression, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it
+    is here."""
     PRESETS: ClassVar[tuple[str, ...]] = ("notebook", "conv")
     CELLS: ClassVar[Cells] = {"notebook": (("cifar10", 10),), "conv": ()}
 

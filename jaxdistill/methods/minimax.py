@@ -52,19 +52,19 @@ class Minimax:
     batch: int = 64
     """Real images per step."""
     representativeness: float = 0.002
-    """Weight of the least similar pair's term."""
+    """Weight of the loss that pulls the least similar pair of a real and a predicted image together."""
     diversity: float = 0.008
-    """Weight of the most similar pair's term."""
+    """Weight of the loss that pushes the most similar pair of predicted images apart."""
     memory: int = 64
-    """Real and predicted images that are remembered of each class."""
+    """Real images, and predicted ones, that are remembered of each class."""
     tune: str = "scales"
-    """scales (biases, scale factors and the labels' table) or all parameters."""
+    """Which parameters learn: scales (biases, scale factors and the labels' table) or all."""
     centred: bool = False
     """Subtract the mean remembered real image before images are compared: pixels have a background in common."""
     average: float = 0.9999
-    """How much the averaged parameters hold on to at each step."""
+    """Decay of the averaged parameters, which are what is kept: how much they hold on to at each step."""
     drop: float = 0.1
-    """Share of labels withheld, for guidance."""
+    """Share of labels that are withheld in training, for guidance."""
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = PAPERS

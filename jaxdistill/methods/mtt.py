@@ -64,28 +64,29 @@ class MTT:
     """Train a student on the set from where an expert stood, and move the set so that it ends where the expert did."""
 
     student_steps: int = 30
-    """Steps of the student on the set (N)."""
+    """Steps of the student on the set in each step of the set (N)."""
     expert_epochs: int = 2
-    """Epochs of the expert that they stand for (M)."""
+    """Epochs of the expert that the student's steps stand for (M)."""
     max_start: int = 20
     """The student starts after fewer epochs of the expert than this (T)."""
     batch: int | None = None
-    """Images in a step of the student; None takes all."""
+    """Images in a step of the student; None takes all of the set."""
     image_lr: float = 100.0
     """Step size on pixels; the loss is relative, so that its gradients are small."""
     rate_lr: float = 1e-5
     """Step size on the student's step size."""
     rate: float = 0.01
-    """The student's step size, to begin with; a set to start from that has learned one brings its own."""
+    """Step size of the student, to begin with; a set to start from that has learned one brings its own."""
     momentum: float = 0.5
-    """Momentum of both."""
+    """Momentum of the SGD on pixels and on the student's step size."""
     raw_rate: bool = False
     """Let the student's step size become negative, as in the code. By default a step that would take it to zero or
     below ends at a millionth of the first step size; all others are the code's."""
     skip_above: float | None = None
     """Leave everything as it is after a step whose loss is above this; None never does."""
     segments: int = 1
-    """Segments in a step, whose gradients are averaged; several devices take them side by side."""
+    """Pieces of experts' trajectories in a step, whose gradients are averaged; several devices take them side by
+    side."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
     CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 

@@ -32,7 +32,7 @@ ASKS = ("-h", "--help")
 ALL = "--help-all"
 """What asks for every option that is accepted."""
 _FIRST = ("dataset", "ipc", "out", "experts", "generator", "steps", "seed", "init", "augment", "preset")
-"""The options that most runs give, in the order in which they are shown; experts and a generator where one is needed."""
+"""The options that most runs give, in the order in which they are shown; experts and a generator where needed."""
 _GROUPS = ("network", "evaluation", "bank", "basis", "generator", "data", "run")
 """The parts of `Distill` after the method's own, in the order in which they are shown; others come last."""
 _NAMELESS = "of no particular data set; add --dataset D --ipc N to see those of a published cell or of digits"
@@ -224,7 +224,7 @@ def _shown(kind: type, defaults: Mapping[str, Any], group: str) -> Iterator[tupl
 def _about(group: str, kind: type) -> str:
     """What stands over a group: the docstring of the part."""
     parts = typing.get_type_hints(Distill)
-    return inspect.getdoc(parts[group] if group in parts else kind) or ""
+    return inspect.getdoc(parts.get(group, kind)) or ""
 
 
 def field_docs(kind: type) -> dict[str, str]:

@@ -40,7 +40,7 @@ GOES_BY: Mapping[str, str] = {
 KINDS = ("methods", "selections", "networks", "protocols", "datasets", "cells")
 """What can be listed on its own."""
 _NOTES = {
-    "methods": "checked: agrees with values from the paper's formulas in PyTorch and float64, or from the authors' code.\n"
+    "methods": "checked: agrees with values of the paper's formulas in PyTorch, or of the authors' code.\n"
     "cells: published ones, whose settings are the defaults there; 'jaxdistill list cells METHOD' shows them.",
     "selections": "Each is also a start of a method (--init).",
     "networks": "With -bn after its name a network has batch normalisation, where it normalises at all.",
@@ -152,9 +152,9 @@ def _peculiar(body: Any) -> Iterator[str]:
     """What sets a network apart from others of its class."""
     for field in dataclasses.fields(body):
         value = getattr(body, field.name)
-        if field.default is not dataclasses.MISSING and field.name not in (*Options._fields, "parent", "name"):
-            if value != field.default:
-                yield f"{field.name.replace('_', ' ')} {_word(value)}".removesuffix(" yes")
+        chosen = field.name in (*Options._fields, "parent", "name") or field.default is dataclasses.MISSING
+        if not chosen and value != field.default:
+            yield f"{field.name.replace('_', ' ')} {_word(value)}".removesuffix(" yes")
 
 
 def _protocols() -> Iterator[_Row]:
