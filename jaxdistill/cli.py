@@ -23,14 +23,14 @@ from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
-from jaxdistill.run import artifact, cell, commands, compare, export, listing, report
+from jaxdistill.run import artifact, cell, commands, compare, completion, export, listing, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
 from jaxdistill.run.convert import convert
 from jaxdistill.run.defaults import like_experts, like_generator, stored
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
-from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.forms import Completion, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.help import ASKS, distill_help, methods, overview, strategies
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.signals import terminable
@@ -208,6 +208,12 @@ def _list(arguments: list[str], console: Console) -> None:
     listing.tell_list(config.kind, config.method, as_json=config.json)
 
 
+def _completion(arguments: list[str], console: Console) -> None:
+    del console
+    config: Completion = parse(Completion, arguments, "completion", "bash")
+    print(completion.script(config.shell, FORMS), end="")
+
+
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "distill": _distill,
     "select": _select,
@@ -217,6 +223,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "export": _export,
     "report": _report,
     "list": _list,
+    "completion": _completion,
 }
 FORMS: dict[str, type] = {
     "distill": Distill,
@@ -227,6 +234,7 @@ FORMS: dict[str, type] = {
     "export": Export,
     "report": Report,
     "list": List,
+    "completion": Completion,
 }
 """What each command's options are fields of; those of a method are its configuration's too."""
 AT_ONCE = {

@@ -12,7 +12,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.experts import ExpertRecipe
 from jaxdistill.run.config import DataConfig, NetworkConfig, check_local, check_seed
 
-__all__ = ["Convert", "Evaluate", "Experts", "Export", "List", "Report"]
+__all__ = ["Completion", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,3 +186,12 @@ class List:
     """Whose published cells, after the word cells; by default those of all methods."""
     json: bool = False
     """Print JSON instead of tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """Print a script that completes commands, methods and options: source <(jaxdistill completion bash), or zsh; in
+    fish jaxdistill completion fish | source."""
+
+    shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional]
+    """The shell that the script is for."""

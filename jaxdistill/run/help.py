@@ -56,6 +56,7 @@ _USAGE = """Distil, select, judge and share small training sets.
   jaxdistill report RUN                                       one self-contained HTML file
   jaxdistill list [KIND] [--json]                             methods, selections, networks, protocols, data sets
   jaxdistill list cells METHOD                                the published cells, their settings and accuracies
+  jaxdistill completion bash|zsh|fish                         a script for your shell, which completes all of these
 
 For example:
 
