@@ -173,7 +173,7 @@ class BasisConfig:
     scores: Path | None = None
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
     the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
-    experts, or networks trained for it, recorded."""
+    experts, or networks trained for that, recorded."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
