@@ -93,8 +93,8 @@ class DC:
     """Distance of the gradients: cosines for each output of each layer (eq. 10), or one of the two that the paper
     compares it with."""
     averages: Literal["faithful", "sensible"] = "faithful"
-    """Statistics with which batch normalisation matches. The code refreshes running averages with one pass of 16 images
-    per class, a tenth of the way (faithful); or they are the statistics of that pass (sensible)."""
+    """Statistics with which batch normalisation matches: running averages that a pass of 16 images per class moved a
+    tenth of the way, as in the code (faithful), or the statistics of the pass (sensible)."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
     CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _MOST)}
 

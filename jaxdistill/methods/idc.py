@@ -94,7 +94,7 @@ class IDC:
     """Distance of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
     cosines for each output."""
     formation: int = 2
-    """Tiles on a side of a stored image, which holds ``formation**2`` of them; 1 is IDC-I."""
+    """Tiles on a side of a stored image, ``formation**2`` in all; 1 is IDC-I."""
     most: int = 128
     """Most tiles of a class in one match, drawn at random where it has more."""
     PRESETS: ClassVar[tuple[str, ...]] = ("idc", "idc-i")

@@ -39,7 +39,7 @@ class Experts:
     distributed: str | None = None
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
     preset: str = "mtt"
-    """Whose recipe gives the defaults: mtt (also TESLA's), ftd, datm or selmatch."""
+    """Paper whose recipe gives the defaults: mtt (also TESLA's), ftd, datm or selmatch."""
     ipc: int | None = None
     """Images per class of the set that is to be distilled, where whitening and --alpha of the paper go by it."""
     recipe: ExpertRecipe = dataclasses.field(default_factory=ExpertRecipe)

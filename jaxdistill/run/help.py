@@ -206,7 +206,8 @@ def _form(method: str, kind: type, defaults: Mapping[str, Any], unread: Collecti
         if fields:
             part = dataclasses.make_dataclass(name, fields, frozen=True)
             part.__doc__ = _about(name, kind) or name
-            parts.append((name, part, dataclasses.field(default=part())))
+            taken = name in [field[0] for field in top]
+            parts.append((f"other_{name}" if taken else name, part, dataclasses.field(default=part())))
     return dataclasses.make_dataclass("Shown", [*top, *parts], frozen=True, kw_only=True)
 
 
