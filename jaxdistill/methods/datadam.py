@@ -21,7 +21,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.losses.attention import attention
 from jaxdistill.matching import match_means
-from jaxdistill.methods.preset import Preset
+from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
@@ -58,6 +58,12 @@ class DataDAM:
     include_last: bool = False
     """Match the attention of the last block as well."""
     PRESETS: ClassVar[tuple[str, ...]] = ("code", "paper")
+    CELLS: ClassVar[Cells] = {
+        "code": tuple((dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes),
+        "paper": tuple(
+            (dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes if dataset not in _HIGH_RESOLUTION
+        ),
+    }
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "code") -> Preset:
@@ -80,7 +86,7 @@ class DataDAM:
             steps=1_000 if digits else steps,
             init="real",
             protocol=dsa_recipe(dataset) if digits else "datadam1800-halved" if name == "paper" else "datadam1800",
-            listed=ipc in _STATED.get(dataset, ()) and (name == "code" or dataset not in _HIGH_RESOLUTION),
+            listed=(dataset, ipc) in cls.CELLS[name],
             network={} if digits else network,
         )
 

@@ -67,17 +67,17 @@ class NetworkConfig:
     """The network that is used to distil."""
 
     network: str = "convnet"
-    """Its name; with the suffix -bn it has batch normalisation."""
+    """Name of the network ('jaxdistill list networks'); with the suffix -bn it has batch normalisation."""
     width: int = 128
-    """Channels of each block."""
+    """Channels of each block of the network."""
     depth: int | None = None
-    """Number of blocks; by default what reduces the image to 4x4 (3 for 28 and 32 pixels, 4 for 64)."""
+    """Number of blocks of the network; by default what reduces the image to 4x4 (3 for 28 and 32 pixels, 4 for 64)."""
     norm: str = "instance"
-    """instance, batch, layer, group or none."""
+    """Normalisation of the network: instance, batch, layer, group or none."""
     activation: str = "relu"
-    """relu, sigmoid, leakyrelu or swish."""
+    """Activation of the network: relu, sigmoid, leakyrelu or swish."""
     pooling: str = "avg"
-    """avg, max or none."""
+    """Pooling of the network: avg, max or none."""
     initial: str = "torch"
     """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero)."""
     network_seed: int | None = None
@@ -100,15 +100,15 @@ class EvaluationConfig:
     """How the result is judged."""
 
     protocol: str = "dsa1000"
-    """Whose evaluation recipe."""
+    """Evaluation recipe, by name ('jaxdistill list protocols')."""
     eval_network: str | None = None
     """Networks to train on the set, separated by commas; by default the one that distilled it."""
     eval_seeds: int = 5
-    """Independent networks of each kind; 0 skips the evaluation."""
+    """Number of independent networks of each kind; 0 skips the evaluation."""
     eval_labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
-    """Shorten (or lengthen) the recipe; the report says so."""
+    """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
     eval_every: int | None = None
@@ -192,20 +192,20 @@ class BasisConfig:
     beta: float = 0.0
     """Share of each class that selections by a score leave out, its hardest images; the next are taken."""
     window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
-    """Whether that is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
+    """Whether --beta is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
     the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
-    experts, or networks trained for it, recorded."""
+    experts, or networks trained for that, recorded."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
-    """Epochs that a network is trained on each of them."""
+    """Epochs that a network is trained on each random set that optimised tries."""
     score_networks: int = 5
-    """Networks that are trained for it where there are no experts; scores are averaged over them."""
+    """Networks that are trained for scores where there are no experts; scores are averaged over them."""
     score_epochs: int = 20
-    """Epochs that they are trained for; el2n, grand, entropy, margin and least_confidence look at the last of
-    them, of experts too."""
+    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin and least_confidence look at the
+    last of them, of experts too."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
@@ -235,7 +235,7 @@ class Distill:
     steps: int
     """Updates of the set, or of its generator (0 with a --generator only draws); by default the paper's."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed from which everything random follows."""
     init: str = "real"
     """What the set starts from: real, noise, any selection, or a finished set or run."""
     augment: str = "default"
@@ -264,7 +264,7 @@ class Select:
     ipc: int
     """Images per class."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed from which everything random follows."""
     network: NetworkConfig = NetworkConfig()
     bank: BankConfig = dataclasses.field(default_factory=BankConfig)
     basis: BasisConfig = BasisConfig()
