@@ -99,6 +99,7 @@ class DATM(MTT):
             zca=experts.zca,
             statistics=experts.statistics,
             experts=experts,
+            best_on_test=True,
         )
 
 
