@@ -26,14 +26,15 @@ from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
 from jaxdistill.networks import NETWORKS
-from jaxdistill.run import artifact, cell, commands, compare, export, report
+from jaxdistill.run import artifact, cell, commands, compare, comparison, export, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
+from jaxdistill.run.browser import show
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
 from jaxdistill.run.convert import convert
 from jaxdistill.run.defaults import like_experts, like_generator, stored
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
-from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.forms import Compare, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.signals import terminable
@@ -201,7 +202,21 @@ def _export(arguments: list[str], console: Console) -> None:
 
 def _report(arguments: list[str], console: Console) -> None:
     config: Report = parse(Report, arguments, "report", "runs/first")
-    say(console, f"wrote {report.write(config.run)}")
+    path = report.write(config.run)
+    say(console, f"wrote {path}")
+    if config.open:
+        show(path, console)
+
+
+def _compare(arguments: list[str], console: Console) -> None:
+    config: Compare = parse(Compare, arguments, "compare", "runs/first runs/core --out comparison.html")
+    if config.out is not None:
+        comparison.check_out(config.out)
+    runs = comparison.compared(config.runs)
+    if config.out is not None:
+        comparison.write(runs, config.out)
+        say(console, f"wrote {config.out}")
+    print(comparison.table_of(runs))
 
 
 def _list(arguments: list[str], console: Console) -> None:
@@ -230,6 +245,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "convert": _convert,
     "export": _export,
     "report": _report,
+    "compare": _compare,
     "list": _list,
 }
 FORMS: dict[str, type] = {
@@ -240,6 +256,7 @@ FORMS: dict[str, type] = {
     "convert": Convert,
     "export": Export,
     "report": Report,
+    "compare": Compare,
     "list": List,
 }
 """What each command's options are fields of; those of a method are its configuration's too."""

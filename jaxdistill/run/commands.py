@@ -88,8 +88,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     shapes = jax.eval_shape(method.init, key["method"], initial)
     # A generator's parameters would become constants of a program.
     prepare = method.init if method.learned else jax.jit(method.init)
-    if config.run.tensorboard:
-        sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
+    sinks.elsewhere(config, config.run.out)  # says so now if one is not installed
     note = cell.said(config, None if experts is None else experts.card, min(bench.image_shape[:2]))
     extend(config)
     with open_folder(config) as folder, hold(folder):

@@ -119,6 +119,4 @@ def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Pat
         listening.append(sinks.Previews(folder / "previews", *show))
     if not config.run.quiet:
         listening.append(sinks.Progress(config.steps, done, name, console))
-    if config.run.tensorboard:
-        listening.append(sinks.TensorBoard(folder / "tensorboard"))
-    return listening
+    return listening + sinks.elsewhere(config, folder)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import shlex
 from collections.abc import Iterator
@@ -17,7 +16,7 @@ from jaxdistill.run.outcome import Outcome
 from jaxdistill.run.pages import here
 from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.tables import told_apart
-from jaxdistill.selection import NEEDS, SELECTIONS
+from jaxdistill.selection import NEEDS
 
 __all__ = ["Advice", "again", "preset_of", "to_try"]
 
@@ -63,10 +62,8 @@ def to_try(run: Outcome) -> Iterator[Advice]:
     """What fits this run: how to end it, or how to judge it better and what to compare it with."""
     name, folder = run.method, here(run.folder)
     if not run.card:
-        yield Advice(
-            "Go on where it stands",
-            shlex.join(["jaxdistill", run.config["command"], name, "--out", folder, "--resume"]),
-        )
+        resumed = ["jaxdistill", run.config["command"], name, "--out", folder, "--resume"]
+        yield Advice("Go on where it stands", shlex.join(resumed))
         return
     judged = list(dict.fromkeys(row["network"] for row in run.rows))
     evaluate = ["jaxdistill", "evaluate", folder]
@@ -83,10 +80,7 @@ def to_try(run: Outcome) -> Iterator[Advice]:
     other = ("select", "herding") if run.config["command"] == "distill" else ("distill", "dm")
     command, out = _begun(run, *other, run.config["ipc"])
     beside = shlex.join(["jaxdistill", "compare", folder, out, "--out", os.path.join(_beside(run), "comparison.html")])
-    yield Advice(
-        "Another way, and both on one page" if name != other[1] else "Again, and both on one page",
-        f"{command}\n{beside}",
-    )
+    yield Advice("Another way, and both on one page", f"{command}\n{beside}")
 
 
 def _unclear(run: Outcome) -> bool:

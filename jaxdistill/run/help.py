@@ -31,6 +31,7 @@ _USAGE = """Distil, select, judge and share small training sets.
   jaxdistill convert WEIGHTS --out G                          a generator for minimax of DiT's released weights
   jaxdistill export SET --format npz|torch|folder|tfds --out PATH
   jaxdistill report RUN                                       one self-contained HTML file
+  jaxdistill compare RUN [RUN ...] --out page.html            several runs on one page, or their table (.md, .tex)
   jaxdistill list [--json]                                    methods, strategies, data sets, networks, protocols
 
 For example:

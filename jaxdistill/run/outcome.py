@@ -71,7 +71,8 @@ def read(folder: Path) -> Outcome:
     """Read a run's folder.
 
     Raises:
-        UsageError: if it holds no ``config.json``, or one of its JSON files is damaged or lacks what a run writes there.
+        UsageError: if it holds no ``config.json``, or one of its JSON files is damaged or lacks what a run writes
+            there.
     """
     folder = Path(folder)
     config = _json(folder / "config.json")

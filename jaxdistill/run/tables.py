@@ -44,9 +44,10 @@ class Table:
         UsageError: for a baseline that is not in the table.
 
     Example:
-        >>> chosen = {"set": "dm", "network": "convnet", "accuracies": [0.98, 0.96], "mean": 0.97, "std": 0.01, "ipc": 10}
-        >>> drawn = {"set": "random", "network": "convnet", "accuracies": [0.9], "mean": 0.9, "std": 0.0, "ipc": 10}
-        >>> print(Table([{**chosen, "baseline": "random"}, {**drawn, "baseline": None}]))
+        >>> kind = {"network": "convnet", "ipc": 10}
+        >>> chosen = {"set": "dm", "accuracies": [0.98, 0.96], "mean": 0.97, "std": 0.01, "baseline": "random"}
+        >>> drawn = {"set": "random", "accuracies": [0.9], "mean": 0.9, "std": 0.0, "baseline": None}
+        >>> print(Table([{**chosen, **kind}, {**drawn, **kind}]))
         | set    |           convnet |
         |:-------|------------------:|
         | dm     | 97.0 ± 1.0 (+7.0) |
@@ -60,9 +61,7 @@ class Table:
         self._cells = {(row["set"], row["network"]): row for row in self.rows}
         for row in self.rows:
             if row.get("baseline") is not None and row["baseline"] not in self.sets:
-                raise UsageError(
-                    f"{row['baseline']}, the baseline of {row['set']}, is no set of this table; add its rows"
-                )
+                raise UsageError(f"{row['baseline']}, the baseline of {row['set']}, is not in the table; add its rows")
 
     def cell(self, name: str, network: str) -> dict[str, Any] | None:
         """The row of a set and a network; None where that network did not judge it."""

@@ -83,7 +83,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if protocol.instead is not None:
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")
-    stepped = {"chunk", "checkpoint_seconds", "tensorboard"}
+    stepped = {"chunk", "checkpoint_seconds", "tensorboard", "wandb"}
     if selects:
         _refuse((stepped | {"classes_at_once"}) & {*options}, "a selection has no steps")
     elif not config.steps:
