@@ -200,7 +200,7 @@ def test_wandb_gets_every_finite_scalar(tmp_path, begun):
     assert run.status == 0
     assert run.said == {
         "project": "sets", "id": None, "name": "new", "resume": "allow", "dir": str(tmp_path / "new"),
-        "config": {"ipc": 1},
+        "config": {"ipc": 1}, "settings": {"console": "off", "silent": False},
     }  # fmt: skip
 
 
@@ -247,7 +247,7 @@ def test_wandb_that_refuses_is_told_in_a_sentence(tmp_path, monkeypatch, begun):
         raise RuntimeError("api_key not\nconfigured")
 
     monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
-    with pytest.raises(ValueError, match="api_key not configured.*WANDB_MODE=offline"), WandB(tmp_path, "sets", {}):
+    with pytest.raises(ValueError, match=r"api_key not configured.*WANDB_MODE=offline"), WandB(tmp_path, "sets", {}):
         pass
 
 

@@ -167,12 +167,13 @@ class WandB(AbstractContextManager["WandB"]):
             steps that it has seen before, it keeps what came first.
         project: where it is listed.
         settings: what is shown as its configuration.
+        quiet: let it print nothing.
 
     Raises:
         UsageError: if wandb is not installed.
     """
 
-    def __init__(self, folder: Path, project: str, settings: dict[str, Any]):
+    def __init__(self, folder: Path, project: str, settings: dict[str, Any], *, quiet: bool = False):
         try:
             import wandb
         except ImportError:
@@ -180,7 +181,7 @@ class WandB(AbstractContextManager["WandB"]):
         if not hasattr(wandb, "init"):  # also where a folder of that name, such as its own, is taken for a package
             raise UsageError("--wandb needs Weights & Biases: run pip install 'jaxdistill[wandb]', or leave it out")
         self._open, self._folder = wandb.init, Path(folder)
-        self._project, self._settings = project, settings
+        self._project, self._settings, self._quiet = project, settings, quiet
         self._run: Any = None
 
     def __enter__(self) -> WandB:
@@ -188,8 +189,9 @@ class WandB(AbstractContextManager["WandB"]):
         self._folder.mkdir(parents=True, exist_ok=True)
         known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
         said = {"project": known.get("project", self._project), "id": known.get("id"), "name": self._folder.name}
+        said |= {"resume": "allow", "dir": str(self._folder), "config": self._settings}
         try:
-            self._run = self._open(**said, resume="allow", dir=str(self._folder), config=self._settings)
+            self._run = self._open(**said, settings={"console": "off", "silent": self._quiet})
         except Exception as error:  # of theirs, when nobody is logged in or nothing can be reached
             reason = " ".join(str(error).split())[:200]
             advice = "run wandb login, set WANDB_MODE=offline, or leave --wandb out"
@@ -219,7 +221,7 @@ def elsewhere(config: Distill, folder: Path) -> list[TensorBoard | WandB]:
     """
     asked: list[TensorBoard | WandB] = [TensorBoard(folder / "tensorboard")] if config.run.tensorboard else []
     if config.run.wandb is not None:
-        asked.append(WandB(folder, config.run.wandb, to_json(config)))
+        asked.append(WandB(folder, config.run.wandb, to_json(config), quiet=config.run.quiet))
     return asked
 
 
