@@ -24,14 +24,15 @@ from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
-from jaxdistill.run import artifact, cell, commands, compare, completion, export, listing, report
+from jaxdistill.run import artifact, cell, commands, compare, comparison, completion, export, listing, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
+from jaxdistill.run.browser import show
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
 from jaxdistill.run.convert import convert
 from jaxdistill.run.defaults import like_experts, like_generator, stored
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
-from jaxdistill.run.forms import Completion, Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.forms import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.help import ASKS, distill_help, methods, overview, strategies
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.signals import terminable
@@ -201,7 +202,21 @@ def _export(arguments: list[str], console: Console) -> None:
 
 def _report(arguments: list[str], console: Console) -> None:
     config: Report = parse(Report, arguments, "report", "runs/first")
-    say(console, f"wrote {report.write(config.run)}")
+    path = report.write(config.run)
+    say(console, f"wrote {path}")
+    if config.open:
+        show(path, console)
+
+
+def _compare(arguments: list[str], console: Console) -> None:
+    config: Compare = parse(Compare, arguments, "compare", "runs/first runs/core --out comparison.html")
+    if config.out is not None:
+        comparison.check_out(config.out)
+    runs = comparison.compared(config.runs)
+    if config.out is not None:
+        comparison.write(runs, config.out)
+        say(console, f"wrote {config.out}")
+    print(comparison.table_of(runs))
 
 
 def _list(arguments: list[str], console: Console) -> None:
@@ -224,6 +239,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "convert": _convert,
     "export": _export,
     "report": _report,
+    "compare": _compare,
     "list": _list,
     "completion": _completion,
 }
@@ -235,6 +251,7 @@ FORMS: dict[str, type] = {
     "convert": Convert,
     "export": Export,
     "report": Report,
+    "compare": Compare,
     "list": List,
     "completion": Completion,
 }

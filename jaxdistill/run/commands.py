@@ -120,8 +120,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
     initial = begin(plan, stand_in if begun else basis)
     shapes = jax.eval_shape(method.init, plan.bound.keys["method"], initial)
-    if config.run.tensorboard:
-        sinks.TensorBoard(config.run.out / "tensorboard")  # says so now if it is not installed
+    sinks.elsewhere(config, config.run.out)  # says so now if one is not installed
     extend(config)
     with open_folder(config) as folder, hold(folder):
         for line in (bench.source.summary(), f"note: {plan.note}"):
@@ -259,8 +258,8 @@ def _driven(plan: Plan, begun: Driven, folder: Path, held_out: HeldOut, console:
     if writes and not config.run.quiet:
         then = "the evaluation" if config.evaluation.eval_seeds else ""
         watching.append(sinks.Progress(config.steps, begun.done, name, console, then))
-    if writes and config.run.tensorboard:
-        watching.append(sinks.TensorBoard(folder / "tensorboard"))
+    if writes:
+        watching += sinks.elsewhere(config, folder)
     saved = time.monotonic()
 
     def save(driven: Driven, last: bool) -> None:

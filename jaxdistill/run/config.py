@@ -167,6 +167,8 @@ class RunConfig:
     """Networks evaluated side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     tensorboard: bool = False
     """Write curves for TensorBoard too."""
+    wandb: str | None = None
+    """Log curves to this project of Weights & Biases too; with WANDB_MODE=offline they stay in --out."""
     distributed: str | None = None
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
 

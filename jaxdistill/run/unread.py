@@ -85,7 +85,16 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
-    stepped = {"chunk", "checkpoint_seconds", "tensorboard", "eval_every", "eval_every_seeds", "keep", "legacy_best"}
+    stepped = {
+        "chunk",
+        "checkpoint_seconds",
+        "tensorboard",
+        "wandb",
+        "eval_every",
+        "eval_every_seeds",
+        "keep",
+        "legacy_best",
+    }
     if selects:
         _refuse((stepped | {"classes_at_once"}) & {*options}, "a selection has no steps")
     elif not config.steps:
