@@ -1,7 +1,23 @@
-"""Dataset distillation in JAX: methods as pure functions, and one protocol that judges every set."""
+"""Dataset distillation in JAX: methods as pure functions, and one protocol that judges every set.
 
+In a notebook or a script: `load`, `distill`, `select`, `train_experts`, `evaluate`, `open`. What they are made of is
+pure and lies in modules by topic: `methods`, `selection`, `evaluation`, `networks`, `augment`, `losses`, `kernels`,
+`diffusion`.
+"""
+
+from importlib import import_module as _import_module
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+from typing import Any as _Any
 
+from jaxdistill import augment as augment
+from jaxdistill import diffusion as diffusion
+from jaxdistill import evaluation as evaluation
+from jaxdistill import kernels as kernels
+from jaxdistill import losses as losses
+from jaxdistill import methods as methods
+from jaxdistill import networks as networks
+from jaxdistill import selection as selection
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode as decode
 from jaxdistill.data.bank import Bank as Bank
@@ -15,10 +31,10 @@ from jaxdistill.data.source import load as load_data
 from jaxdistill.diffusion import Architecture as Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.diffusion.sample import Sampling as Sampling
+from jaxdistill.errors import UsageError as UsageError
 from jaxdistill.evaluation import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluation import Evaluation as Evaluation
 from jaxdistill.evaluation import Protocol as Protocol
-from jaxdistill.evaluation import evaluate as evaluate
 from jaxdistill.experts import ExpertRecipe as ExpertRecipe
 from jaxdistill.experts import expert_epoch as expert_epoch
 from jaxdistill.kernels import make as make_kernel
@@ -64,13 +80,47 @@ from jaxdistill.types import Network as Network
 from jaxdistill.types import SyntheticSet as SyntheticSet
 from jaxdistill.types import Task as Task
 
+if _TYPE_CHECKING:
+    from jaxdistill.run.api import Experts as Experts
+    from jaxdistill.run.api import distill as distill
+    from jaxdistill.run.api import evaluate as evaluate
+    from jaxdistill.run.api import open as open
+    from jaxdistill.run.api import select as select
+    from jaxdistill.run.api import train_experts as train_experts
+    from jaxdistill.run.artifact import Stored as Stored
+    from jaxdistill.run.dataset import Dataset as Dataset
+    from jaxdistill.run.dataset import load as load
+    from jaxdistill.run.runs import Run as Run
+    from jaxdistill.run.tables import Table as Table
+
 __version__ = _version("jaxdistill")
+
+_DOOR = {
+    **dict.fromkeys(("Experts", "distill", "evaluate", "open", "select", "train_experts"), "api"),
+    **dict.fromkeys(("Dataset", "load"), "dataset"),
+    "Run": "runs",
+    "Stored": "artifact",
+    "Table": "tables",
+}
+"""What reads and writes files, shows progress and draws pages, and is imported when it is asked for."""
 
 __all__ = [
     "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA",
-    "Architecture", "Bank", "Batch", "DataDAM", "DiT", "Evaluation", "ExpertRecipe", "FRePo", "Method", "Minimax",
-    "Network", "Preprocess", "Protocol", "RealData", "Sampling", "Segment", "SelMatch", "SyntheticSet", "Task",
-    "datadam", "datm", "dc", "dd", "decode", "dit", "dm", "dsa", "evaluate", "expert_epoch", "fit_preprocess",
-    "flatten", "frepo", "ftd", "idc", "kip", "label_solve", "load_data", "make_augment", "make_generator",
-    "make_kernel", "make_network", "minimax", "mtt", "pixels", "real_data", "sample", "selmatch", "tesla",
+    "Architecture", "Bank", "Batch", "DataDAM", "Dataset", "DiT", "Evaluation", "ExpertRecipe", "Experts", "FRePo",
+    "Method", "Minimax", "Network", "Preprocess", "Protocol", "RealData", "Run", "Sampling", "Segment", "SelMatch",
+    "Stored", "SyntheticSet", "Table", "Task", "UsageError", "augment", "datadam", "datm", "dc", "dd", "decode",
+    "diffusion", "distill", "dit", "dm", "dsa", "evaluate", "evaluation", "expert_epoch", "fit_preprocess", "flatten",
+    "frepo", "ftd", "idc", "kernels", "kip", "label_solve", "load", "load_data", "losses", "make_augment",
+    "make_generator", "make_kernel", "make_network", "methods", "minimax", "mtt", "networks", "open", "pixels",
+    "real_data", "sample", "select", "selection", "selmatch", "tesla", "train_experts",
 ]  # fmt: skip
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _DOOR:
+        return getattr(_import_module(f"jaxdistill.run.{_DOOR[name]}"), name)
+    raise AttributeError(f"module 'jaxdistill' has no attribute '{name}'")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

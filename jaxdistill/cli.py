@@ -19,20 +19,19 @@ from rich.console import Console
 
 from jaxdistill import __version__, selection
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
 from jaxdistill.run import artifact, cell, commands, compare, comparison, completion, export, listing, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
 from jaxdistill.run.browser import show
-from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
+from jaxdistill.run.config import Distill, RunConfig, Select
 from jaxdistill.run.convert import convert
-from jaxdistill.run.defaults import like_experts, like_generator, stored
+from jaxdistill.run.defaults import of_distill, of_experts, of_select, stored
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.generators import generator_card
 from jaxdistill.run.help import ASKS, distill_help, methods, overview, strategies
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.signals import terminable
@@ -125,16 +124,13 @@ def _distill(arguments: list[str], console: Console) -> None:
     method = method_config(name)
     defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
     if defaults is None:
-        asked = peek(rest, "--preset")
-        reading = method.PRESETS[0] if asked is None else asked
-        if reading not in method.PRESETS:
-            raise UsageError(f"unknown preset '{reading}' of {name}; choose one of {', '.join(method.PRESETS)}")
-        preset = method.preset(cell.named(peek(rest, "--dataset")), _ipc(rest) or 1, reading)
-        generator, preset = like_generator(rest, preset)
-        defaults = {
-            **cell.fields(preset, MISSING), "run": RunConfig(MISSING), "ipc": MISSING, "seed": 0, "preset": reading,
-            "generator": generator, **like_experts(rest),
-        }  # fmt: skip
+        generator, bank = peek(rest, "--generator"), peek(rest, "--experts")
+        defaults = of_distill(
+            method, peek(rest, "--preset"), MISSING, cell.named(peek(rest, "--dataset")), _ipc(rest) or 1,
+            experts=None if bank is None else fields_of(Path(bank)),
+            generator=None if generator is None else generator_card(Path(generator)),
+        )  # fmt: skip
+        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING}
     example = "--dataset digits --ipc 10 --out runs/first"
     rest = distill_help(name, rest, defaults, example)
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
@@ -144,11 +140,8 @@ def _distill(arguments: list[str], console: Console) -> None:
 
 def _experts(arguments: list[str], console: Console) -> None:
     out, preset = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt"
-    papers = expert_preset(preset, cell.named(peek(arguments, "--dataset")), _ipc(arguments))
-    data = DataConfig(MISSING, zca=papers.zca, statistics=papers.statistics)
-    network = NetworkConfig(**papers.network)
-    defaults = {"data": data, "out": MISSING, "epochs": papers.epochs, "recipe": papers.recipe, "network": network}
-    defaults["preset"] = preset
+    defaults = of_experts(preset, MISSING, cell.named(peek(arguments, "--dataset")), _ipc(arguments))
+    defaults["out"] = MISSING
     if "--resume" in arguments and out is None:
         raise UsageError("--resume goes on with the bank in --out; give that too")
     if "--resume" in arguments and Path(out or "").exists():
@@ -168,10 +161,11 @@ def _select(arguments: list[str], console: Console) -> None:
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
-        usual_recipe = dsa_recipe(cell.named(peek(rest, "--dataset")))
-        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else usual_recipe
-        defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **like_experts(rest)}
-        defaults["evaluation"] = EvaluationConfig(protocol=protocol)
+        bank = peek(rest, "--experts")
+        defaults = of_select(
+            strategy, MISSING, cell.named(peek(rest, "--dataset")), None if bank is None else fields_of(Path(bank))
+        )
+        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING}
     defaults = {"strategy": strategy, **defaults}
     config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
     _show(commands.select_set(config, _begin(config.run, console), given(config, defaults)), config.run)

@@ -13,11 +13,19 @@ from jaxdistill.diffusion import Architecture
 from jaxdistill.methods.preset import Preset
 from jaxdistill.names import base
 from jaxdistill.networks import default_depth
-from jaxdistill.run.config import BasisConfig, DataConfig, Distill, EvaluationConfig, GeneratorConfig, NetworkConfig
+from jaxdistill.run.config import (
+    BasisConfig,
+    DataConfig,
+    Distill,
+    EvaluationConfig,
+    GeneratorConfig,
+    NetworkConfig,
+    OwnMethod,
+)
 from jaxdistill.run.plain import name_of
 from jaxdistill.selection import NEEDS
 
-__all__ = ["APART", "differences", "fields", "named", "preset_of", "said"]
+__all__ = ["APART", "differences", "fields", "named", "own", "preset_of", "said"]
 
 APART = frozenset(
     {
@@ -57,9 +65,14 @@ def named(dataset: str | None) -> str:
 def preset_of(config: Distill) -> Preset:
     """The preset of a run's cell, by the reading that it names."""
     method = type(config.method)
-    if not hasattr(method, "preset"):  # one of a caller's own
-        return Preset(config.method, config.steps, config.init, config.evaluation.protocol, listed=False)
+    if isinstance(config.method, OwnMethod):
+        return own(config.method)
     return method.preset(named(config.data.dataset), config.ipc, config.preset or method.PRESETS[0])
+
+
+def own(method: OwnMethod) -> Preset:
+    """What stands for the preset of a method of which nothing was published."""
+    return Preset(method, 0, "real", "dsa1000", listed=False)
 
 
 def fields(preset: Preset, dataset: Any) -> dict[str, Any]:

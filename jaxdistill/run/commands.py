@@ -28,21 +28,32 @@ from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import Driven, Feeding, RunFailedError, drive, read_out, say, set_of
 from jaxdistill.run.feeding import require_grain
 from jaxdistill.run.folder import check_data, check_folder, check_more, extend, hold, open_folder
-from jaxdistill.run.generators import Drawn, StoredGenerator, generator_of, load_generator, save_generator
+from jaxdistill.run.generators import (
+    Drawn,
+    StoredGenerator,
+    generator_in_memory,
+    generator_of,
+    load_generator,
+    write_generator,
+)
 from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.looks import Best, HeldOut, Look, best_of, read_looks
 from jaxdistill.run.loop import NonFiniteError
 from jaxdistill.run.machine import machine
 from jaxdistill.run.paths import absolute
 from jaxdistill.run.plain import name_of
-from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
+from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, start_from, task
 from jaxdistill.run.scores import save_scores
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.run.unread import check_method_read, check_read
 from jaxdistill.selection import NEEDS, Difficulty
 from jaxdistill.types import Feed, Key, Method, Network, PyTree, SyntheticSet, Task
 
-__all__ = ["Bound", "Given", "Plan", "distill", "prepare", "prepare_selection", "select_set", "train"]
+__all__ = [
+    "UNSPENT", "Bound", "Given", "Plan", "absolute", "base_card", "begin", "choose_set", "distill", "first_state",
+    "generator_made", "judged", "legacy", "name_of", "pinned", "prepare", "prepare_selection", "read_best",
+    "select_set", "start_from", "train", "write_looks",
+]  # fmt: skip
 
 PREVIEWS = 6
 HELD_OUT = 0.1
@@ -142,7 +153,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         driven = _driven(plan, start, folder, held_out, console)
         synthetic = _last_set(plan, driven.state, folder, held_out)
         if method.learned and jax.process_index() == 0:
-            write_generator(plan, driven, folder / "generator")
+            write_generator(folder / "generator", generator_made(plan, driven))
         return _finish(plan.bound, folder, synthetic, driven.cost(), console, plan.note)
 
 
@@ -308,16 +319,17 @@ def read_best(folder: Path) -> Best | None:
     return Best(stored.card["step"], stored.card["held_out_accuracy"], stored.synthetic)
 
 
-def write_generator(plan: Plan, driven: Driven, folder: Path) -> None:
-    """Write the generator that a run has trained."""
+def generator_made(plan: Plan, driven: Driven) -> StoredGenerator:
+    """The generator that a run has trained."""
     config, bench, given = plan.config, plan.bound.bench, plan.generator
+    assert plan.method.learned is not None
     params = jax.tree.map(np.asarray, plan.method.learned(jax.tree.map(np.asarray, driven.state)))
     classes = bench.num_classes if given is None else given.classes
     said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": driven.cost()}
     said |= {"digests": dataclasses.asdict(bench.digests)} if not config.generator.class_ids else {}
     said |= {"method": dataclasses.asdict(config.method), "from": config.generator.generator_digest}
     drawn = Drawn(config.method.sampling, config.evaluation.protocol, config.evaluation.eval_network)
-    save_generator(folder, params, config.generator.architecture, bench.image_shape, classes, said, drawn)
+    return generator_in_memory(params, config.generator.architecture, bench.image_shape, classes, said, drawn)
 
 
 def select_set(config: Select, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:

@@ -18,11 +18,11 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe, taught
 from jaxdistill.run import artifact
 from jaxdistill.run.artifact import Stored
-from jaxdistill.run.bank import check_bank, load_bank
+from jaxdistill.run.bank import StoredBank, check_bank, load_bank
 from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.run.cover import check_cover
 from jaxdistill.run.drive import say
-from jaxdistill.run.experts import fields_of
+from jaxdistill.run.experts import fields_of_card
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.judge import check_networks, judge
 from jaxdistill.run.paths import place
@@ -55,6 +55,7 @@ def evaluate_stored(
     source: Source | None = None,
     named: Recipe | None = None,
     custom: Mapping[str, Network] = MappingProxyType({}),
+    bank: StoredBank | None = None,
 ) -> dict[str, Any]:
     """Judge sets of one data set, each in the space that it was made in, random images of its size beside it.
 
@@ -65,6 +66,7 @@ def evaluate_stored(
         source: the data, where they have been read.
         named: the recipe, where `config` does not name it.
         custom: networks by name, in the place of those that `config` names.
+        bank: the teacher, in the place of one that `config` names.
 
     Returns:
         The content of evaluation.json; see `jaxdistill.run.judge.judge`.
@@ -126,7 +128,9 @@ def evaluate_stored(
     check_networks(judged, protocol)
     if not custom:
         check_evaluation_read(config, ",".join(judged), protocol)
-    teach = _teacher(config, recipe, protocol, bench)
+    if bank is None and config.teacher is not None:
+        bank = load_bank(config.teacher, 1)
+    teach = _teacher(bank, recipe, protocol, bench, other_data=config.other_data)
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)
     say(console, bench.source.summary())
     results: dict[str, Any] = {}
@@ -178,22 +182,22 @@ def _of_one_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
 
 
 def _teacher(
-    config: Evaluate, recipe: str, protocol: Recipe, bench: Bench
+    bank: StoredBank | None, recipe: str, protocol: Recipe, bench: Bench, *, other_data: bool
 ) -> Callable[[SyntheticSet], SyntheticSet] | None:
-    """What labels the sets, where the recipe asks a teacher."""
-    if protocol.taught != (config.teacher is not None):
+    """What labels the sets, where the recipe asks a teacher: the first expert of a bank."""
+    if protocol.taught != (bank is not None):
         said = (
             "asks a teacher; give an expert bank with --teacher"
             if protocol.taught
             else "asks none; leave --teacher out"
         )
         raise UsageError(f"{recipe} {said}")
-    if config.teacher is None:
+    if bank is None:
         return None
-    stored, options = load_bank(config.teacher, 1), fields_of(config.teacher)["network"]
+    options = fields_of_card(bank.card, bank.folder)["network"]
     network = only_network(options, bench)
-    check_bank(stored, network, dataclasses.asdict(options), bench, other=config.other_data)
-    return partial(taught, network=network, variables=stored.variables(network, 0))
+    check_bank(bank, network, dataclasses.asdict(options), bench, other=other_data)
+    return partial(taught, network=network, variables=bank.variables(network, 0))
 
 
 def _first_judged_by(stored: Mapping[str, Stored]) -> str:

@@ -34,7 +34,7 @@ from jaxdistill.run.resolve import Bench, at_once, augmentation, only_network, o
 from jaxdistill.run.sharding import from_first, replicate, spread
 from jaxdistill.types import Augment, Key, Network, PyTree, Variables
 
-__all__ = ["RECIPE", "fields_of", "held_experts", "prepare_experts", "train_experts", "trained"]
+__all__ = ["RECIPE", "fields_of", "fields_of_card", "held_experts", "prepare_experts", "train_experts", "trained"]
 
 RECIPE = ExpertRecipe(momentum=0.9, weight_decay=5e-4, augment="none")
 """Training of networks that are only there to look at images."""
@@ -133,7 +133,12 @@ def fields_of(folder: Path) -> dict[str, Any]:
     Raises:
         BankError: if it is no bank.
     """
-    card, found = read_card(folder), {}
+    return fields_of_card(read_card(folder), folder)
+
+
+def fields_of_card(card: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """See `fields_of`; the folder is for messages."""
+    found: dict[str, Any] = {}
     kinds = {"network": NetworkConfig, "recipe": ExpertRecipe, "data": DataConfig}
     for name in ("epochs", "seed", "dtype", "preset", *kinds):
         try:

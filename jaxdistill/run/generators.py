@@ -29,9 +29,11 @@ __all__ = [
     "GeneratorError",
     "StoredGenerator",
     "generator_card",
+    "generator_in_memory",
     "generator_of",
     "load_generator",
     "save_generator",
+    "write_generator",
 ]
 
 SCHEMA, KIND = 1, "generator"
@@ -70,6 +72,39 @@ class StoredGenerator(NamedTuple):
     card: dict[str, Any]
 
 
+def generator_in_memory(
+    params: PyTree,
+    architecture: Architecture,
+    image_shape: tuple[int, int, int],
+    classes: int,
+    said: dict[str, Any],
+    drawn: Drawn | None = None,
+) -> StoredGenerator:
+    """A generator with its card, as its folder has them.
+
+    Args:
+        params: of `jaxdistill.types.Generator`.
+        architecture: its sizes.
+        image_shape: of what it draws.
+        classes: how many its label table has.
+        said: whatever else is worth knowing.
+        drawn: how sets are drawn from it and judged: the defaults of runs that are given it.
+    """
+    digest = hashlib.sha256(_bytes_of(params)).hexdigest()
+    card = {
+        "schema": SCHEMA,
+        "kind": KIND,
+        **said,
+        **({} if drawn is None else {"drawn": dataclasses.asdict(drawn)}),
+        "architecture": dataclasses.asdict(architecture),
+        "image_shape": list(image_shape),
+        "classes": classes,
+        "versions": {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")},
+        "sha256": digest,
+    }
+    return StoredGenerator(Path("memory"), architecture, image_shape, classes, digest, params, drawn, card)
+
+
 def save_generator(
     folder: Path,
     params: PyTree,
@@ -85,32 +120,29 @@ def save_generator(
 
     Args:
         folder: usually ``RUN/generator``; one that is there is replaced.
-        params: of `jaxdistill.types.Generator`.
+        params: see `generator_in_memory`, also for what follows.
         architecture: its sizes.
         image_shape: of what it draws.
         classes: how many its label table has.
         said: whatever else is worth knowing.
-        drawn: how sets are drawn from it and judged: the defaults of runs that are given it.
+        drawn: how sets are drawn from it and judged.
         new: refuse to replace one.
 
     Raises:
         OSError: if it cannot be written; what was there before is untouched.
     """
-    tensors = save({name: np.asarray(leaf, order="C") for name, leaf in flatten_dict(params, sep="/").items()})
-    card = {
-        "schema": SCHEMA,
-        "kind": KIND,
-        **said,
-        **({} if drawn is None else {"drawn": dataclasses.asdict(drawn)}),
-        "architecture": dataclasses.asdict(architecture),
-        "image_shape": list(image_shape),
-        "classes": classes,
-        "versions": {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")},
-        "sha256": hashlib.sha256(tensors).hexdigest(),
-    }
+    write_generator(folder, generator_in_memory(params, architecture, image_shape, classes, said, drawn), new=new)
+
+
+def write_generator(folder: Path, generator: StoredGenerator, *, new: bool = False) -> None:
+    """Write one that has its parameters and its card; see `save_generator`."""
     with (files.new_folder if new else files.write_folder)(folder) as temporary:
-        files.write_bytes(temporary / "generator.safetensors", tensors)
-        files.write_text(temporary / "card.json", json.dumps(card, indent=1))
+        files.write_bytes(temporary / "generator.safetensors", _bytes_of(generator.params))
+        files.write_text(temporary / "card.json", json.dumps(generator.card, indent=1))
+
+
+def _bytes_of(params: PyTree) -> bytes:
+    return save({name: np.asarray(leaf, order="C") for name, leaf in flatten_dict(params, sep="/").items()})
 
 
 def generator_card(folder: Path) -> StoredGenerator:

@@ -28,7 +28,8 @@ def to_json(config: Distill | Select) -> dict[str, Any]:
     del plain["run"]
     plain["command"] = type(config).__name__.lower()
     if isinstance(config, Distill):
-        plain["method"] = {"name": name_of(config), **plain["method"]}
+        own = {"own": True} if isinstance(config.method, OwnMethod) else {}
+        plain["method"] = {"name": name_of(config), **plain["method"], **own}
     return plain
 
 
@@ -43,7 +44,8 @@ def from_json(plain: dict[str, Any], run: RunConfig) -> Distill | Select:
         if plain["command"] == "select":
             return build(Select, {**fields, "run": run})
         method = dict(fields["method"])
-        fields["method"] = build(method_config(method.pop("name")), method)
+        name, own = method.pop("name"), method.pop("own", False)
+        fields["method"] = OwnMethod(name) if own else build(method_config(name), method)
         return build(Distill, {**fields, "run": run})
     except (KeyError, TypeError, AttributeError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)

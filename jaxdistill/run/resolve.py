@@ -31,7 +31,8 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.types import Augment, Generator, Key, Network, SyntheticSet, Task
 
 __all__ = [
-    "Bench", "at_once", "augmentation", "keys", "networks", "only_network", "open_bench", "select", "start", "task",
+    "Bench", "at_once", "augmentation", "keys", "networks", "only_network", "open_bench", "select", "start",
+    "start_from", "task",
 ]  # fmt: skip
 
 
@@ -68,7 +69,7 @@ class Bench(NamedTuple):
         """Black and white in preprocessed space, by channel; None for whitened images."""
         if self.preprocess.whiten is not None:
             return None
-        black, white = (np.asarray(end, np.float64).tolist() for end in self.test.pixel_range)
+        black, white = (np.asarray(end, np.float64).tolist() for end in self.train.pixel_range)
         return tuple(black), tuple(white)
 
 
@@ -223,18 +224,36 @@ def start(
                 f"take an --ipc of at most {smallest // formation**2} or a smaller --formation, whichever goes"
             )
         return select(key, init, bench, ipc * formation**2, basis(init))
-    stored = artifact.load_set(Path(init))
+    return start_from(artifact.load_set(Path(init)), f"the set in {init}", bench, ipc, formation, other_data=other_data)
+
+
+def start_from(
+    stored: artifact.Stored, called: str, bench: Bench, ipc: int, formation: int, *, other_data: bool = False
+) -> SyntheticSet:
+    """A finished set as what a method starts from, in this run's preprocessed space.
+
+    Args:
+        stored: the set.
+        called: what messages call it.
+        bench: data.
+        ipc: images per class of the run.
+        formation: see `jaxdistill.types.Method`.
+        other_data: take one that was made for other data, too.
+
+    Raises:
+        UsageError: if it does not fit.
+    """
     images = stored.synthetic.images
     tiles = formation**2 if stored.synthetic.formation == 1 else 1
     expected = (bench.num_classes * ipc * tiles, *bench.image_shape)
     if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
         raise UsageError(
-            f"the set in {init} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
+            f"{called} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
             f"start from a set of the same data set and ipc{f', or {tiles} times the ipc' if tiles > 1 else ''}"
         )
     if not other_data and (problem := mismatch(stored.card, bench.digests, bench.source.class_names)):
         raise UsageError(
-            f"the set in {init} was made for other data ({problem}); start from one of this data set, or add "
+            f"{called} was made for other data ({problem}); start from one of this data set, or add "
             "--other-data if that is meant"
         )
     images = bench.preprocess.apply(stored.preprocess.invert(images))

@@ -272,14 +272,27 @@ class Previews(AbstractContextManager["Previews"]):
             return
         (step, state), self._pending = self._pending, None
         images = np.asarray(self._display(self._synthetic(state).images))
-        self._folder.mkdir(parents=True, exist_ok=True)
-        write_bytes(self._folder / f"step_{step:06d}.png", png(grid(images, self._num_classes)))
-        previews = sorted(self._folder.glob("step_*.png"), key=lambda path: int(path.stem.removeprefix("step_")))
-        if len(previews) > MOST_PREVIEWS:
-            for path in previews[1:-1:2]:
-                path.unlink()
+        self._keep(step, png(grid(images, self._num_classes)))
+        kept = self._kept()
+        if len(kept) > MOST_PREVIEWS:
+            for one in kept[1:-1:2]:
+                self._drop(one)
             self._every *= 2
         self._due = step + self._every
+
+    def _keep(self, step: int, picture: bytes) -> None:
+        self._folder.mkdir(parents=True, exist_ok=True)
+        write_bytes(self._path(step), picture)
+
+    def _kept(self) -> list[int]:
+        """Steps of which there are previews, in order."""
+        return sorted(int(path.stem.removeprefix("step_")) for path in self._folder.glob("step_*.png"))
+
+    def _drop(self, step: int) -> None:
+        self._path(step).unlink()
+
+    def _path(self, step: int) -> Path:
+        return self._folder / f"step_{step:06d}.png"
 
 
 def _columns(chunk: Chunk) -> dict[str, np.ndarray]:

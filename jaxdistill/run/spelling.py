@@ -15,7 +15,7 @@ from jaxdistill.networks import NETWORKS
 from jaxdistill.run.arguments import options, peek
 from jaxdistill.selection import SELECTIONS
 
-__all__ = ["evaluation_spelled", "spelled"]
+__all__ = ["evaluation_spelled", "known_name", "spelled"]
 
 
 def spelled(arguments: list[str]) -> list[str]:
@@ -52,6 +52,16 @@ def evaluation_spelled(arguments: list[str], *forms: type) -> list[str]:
         ours = flag.startswith("--") and field not in known and other in known
         found.append(f"--{other.replace('_', '-')}{equals}{value}" if ours else word)
     return found
+
+
+def known_name(field: str, value: str) -> str:
+    """A value of an option that takes names, as the name is known here.
+
+    Raises:
+        UsageError: for a name that is unknown, but near one that is not.
+    """
+    flag = f"--{field.replace('_', '-')}"
+    return LOOKED_UP[flag](value) if flag in LOOKED_UP else value
 
 
 def _known(flag: str, value: str, arguments: list[str]) -> str:

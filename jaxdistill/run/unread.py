@@ -79,7 +79,9 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     by = start if selects else f"a start by {start}"
     _refuse((name for name, does in read.items() if not does and name in options), f"{by} does not go by ", named=True)
     if not config.evaluation.eval_seeds:
-        judged = {"eval_epochs", "eval_labels", "coverage", "networks_at_once"}
+        judged = {"coverage"}
+        if config.evaluation.eval_every is None:  # looks go by the others too
+            judged |= {"eval_epochs", "eval_labels", "networks_at_once"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if protocol.instead is not None:
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")

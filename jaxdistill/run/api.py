@@ -1,0 +1,363 @@
+"""The door for notebooks and scripts: what the command line does, as functions that keep their results in memory.
+
+All of them go by the same presets, published statistics and random keys as the command of the same name, and end in the
+same bits. Options are called as there, with ``_`` for ``-``; their complaints are `jaxdistill.errors.UsageError`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rich.console import Console
+
+from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import Recipe
+from jaxdistill.methods import METHODS, method_config
+from jaxdistill.names import choose
+from jaxdistill.run import cell, commands
+from jaxdistill.run.artifact import Stored, load_set
+from jaxdistill.run.bank import StoredBank, load_bank
+from jaxdistill.run.commands import Given
+from jaxdistill.run.compare import evaluate_stored
+from jaxdistill.run.config import Distill, OwnMethod, Select
+from jaxdistill.run.dataset import NOWHERE, Dataset
+from jaxdistill.run.defaults import of_distill, of_experts, of_select
+from jaxdistill.run.experts import fields_of_card, held_experts
+from jaxdistill.run.forms import Evaluate
+from jaxdistill.run.forms import Experts as ExpertsForm
+from jaxdistill.run.generators import StoredGenerator, load_generator
+from jaxdistill.run.given import in_python, with_options
+from jaxdistill.run.record import save_card
+from jaxdistill.run.runs import Run, begin_run, open_run, select_run
+from jaxdistill.run.tables import Table
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.types import Method, Network, SyntheticSet, Task
+
+__all__ = ["Experts", "distill", "evaluate", "open", "select", "train_experts"]
+
+Judged: TypeAlias = Run | Stored | SyntheticSet | str | Path
+"""What can be evaluated: a run, a set, one's own arrays, or the folder of either."""
+
+
+class Experts:
+    """Networks that were trained on real data, each with where it stood after every epoch.
+
+    Attributes:
+        bank: the trajectories.
+    """
+
+    def __init__(self, bank: StoredBank):
+        self.bank = bank
+
+    @property
+    def count(self) -> int:
+        """How many experts."""
+        return len(self.bank.params)
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that each was trained for."""
+        return self.bank.epochs
+
+    def save(self, folder: str | Path) -> Path:
+        """Write the folder that ``jaxdistill experts`` would have written.
+
+        Args:
+            folder: a new one.
+
+        Raises:
+            UsageError: if it exists, or these experts are in a folder already.
+        """
+        folder = Path(folder).expanduser()
+        if not self.bank.held:
+            raise UsageError(f"these experts are in {self.bank.folder}; copy that folder")
+        try:
+            save_card(folder, self.bank.card, self.bank.preprocess)
+        except FileExistsError:
+            raise UsageError(f"{folder} exists; choose another folder") from None
+        for number, expert in enumerate(self.bank.held):
+            expert.write(folder, number, self.bank.card)
+        return folder
+
+    def __repr__(self) -> str:
+        card = self.bank.card
+        return (
+            f"<{self.count} experts of {self.epochs} epochs: {card['network']['network']} on {card['data']['dataset']}>"
+        )
+
+
+@in_python
+def distill(
+    method: Any,
+    data: Dataset,
+    ipc: int,
+    *,
+    experts: Experts | str | Path | None = None,
+    generator: Run | str | Path | None = None,
+    init: Run | Stored | SyntheticSet | str | Path | None = None,
+    preset: str | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Run:
+    """Distil a set: what ``jaxdistill distill`` does, in memory.
+
+    Ctrl-C ends it after a whole step; what is there by then is returned, and `Run.more` goes on.
+
+    Args:
+        method: a name (``"dm"``), a configuration (``jd.DM(image_lr=2.0)``), or a method of one's own: a
+            `jaxdistill.Method`, or a function that makes one of a `jaxdistill.Task`.
+        data: from `jaxdistill.load`.
+        ipc: images per class.
+        experts: what `jaxdistill.train_experts` gave, or a folder of them, for methods that match trajectories.
+        generator: a run of ``dit`` or ``minimax``, or its folder, for methods that draw from one.
+        init: what the set starts from: a selection by name, ``"noise"``, a set, or the folder of one.
+        preset: which reading of the method's paper gives the settings (``jaxdistill list``).
+        progress: show how far it is.
+        options: anything that ``jaxdistill distill METHOD --help`` names: ``steps``, ``seed``, ``width``, ``augment``,
+            ``eval_every``, the method's own ...
+
+    Returns:
+        The run: `Run.set`, `Run.curves`, `Run.evaluate`, `Run.more`, `Run.save`.
+
+    Raises:
+        UsageError: for arguments that cannot be used.
+        RunFailedError: if the loss does not stay finite.
+
+    Example:
+        >>> import jaxdistill as jd
+        >>> run = jd.distill("dm", jd.load("digits"), ipc=1, steps=2, width=8, progress=False)
+        >>> run.synthetic.images.shape
+        (10, 8, 8, 1)
+    """
+    bank, drawn = _bank(experts), _generator(generator)
+    kind, own = _method(method)
+    name = cell.named(data.config.dataset)
+    if own is None:
+        fields = of_distill(
+            type(kind) if not isinstance(kind, type) else kind, preset, data.config.dataset, name, ipc,
+            experts=None if bank is None else fields_of_card(bank.card, bank.folder), generator=drawn,
+        )  # fmt: skip
+        fields |= {} if isinstance(kind, type) else {"method": kind}
+    else:
+        if "steps" not in options:
+            raise UsageError(f"{kind.name} has no published number of `steps`; give some")
+        fields = {**cell.fields(cell.own(kind), data.config.dataset), "preset": preset}
+    fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
+    start = None
+    if isinstance(init, str | Path):
+        options = {**options, "init": str(init)}
+    elif init is not None:
+        start = init
+    config = Distill(**fields, run=NOWHERE, ipc=ipc)
+    config, names = with_options(config, options, commands.name_of(config))
+    config, given = commands.pinned(commands.absolute(config), Given(data.source, bank, drawn, None, own))
+    plan = commands.prepare(config, given, names)
+    if start is not None:
+        plan = plan._replace(start=_start(start, plan, data))
+    return begin_run(plan, progress=progress)
+
+
+@in_python
+def select(
+    strategy: str, data: Dataset, ipc: int, *, experts: Experts | str | Path | None = None, **options: Any
+) -> Run:
+    """Select a core-set: what ``jaxdistill select`` does, in memory.
+
+    Args:
+        strategy: a name: ``"random"``, ``"herding"``, ``"kcenter"``, ``"forgetting"`` ... (``jaxdistill list``).
+        data: from `jaxdistill.load`.
+        ipc: images per class.
+        experts: what `jaxdistill.train_experts` gave, or a folder of them, for strategies that ask networks.
+        options: anything that ``jaxdistill select STRATEGY --help`` names: ``seed``, ``beta``, ``features`` ...
+
+    Raises:
+        UsageError: for arguments that cannot be used.
+
+    Example:
+        >>> import jaxdistill as jd
+        >>> jd.select("herding", jd.load("digits"), ipc=2)
+        <herding: 2 images per class of digits>
+    """
+    strategy, bank = choose(strategy, SELECTIONS, "selection"), _bank(experts)
+    fields = None if bank is None else fields_of_card(bank.card, bank.folder)
+    defaults = of_select(strategy, data.config.dataset, cell.named(data.config.dataset), fields)
+    defaults["data"] = dataclasses.replace(defaults["data"], data_dir=data.config.data_dir)
+    config, names = with_options(Select(**defaults, run=NOWHERE, ipc=ipc), options, strategy)
+    config, given = commands.pinned(commands.absolute(config), Given(data.source, bank))
+    return select_run(commands.prepare_selection(config, given, names))
+
+
+@in_python
+def train_experts(
+    data: Dataset,
+    *,
+    count: int = 10,
+    epochs: int | None = None,
+    preset: str = "mtt",
+    ipc: int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Experts:
+    """Train experts for trajectory matching: what ``jaxdistill experts`` does, in memory.
+
+    Args:
+        data: from `jaxdistill.load`.
+        count: how many; the papers have 100.
+        epochs: of each; by default the paper's.
+        preset: whose recipe: ``"mtt"`` (also TESLA's), ``"ftd"``, ``"datm"`` or ``"selmatch"``.
+        ipc: images per class of the set that is to be distilled, where the recipe goes by it.
+        progress: show how far it is.
+        options: anything that ``jaxdistill experts --help`` names: ``seed``, ``width``, ``learning_rate`` ...
+
+    Raises:
+        UsageError: for arguments that cannot be used.
+        RunFailedError: if an expert does not stay finite.
+    """
+    fields = of_experts(preset, data.config.dataset, cell.named(data.config.dataset), ipc)
+    fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
+    config = ExpertsForm(**fields, out=NOWHERE.out, count=count, ipc=ipc)
+    config, _ = with_options(config, options if epochs is None else {**options, "epochs": epochs}, "experts")
+    return Experts(held_experts(config, data.source, Console(stderr=True, quiet=not progress)))
+
+
+@in_python
+def evaluate(
+    sets: Judged | Sequence[Judged] | Mapping[str, Judged],
+    data: Dataset,
+    networks: str | Sequence[str] | Mapping[str, Network] | None = None,
+    protocol: str | Recipe | None = None,
+    seeds: int = 5,
+    *,
+    teacher: Experts | str | Path | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> Table:
+    """Train fresh networks on sets alone and test them: what ``jaxdistill evaluate`` does.
+
+    Random real images of each set's size stand beside it. Each set is judged in the space that its images were
+    preprocessed into, so that whitened and plain ones, and sets of several sizes, stand in one table. Networks are
+    tested once, on the data's test images, after their last epoch.
+
+    Args:
+        sets: runs, sets, arrays or folders; in a mapping under names of one's own.
+        data: what they were made from.
+        networks: names (several give a transfer matrix), or networks under names of one's own; by default the one that
+            the sets were made with.
+        protocol: a recipe's name (``"dsa1000"``), which says its augmentation too, or a recipe; by default the one that
+            the sets' method has.
+        seeds: independent networks of each kind.
+        teacher: experts whose first one labels the images, for recipes that ask a teacher.
+        progress: say how far it is.
+        options: anything that ``jaxdistill evaluate --help`` names: ``epochs``, ``width``, ``coverage``, ``seed`` ...
+
+    Returns:
+        The table: print it, or `Table.to_markdown`, `to_latex`, `to_pandas`; a notebook draws it.
+
+    Raises:
+        UsageError: for arguments that cannot be used, or sets that do not belong together.
+    """
+    stored = _stored(sets, data)
+    custom = dict(networks) if isinstance(networks, Mapping) else {}
+    names = networks if networks is None or isinstance(networks, str) else ",".join(networks)
+    config = Evaluate((NOWHERE.out,), data_dir=data.config.data_dir)
+    asked = {"network": None if custom else names, "seeds": seeds, "dataset": data.config.dataset, **options}
+    if isinstance(protocol, str):
+        asked["protocol"] = protocol
+    config, _ = with_options(config, {name: value for name, value in asked.items() if value is not None}, "evaluate")
+    results = evaluate_stored(
+        stored, config, Console(stderr=True, quiet=not progress), source=data.source,
+        named=protocol if isinstance(protocol, Recipe) else None, custom=custom, bank=_bank(teacher),
+    )  # fmt: skip
+    return Table(results["rows"])
+
+
+@in_python
+def open(folder: str | Path) -> Run | Stored | Experts:
+    """What is in a folder: a run, a set, or experts, as jaxdistill wrote them here or on the command line.
+
+    Args:
+        folder: a run's, a set's, or that of experts.
+
+    Raises:
+        UsageError: if it is none of these, or damaged.
+    """
+    folder = Path(folder).expanduser()
+    if (folder / "config.json").is_file():
+        return open_run(folder)
+    if (folder / "preprocess.safetensors").is_file():
+        return Experts(load_bank(folder))
+    if not folder.is_dir():
+        raise UsageError(f"there is no folder {folder}; give that of a run, a set or experts")
+    return load_set(folder)
+
+
+def _method(method: Any) -> tuple[Any, Callable[[Task], Method] | None]:
+    """A configuration or its class, and what makes a method of one's own."""
+    if isinstance(method, str):
+        return method_config(method), None
+    if type(method) in METHODS:
+        return method, None
+    if isinstance(method, Method):
+        return OwnMethod("own"), lambda task: method
+    if callable(method) and not isinstance(method, type):
+        function = method.func if isinstance(method, partial) else method
+        return OwnMethod(getattr(function, "__name__", "own")), method
+    if method in METHODS:
+        return method, None
+    raise UsageError(
+        f"{method!r:.60} is no method; give a name, a configuration such as jd.DM(), a Method, or a function that "
+        "makes one of a Task"
+    )
+
+
+def _bank(experts: Experts | str | Path | None) -> StoredBank | None:
+    return experts.bank if isinstance(experts, Experts) else None if experts is None else load_bank(Path(experts))
+
+
+def _generator(generator: Run | str | Path | None) -> StoredGenerator | None:
+    if isinstance(generator, Run):
+        return generator.generator
+    return None if generator is None else load_generator(Path(generator))
+
+
+def _start(init: Run | Stored | SyntheticSet, plan: commands.Plan, data: Dataset) -> SyntheticSet:
+    """A set that is in memory as what a run starts from."""
+    stored = init.set if isinstance(init, Run) else init if isinstance(init, Stored) else data.wrap(init)
+    config, bench = plan.config, plan.bound.bench
+    return commands.start_from(stored, "`init`", bench, config.ipc, plan.method.formation)
+
+
+def _stored(sets: Judged | Sequence[Judged] | Mapping[str, Judged], data: Dataset) -> dict[str, Stored]:
+    """Sets under the names that a table has them by."""
+    if isinstance(sets, Mapping):
+        named = {str(name): _set_of(one, data) for name, one in sets.items()}
+    else:
+        several = [sets] if isinstance(sets, Run | Stored | SyntheticSet | str | Path) else list(sets)
+        found = [(_name_of(one), _set_of(one, data)) for one in several]
+        named = {}
+        for name, one in found:
+            number = sum(other == name for other, _ in found[: len(named)]) + 1
+            named[name if number == 1 else f"{name} {number}"] = one
+    if not named:
+        raise UsageError("give at least one set")
+    return named
+
+
+def _set_of(one: Judged, data: Dataset) -> Stored:
+    if isinstance(one, Run):
+        return one.set
+    if isinstance(one, SyntheticSet):
+        return data.wrap(one)
+    return one if isinstance(one, Stored) else load_set(Path(one).expanduser())
+
+
+def _name_of(one: Judged) -> str:
+    if isinstance(one, Run):
+        return one.name
+    if isinstance(one, Stored):
+        return str(one.card["method"])
+    return "mine" if isinstance(one, SyntheticSet) else Path(one).name

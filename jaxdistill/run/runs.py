@@ -1,0 +1,419 @@
+"""A run as notebooks hold it: it goes on, is judged, shown and saved; nothing of it is on disk until it is."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import html
+import json
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from rich.console import Console
+
+from jaxdistill.errors import UsageError
+from jaxdistill.run import artifact, checkpoint, commands, curves, files, outcome, report, sinks
+from jaxdistill.run.artifact import Stored
+from jaxdistill.run.basis import basis, stand_in
+from jaxdistill.run.commands import Bound, Plan
+from jaxdistill.run.config import Distill, RunConfig, Select
+from jaxdistill.run.dataset import Dataset
+from jaxdistill.run.drive import Driven, Stopped, read_out, say, set_of
+from jaxdistill.run.generators import StoredGenerator, load_generator, write_generator
+from jaxdistill.run.given import in_python, with_options
+from jaxdistill.run.looks import HeldOut, best_of, read_looks
+from jaxdistill.run.loop import Chunk
+from jaxdistill.run.notebook import NotebookProgress, in_notebook
+from jaxdistill.run.plain import from_json, name_of, to_json
+from jaxdistill.run.scores import save_scores
+from jaxdistill.run.sharding import replicate
+from jaxdistill.run.tables import Table
+from jaxdistill.types import SyntheticSet
+
+__all__ = ["Curves", "Run", "begin_run", "open_run", "select_run"]
+
+
+class Curves(dict[str, Float[np.ndarray, " steps"]]):
+    """Every scalar of a run by name, one number a step: ``loss`` and whatever else the method says."""
+
+    def to_pandas(self) -> Any:
+        """A pandas ``DataFrame`` with a line for each step.
+
+        Raises:
+            UsageError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError("to_pandas needs pandas: run pip install pandas, or read the arrays") from None
+        return pandas.DataFrame(dict(self), index=pandas.RangeIndex(1, 1 + len(self["loss"]), name="step"))
+
+    def __repr__(self) -> str:
+        length = len(next(iter(self.values()), ()))
+        return f"<curves of {length} steps: {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        parts = []
+        for name, values in self.items():
+            drawn = curves.draw(name, np.arange(1.0, 1 + len(values)), values.astype(float))
+            if drawn is not None:
+                parts.append(
+                    f'<figure style="display:inline-block;margin:0 1em 0 0"><figcaption>{html.escape(name)}: '
+                    f'{drawn.last}</figcaption><svg viewBox="0 0 {curves.BOX} {curves.BOX}" width="320" height="160" '
+                    'preserveAspectRatio="none" style="background:#8881"><path fill="none" stroke="currentColor" '
+                    f'opacity=".25" stroke-width="4" d="{drawn.raw}"/><path fill="none" stroke="currentColor" '
+                    f'stroke-width="10" d="{drawn.smooth}"/></svg></figure>'
+                )
+        return "".join(parts)
+
+
+class _History(AbstractContextManager["_History"]):
+    """A sink that keeps every scalar."""
+
+    def __init__(self, columns: Mapping[str, np.ndarray] = MappingProxyType({})):
+        self.columns: dict[str, list[np.ndarray]] = {name: [values] for name, values in columns.items()}
+
+    def __call__(self, chunk: Chunk) -> None:
+        for name, values in {} if chunk.infos is None else chunk.infos._asdict().items():
+            self.columns.setdefault(name, []).append(np.asarray(values))
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def curves(self) -> Curves:
+        return Curves({name: np.concatenate(parts) for name, parts in self.columns.items()})
+
+
+class _Pictures(sinks.Previews):
+    """Previews that stay in memory, by step."""
+
+    def __init__(self, *args: Any):
+        super().__init__(Path(), *args)
+        self.found: dict[int, bytes] = {}
+
+    def _keep(self, step: int, picture: bytes) -> None:
+        self.found[step] = picture
+
+    def _kept(self) -> list[int]:
+        return sorted(self.found)
+
+    def _drop(self, step: int) -> None:
+        del self.found[step]
+
+
+class _Loaded(NamedTuple):
+    """Where a run was opened."""
+
+    folder: Path
+    config: Distill | Select
+
+
+class Run:
+    """A set that was distilled or selected, and how it came about. `jaxdistill.distill`, `select` and `open` make it.
+
+    Attributes:
+        results: what `evaluate` found last, as ``evaluation.json`` has it; empty before.
+    """
+
+    def __init__(
+        self,
+        bound: Bound | None,
+        *,
+        plan: Plan | None = None,
+        driven: Driven | None = None,
+        chosen: Stored | None = None,
+        loaded: _Loaded | None = None,
+        scores: np.ndarray | None = None,
+        progress: bool = True,
+    ):
+        self._bound, self._plan, self._driven = bound, plan, driven
+        self._chosen, self._loaded, self._scores, self._progress = chosen, loaded, scores, progress
+        self._history, self._pictures, self._held_out = _History(), None, HeldOut([])
+        self._planned = None if plan is None else plan.config.steps
+        self.results: dict[str, Any] = {}
+
+    @property
+    def config(self) -> Distill | Select:
+        """Everything that was asked for."""
+        if self._bound is None:
+            assert self._loaded is not None
+            return self._loaded.config
+        return self._bound.config
+
+    @property
+    def name(self) -> str:
+        """The method's or the strategy's."""
+        return name_of(self.config)
+
+    @property
+    def steps(self) -> int:
+        """Steps done; 0 of a selection."""
+        return len(self.curves["loss"]) if self._driven is None and "loss" in self.curves else self._done
+
+    @property
+    def _done(self) -> int:
+        return 0 if self._driven is None else self._driven.done
+
+    @property
+    def set(self) -> Stored:
+        """The set, with its preprocessing and its card."""
+        if self._chosen is None:
+            assert self._plan is not None
+            assert self._driven is not None
+            self._chosen = self._as_stored(self._last(), self._driven.cost())
+        return self._chosen
+
+    @property
+    def synthetic(self) -> SyntheticSet:
+        """The set's arrays."""
+        return self.set.synthetic
+
+    @property
+    def generator(self) -> StoredGenerator:
+        """What the run has trained to draw its set from.
+
+        Raises:
+            UsageError: if its method trains none.
+        """
+        if self._loaded is not None and self._bound is None:
+            return load_generator(self._loaded.folder)
+        plan, driven = self._plan, self._driven
+        if plan is None or driven is None or plan.method.learned is None:
+            raise UsageError(f"{self.name} trains no generator; give a run of one that does, as dit")
+        return commands.generator_made(plan, driven)
+
+    @property
+    def curves(self) -> Curves:
+        """Every scalar of the run, one number a step; empty of a selection."""
+        return self._history.curves
+
+    @property
+    def held_out(self) -> list[dict[str, Any]]:
+        """What each look at held-out training images saw (`eval_every`): step, accuracies, mean and std."""
+        return self._held_out.rows
+
+    @in_python
+    def more(self, steps: int | None = None) -> Run:
+        """Go on: with so many steps more, or by default to the number of steps that was planned.
+
+        Args:
+            steps: how many more.
+
+        Returns:
+            This run, which has then gone on.
+
+        Raises:
+            UsageError: if there is nothing to go on with, or the method's steps follow a schedule of their number.
+            RunFailedError: if the loss does not stay finite.
+        """
+        self._wake()
+        plan, driven = self._plan, self._driven
+        if plan is None or driven is None:
+            raise UsageError(f"{self.name} is a selection, which has no steps; select again instead")
+        if steps is not None and steps < 1:
+            raise UsageError(f"more steps are at least 1, not {steps}")
+        target = plan.config.steps if steps is None else driven.done + steps
+        if plan.method.paced and target > (self._planned or 0):
+            raise UsageError(
+                f"the steps of {self.name} follow a schedule of {self._planned} steps, so that this run cannot go on "
+                f"to {target}; distill again with more `steps`, or start with `init` from this run"
+            )
+        config = dataclasses.replace(plan.config, steps=max(target, self._planned or 0))
+        self._bound = plan.bound._replace(config=config)
+        self._plan = plan._replace(bound=self._bound)
+        self._train(target)
+        return self
+
+    @in_python
+    def evaluate(self, *, seeds: int | None = None, progress: bool = True) -> Table:
+        """Train fresh networks on the set by its method's recipe, random images of its size beside it.
+
+        What `jaxdistill.evaluate` does for several sets, recipes and networks, this does for one as the command line
+        does after a run; it is saved with the run.
+
+        Args:
+            seeds: independent networks of each kind; by default as configured (5).
+            progress: say how far it is.
+        """
+        self._wake()
+        assert self._bound is not None
+        bound = self._bound
+        if seeds is not None:
+            config, _ = with_options(bound.config, {"eval_seeds": seeds}, self.name)
+            bound = bound._replace(config=config)
+        console = Console(stderr=True, quiet=not progress)
+        self.results = commands.judged(bound, self.synthetic, partial(say, console))
+        self.results |= commands.legacy(bound, self.held_out)
+        return Table(self.results["rows"])
+
+    def show(self) -> Image.Image:
+        """The set as one picture, a row for each class; a notebook draws it."""
+        return self.set.show()
+
+    @in_python
+    def save(self, folder: str | Path) -> Path:
+        """Write the folder that ``jaxdistill distill`` or ``select`` would have written, report included.
+
+        A run can be gone on with from there: here with `jaxdistill.open`, or by ``jaxdistill distill --resume``.
+
+        Args:
+            folder: a new one.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: if it exists, or this run was opened from one.
+            OSError: if it cannot be written.
+        """
+        folder = Path(folder).expanduser()
+        if folder.exists():
+            raise UsageError(f"{folder} exists; choose another folder")
+        self._wake()
+        assert self._bound is not None
+        stored = self.set
+        with files.new_folder(folder) as temporary:
+            files.write_text(temporary / "config.json", json.dumps(to_json(self._bound.config), indent=1))
+            if self.results:
+                files.write_text(temporary / "evaluation.json", json.dumps(self.results, indent=1))
+            if self._scores is not None:
+                save_scores(temporary / "scores.npz", self._scores, self._bound.bench.source)
+            if self._plan is not None and self._driven is not None:
+                self._write_steps(temporary, self._plan, self._driven)
+            card = {**stored.card, **({"evaluation": self.results} if self.results else {})}
+            artifact.save_set(temporary / "set", stored.synthetic, stored.preprocess, card)
+        report.write(folder)
+        return folder
+
+    def _write_steps(self, folder: Path, plan: Plan, driven: Driven) -> None:
+        """What a distillation has beside its set."""
+        with sinks.Metrics(folder / "metrics.jsonl", 0) as metrics:
+            columns = self.curves
+            if columns:
+                kind = NamedTuple("Info", [(name, Any) for name in columns])
+                metrics(Chunk(driven.done, None, kind(**columns), 0.0, 0.0))
+        if self._pictures is not None:
+            (folder / "previews").mkdir()
+            for step, picture in self._pictures.found.items():
+                files.write_bytes(folder / "previews" / f"step_{step:06d}.png", picture)
+        checkpoint.save(folder / "checkpoints", driven.done, driven.state, driven.spent)
+        if self.held_out:
+            commands.write_looks(plan, folder, self.held_out, self._held_out.best)
+        if plan.method.learned is not None:
+            write_generator(folder / "generator", commands.generator_made(plan, driven))
+
+    def __repr__(self) -> str:
+        of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
+        done = f" after {self.steps} of {self.config.steps} steps" if isinstance(self.config, Distill) else ""
+        loss = self.curves.get("loss", np.empty(0))
+        return f"<{self.name}: {of}{done}{f', loss {loss[-1]:.4g}' if loss.size else ''}>"
+
+    def _repr_html_(self) -> str:
+        picture = base64.b64encode(self.set._repr_png_()).decode()
+        table = Table(self.results["rows"]).to_html() if self.results else ""
+        return f'<p>{html.escape(repr(self)[1:-1])}</p><img src="data:image/png;base64,{picture}" alt="the set">{table}'
+
+    def _train(self, target: int) -> None:
+        """Drive the plan to a step, or as far as it gets until someone asks to stop."""
+        plan, driven = self._plan, self._driven
+        assert plan is not None
+        assert driven is not None
+        config, bench = plan.config, plan.bound.bench
+        to_here = plan._replace(bound=plan.bound._replace(config=dataclasses.replace(config, steps=target)))
+        watching: list[AbstractContextManager[Any]] = [self._history, self._held_out]
+        if plan.method.learned is None:
+            if self._pictures is None:
+                every = max(1, config.steps // commands.PREVIEWS)
+                self._pictures = _Pictures(
+                    partial(read_out, plan.method), bench.preprocess.invert, bench.num_classes, every
+                )
+            watching.append(self._pictures)
+        if self._progress and target > driven.done:
+            watching.append(_progress(target, driven.done, self.name))
+        self._chosen = None
+        self.results = {}
+        try:
+            self._driven = commands.train(to_here, driven, watching, grace=False)
+        except Stopped as stopped:
+            self._driven = stopped.driven
+
+    def _last(self) -> SyntheticSet:
+        """The set of the last step, or of the best look."""
+        assert self._plan is not None
+        assert self._driven is not None
+        best = self._held_out.best
+        if self.config.evaluation.keep == "best" and best is not None:
+            return best.synthetic
+        return set_of(self._plan.method, self._driven.state, self._plan.bound.bench.mesh)
+
+    def _as_stored(self, synthetic: SyntheticSet, cost: dict[str, Any]) -> Stored:
+        assert self._bound is not None
+        note = None if self._plan is None else self._plan.note
+        card = {**commands.base_card(self._bound, note), "cost": cost}
+        if self.config.evaluation.keep == "best" and (found := best_of(self.held_out)):
+            card["kept_step"] = found["step"]
+        shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
+        return Stored(synthetic, self._bound.bench.preprocess, {**card, **shape})
+
+    def _wake(self, data: Dataset | None = None) -> None:
+        """Make what was opened from a folder able to go on: read its data, experts and checkpoint again."""
+        if self._bound is not None or self._loaded is None:
+            return
+        folder, config = self._loaded
+        config, given = commands.pinned(config, commands.Given(None if data is None else data.source))
+        if isinstance(config, Select):
+            self._bound = commands.prepare_selection(config, given)
+            return
+        plan = commands.prepare(config, given)
+        shapes = jax.eval_shape(plan.method.init, plan.bound.keys["method"], commands.begin(plan, stand_in))
+        found = checkpoint.restore(folder / "checkpoints", shapes, partial(say, Console(stderr=True)))
+        if found is None:
+            raise UsageError(f"{folder} has no checkpoint that can be read; distill again")
+        step, state, spent = found
+        self._driven = Driven(replicate(state, plan.bound.bench.mesh), step, spent)
+        self._plan, self._bound, self._planned = plan, plan.bound, config.steps
+
+
+def begin_run(plan: Plan, *, progress: bool) -> Run:
+    """A distillation, run to its last step or until someone asks to stop."""
+    state = commands.first_state(plan, commands.begin(plan, basis))
+    begun = Driven(replicate(state, plan.bound.bench.mesh), 0, dict(commands.UNSPENT))
+    run = Run(plan.bound, plan=plan, driven=begun, progress=progress)
+    run._train(plan.config.steps)
+    return run
+
+
+def select_run(bound: Bound) -> Run:
+    """A selection."""
+    synthetic, scores, cost = commands.choose_set(bound)
+    run = Run(bound, scores=scores)
+    run._chosen = run._as_stored(synthetic, cost)
+    return run
+
+
+def open_run(folder: Path) -> Run:
+    """A run's folder, as `Run.save` or the command line wrote it.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    found = outcome.read(folder)
+    config = from_json(found.config, RunConfig(folder))
+    chosen = artifact.load_set(folder) if found.card else None
+    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config))
+    run._history = _History(found.scalars)
+    run._held_out = HeldOut(read_looks(folder / "held_out.jsonl"), commands.read_best(folder / "best"))
+    run.results = found.evaluation
+    return run
+
+
+def _progress(total: int, start: int, name: str) -> AbstractContextManager[Any]:
+    return NotebookProgress(total, start, name) if in_notebook() else sinks.Progress(total, start, name)

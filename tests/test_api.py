@@ -1,0 +1,277 @@
+"""The door for notebooks: the same engine as the command line, in memory."""
+
+import json
+import os
+import signal
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import load_file
+
+import jaxdistill as jd
+from jaxdistill.cli import main
+from jaxdistill.data.feeds import ClassBalanced
+from jaxdistill.run import runs
+
+QUIET = {"progress": False}
+SMALL = {"width": 8, **QUIET}
+UNJUDGED = ["--dataset", "digits", "--width", "8", "--eval-seeds", "0", "--quiet"]
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return jd.load("digits")
+
+
+@pytest.fixture(scope="module")
+def experts(digits):
+    return jd.train_experts(digits, count=2, epochs=2, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def run(digits):
+    return jd.distill("dm", digits, ipc=1, steps=3, eval_epochs=1, eval_seeds=1, **SMALL)
+
+
+def images_in(folder):
+    return load_file(folder / "set" / "set.safetensors")["images"]
+
+
+def same(ours, folder):
+    np.testing.assert_array_equal(np.asarray(ours.synthetic.images), images_in(folder))
+
+
+@pytest.mark.parametrize(
+    ("method", "more"),
+    [("dm", {"init": "herding", "image_lr": 0.5}), ("idc", {"augment": "none"}), ("kip", {"kernel": "fc1"})],
+)
+def test_functions_and_commands_make_the_same_sets(method, more, digits, tmp_path):
+    words = [word for name, value in more.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    command = ["distill", method, *UNJUDGED, "--ipc", "1", "--steps", "2", "--seed", "3", *words]
+    assert main([*command, "--out", str(tmp_path / "run")]) == 0
+    same(jd.distill(method, digits, 1, steps=2, seed=3, **more, **SMALL), tmp_path / "run")
+
+
+def test_experts_in_memory_are_those_of_the_command(digits, experts, tmp_path, capsys):
+    folder = tmp_path / "experts"
+    train = ["experts", "--dataset", "digits", "--count", "2", "--epochs", "2", "--width", "8", "--quiet"]
+    assert main([*train, "--out", str(folder)]) == 0
+    held = experts.save(tmp_path / "held")
+    for number in ("00000", "00001"):
+        ours, theirs = (json.loads((place / number / "card.json").read_text()) for place in (held, folder))
+        assert ours["sha256"] == theirs["sha256"]
+        assert (held / number / "history.npz").is_file()
+    assert jd.open(held).epochs == experts.epochs == 2
+    options = {"max_start": 1, "student_steps": 2, "expert_epochs": 1, "steps": 2}
+    words = [word for name, value in options.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    quiet = ["--eval-seeds", "0", "--quiet", "--out", str(tmp_path / "mtt")]
+    command = ["distill", "mtt", "--dataset", "digits", "--ipc", "1", "--experts", str(folder), *words, *quiet]
+    assert main(command) == 0
+    same(jd.distill("mtt", digits, 1, experts=experts, **options, **QUIET), tmp_path / "mtt")
+    assert (
+        main(["select", "forgetting", *UNJUDGED, "--ipc", "2", "--experts", str(held), "--out", str(tmp_path / "f")])
+        == 0
+    )
+    same(jd.select("forgetting", digits, 2, experts=experts), tmp_path / "f")
+    with pytest.raises(jd.UsageError, match="exists"):
+        experts.save(held)
+
+
+def test_accuracies_are_those_of_the_command(run, digits, tmp_path, capsys):
+    words = [*UNJUDGED[:4], "--ipc", "1", "--steps", "3", "--eval-epochs", "1", "--eval-seeds", "1", "--quiet"]
+    assert main(["distill", "dm", *words, "--out", str(tmp_path / "run")]) == 0
+    theirs = json.loads((tmp_path / "run" / "evaluation.json").read_text())["rows"]
+    ours = run.evaluate(progress=False).rows
+    assert [row["accuracies"] for row in ours] == [row["accuracies"] for row in theirs]
+    table = jd.evaluate(run, digits, epochs=1, seeds=1, progress=False)
+    assert [row["accuracies"] for row in table.rows] == [row["accuracies"] for row in theirs]
+
+
+def test_a_run_goes_on_and_is_the_run_that_was_longer_from_the_start(digits):
+    whole = jd.distill("dm", digits, 1, steps=4, **SMALL)
+    parts = jd.distill("dm", digits, 1, steps=2, **SMALL).more(2)
+    np.testing.assert_array_equal(whole.synthetic.images, parts.synthetic.images)
+    np.testing.assert_array_equal(whole.curves["loss"], parts.curves["loss"])
+    assert (parts.steps, len(parts.curves["loss"])) == (4, 4)
+
+
+def test_a_run_that_is_interrupted_returns_what_there_is(digits, monkeypatch):
+    class Interrupting(runs._History):
+        def __call__(self, chunk):
+            super().__call__(chunk)
+            if chunk.step >= 1 and chunk.infos is not None:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_History", Interrupting)
+        cut = jd.distill("dm", digits, 1, steps=6, chunk=1, **SMALL)
+    assert cut.steps < 6
+    cut._history = runs._History(cut.curves)
+    cut.more()
+    assert cut.steps == 6
+    whole = jd.distill("dm", digits, 1, steps=6, chunk=1, **SMALL)
+    np.testing.assert_array_equal(whole.synthetic.images, cut.synthetic.images)
+
+
+def test_what_is_saved_is_what_the_command_writes_and_goes_on_with(run, digits, tmp_path, capsys):
+    run.evaluate(progress=False)
+    folder = run.save(tmp_path / "run")
+    names = {path.name for path in folder.iterdir()}
+    assert names == {
+        "checkpoints", "config.json", "evaluation.json", "metrics.jsonl", "previews", "report.html", "set"
+    }  # fmt: skip
+    opened = jd.open(folder)
+    assert repr(opened) == repr(run)
+    assert opened.results["rows"] == run.results["rows"]
+    np.testing.assert_allclose(opened.curves["loss"], run.curves["loss"], rtol=1e-6)
+    assert main(["distill", "dm", "--resume", "--steps", "5", "--out", str(folder)]) == 0
+    opened.more(2)
+    same(opened, folder)
+    with pytest.raises(jd.UsageError, match="exists"):
+        run.save(folder)
+    core = jd.select("forgetting", digits, 1, score_epochs=1, score_networks=1, **{"width": 8})
+    assert {path.name for path in core.save(tmp_path / "core").iterdir()} == {
+        "config.json", "report.html", "scores.npz", "set"
+    }  # fmt: skip
+    assert main(["evaluate", str(tmp_path / "core"), "--seeds", "1", "--epochs", "1", "--json"]) == 0
+
+
+def test_sets_of_several_sizes_and_spaces_stand_in_one_table(run, digits):
+    white = jd.select("random", digits, 2, zca=True)
+    table = jd.evaluate(
+        {"distilled": run, "white": white, "mine": run.synthetic}, digits, ["convnet", "mlp"], "dsa1000", 1,
+        epochs=1, width=8, progress=False,
+    )  # fmt: skip
+    assert table.sets == ["distilled", "mine", "random (normalised)", "white", "random (whitened)"]
+    assert table.networks == ["convnet", "mlp"]
+    assert {row["set"]: row["ipc"] for row in table.rows} == {
+        "distilled": 1, "mine": 1, "random (normalised)": 1, "white": 2, "random (whitened)": 2
+    }  # fmt: skip
+    one, other = (table.cell(name, "convnet")["accuracies"] for name in ("distilled", "mine"))
+    assert one == other
+
+
+class Info(NamedTuple):
+    loss: jax.Array
+
+
+def towards_the_mean(task):
+    """The least that is a method: pixels move towards their class's mean."""
+
+    def step(key, state, batch):
+        means = batch.images.mean(axis=1, keepdims=True)
+        moved = state + 0.5 * (means - state)
+        return moved, Info(jnp.sum((state - means) ** 2))
+
+    def init(key, initial):
+        return initial.images.reshape(task.num_classes, -1, *task.image_shape)
+
+    def synthetic(state):
+        labels = jnp.repeat(jnp.eye(task.num_classes), state.shape[1], axis=0)
+        return jd.SyntheticSet(state.reshape(-1, *task.image_shape), labels)
+
+    return jd.Method(init, step, synthetic, ClassBalanced(256))
+
+
+def test_a_method_of_ones_own_runs_as_the_others_do(digits, tmp_path):
+    mine = jd.distill(towards_the_mean, digits, 1, steps=3, **SMALL)
+    assert mine.name == "towards_the_mean"
+    assert mine.curves["loss"][-1] < mine.curves["loss"][0]
+    folder = mine.save(tmp_path / "mine")
+    np.testing.assert_array_equal(jd.open(folder).synthetic.images, mine.synthetic.images)
+    built = towards_the_mean(digits.task(width=8))
+    np.testing.assert_array_equal(
+        jd.distill(built, digits, 1, steps=3, **SMALL).synthetic.images, mine.synthetic.images
+    )
+    with pytest.raises(jd.UsageError, match="give some"):
+        jd.distill(towards_the_mean, digits, 1)
+
+
+def test_a_run_begins_where_another_ended(run, digits):
+    for start in (run, run.set, run.synthetic):
+        begun = jd.distill("dm", digits, 1, steps=0, init=start, **SMALL)
+        np.testing.assert_allclose(begun.synthetic.images, run.synthetic.images, atol=1e-5)
+    with pytest.raises(jd.UsageError, match="`init` has images of shape"):
+        jd.distill("dm", digits, 2, steps=0, init=run, **SMALL)
+
+
+def test_a_generator_goes_from_run_to_run(digits, tmp_path):
+    sizes = {"hidden": 16, "layers": 1, "heads": 2, "sampling_steps": 2}
+    drawn = jd.distill("dit", digits, 1, steps=1, batch=4, **sizes, **QUIET)
+    more = jd.distill("dit", digits, 2, steps=0, generator=drawn, **QUIET)
+    assert more.synthetic.images.shape == (20, 8, 8, 1)
+    folder = drawn.save(tmp_path / "dit")
+    again = jd.distill("dit", digits, 2, steps=0, generator=folder, **QUIET)
+    np.testing.assert_array_equal(again.synthetic.images, more.synthetic.images)
+    with pytest.raises(jd.UsageError, match="trains no generator"):
+        jd.distill("dit", digits, 1, generator=jd.select("random", digits, 1))
+
+
+def test_arrays_are_data_and_a_known_name_has_published_statistics(tmp_path):
+    rng = np.random.default_rng(0)
+    train, test = (rng.integers(0, 255, (n, 32, 32, 3), np.uint8) for n in (40, 20))
+    labels, tested = np.arange(40) % 10, np.arange(20) % 10
+    data = jd.Dataset.from_arrays(train, labels, test, tested, name="CIFAR10", class_names="abcdefghij")
+    np.testing.assert_allclose(data.preprocess.mean, (0.4914, 0.4822, 0.4465))
+    assert data.class_names == tuple("abcdefghij")
+    np.savez(tmp_path / "cifar10.npz", x_train=train, y_train=labels, x_test=test, y_test=tested)
+    read = jd.load(tmp_path / "cifar10.npz")
+    np.testing.assert_array_equal(read.preprocess.mean, data.preprocess.mean)
+    with pytest.raises(jd.UsageError, match="class names"):
+        jd.Dataset.from_arrays(train, labels, test, tested, class_names=["a"])
+
+
+def test_held_out_images_are_of_the_training_split(digits):
+    held = digits.hold_out(0.2)
+    assert len(held.source.train_labels) + len(held.source.test_labels) == len(digits.source.train_labels)
+    known = {image.tobytes() for image in digits.source.train_images}
+    assert {image.tobytes() for image in held.source.test_images} <= known
+    with pytest.raises(jd.UsageError, match="between 0 and 1"):
+        digits.hold_out(1.0)
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"stepz": 3}, "did you mean steps"),
+        ({"steps": 1.5}, "`steps` is of type int, not 1.5"),
+        ({"network": "convnett"}, "did you mean convnet"),
+        ({"protocol": "dsa100"}, "did you mean"),
+        ({"eval_every": 0}, "`eval_every` is a number of steps"),
+        ({"trials": 7}, "leave it out"),
+        ({"preset": "papre"}, "unknown preset"),
+        ({"keep": "best"}, "`eval_every`"),
+        ({"legacy_best": True}, "`eval_every`"),
+        ({"eval_every_seeds": 3}, "`eval_every`"),
+        ({"hold_out": 1.0}, "`hold_out` is a share"),
+    ],
+)
+def test_what_cannot_be_is_said_in_pythons_words(options, says, digits):
+    with pytest.raises(jd.UsageError) as told:
+        jd.distill("dm", digits, 1, **options)
+    assert says in str(told.value)
+    assert "--" not in str(told.value)
+
+
+def test_things_are_seen_in_a_word_and_in_a_picture(run, digits):
+    assert repr(digits) == "<digits: 1,442 training and 355 test images of 8x8x1, 10 classes>"
+    assert repr(run).startswith("<dm: 1 images per class of digits after 3 of 3 steps, loss ")
+    assert repr(run.set) == "<1 images per class of digits, 10 classes, by dm>"
+    assert repr(run.synthetic) == "SyntheticSet(images(10, 8, 8, 1), labels(10, 10), label_kind='class', formation=1)"
+    assert repr(run.curves) == "<curves of 3 steps: loss, grad_norm>"
+    for one in (run, run.set, digits):
+        assert one.show().size[0] > 0
+    assert run.set._repr_png_().startswith(b"\x89PNG")
+    assert "data:image/png" in run._repr_html_()
+    assert "<svg" in run.curves._repr_html_()
+
+
+def test_everything_public_is_there():
+    for name in jd.__all__:
+        assert getattr(jd, name) is not None
+    assert set(jd.__all__) <= set(dir(jd))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = jd.nothing
