@@ -19,18 +19,20 @@ from rich.console import Console
 
 from jaxdistill import __version__, selection
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
-from jaxdistill.run import artifact, cell, commands, compare, completion, export, listing, report
+from jaxdistill.run import artifact, cell, commands, compare, comparison, completion, export, listing, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
+from jaxdistill.run.browser import show
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
 from jaxdistill.run.convert import convert
 from jaxdistill.run.defaults import like_experts, like_generator, stored
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
-from jaxdistill.run.forms import Completion, Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.forms import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.shown import distill_help, select_help
@@ -167,7 +169,8 @@ def _select(arguments: list[str], console: Console) -> None:
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
-        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else EvaluationConfig.protocol
+        usual_recipe = dsa_recipe(cell.named(peek(rest, "--dataset")))
+        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else usual_recipe
         defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **like_experts(rest)}
         defaults["evaluation"] = EvaluationConfig(protocol=protocol)
     defaults = {"strategy": strategy, **defaults}
@@ -202,7 +205,21 @@ def _export(arguments: list[str], console: Console) -> None:
 
 def _report(arguments: list[str], console: Console) -> None:
     config: Report = parse(Report, arguments, "report", "runs/first")
-    say(console, f"wrote {report.write(config.run)}")
+    path = report.write(config.run)
+    say(console, f"wrote {path}")
+    if config.open:
+        show(path, console)
+
+
+def _compare(arguments: list[str], console: Console) -> None:
+    config: Compare = parse(Compare, arguments, "compare", "runs/first runs/core --out comparison.html")
+    if config.out is not None:
+        comparison.check_out(config.out)
+    runs = comparison.compared(config.runs)
+    if config.out is not None:
+        comparison.write(runs, config.out)
+        say(console, f"wrote {config.out}")
+    print(comparison.table_of(runs))
 
 
 def _list(arguments: list[str], console: Console) -> None:
@@ -225,6 +242,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "convert": _convert,
     "export": _export,
     "report": _report,
+    "compare": _compare,
     "list": _list,
     "completion": _completion,
 }
@@ -236,6 +254,7 @@ FORMS: dict[str, type] = {
     "convert": Convert,
     "export": Export,
     "report": Report,
+    "compare": Compare,
     "list": List,
     "completion": Completion,
 }

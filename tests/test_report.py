@@ -2,16 +2,23 @@ import base64
 import html.parser
 import io
 import json
+import os
 import re
 import shlex
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from jaxdistill import cli
 from jaxdistill.run import curves, report
+from jaxdistill.run.further import again, preset_of, to_try
 from jaxdistill.run.grid import grid
+from jaxdistill.run.outcome import Outcome, read
+from jaxdistill.run.paths import absolute
+from jaxdistill.run.plain import to_json
 
 HOSTILE = '<script>alert("1")</script> & "dogs"'
 NAMES = ["cat", HOSTILE, "frog"]
@@ -92,7 +99,7 @@ CARD = {
     "versions": {"jax": "0.10"},
 }
 EVALUATION = {
-    "protocol": {"name": "dsa1000", "epochs": 1000, "summary": "1001 epochs of SGD"},
+    "protocol": {"name": "dsa1000", "epochs": 1000, "summary": "1000 epochs of SGD"},
     "test_images": 1359,
     "rows": [
         row("dm", "convnet", [0.70, 0.72]),
@@ -154,16 +161,22 @@ def test_what_a_file_says_is_text_and_never_markup(full):
 
 def test_the_numbers_people_want(full):
     shown = page(full)
-    assert shown.all("div")[0] == "71.0"
-    assert shown.all("b")[0] == "+12.0 points"
+    said = "With 4 images per class, networks reach 71.0 % (± 1.0 over 2 networks) on pets.npz's test images"
+    assert f"{said}; with random images of the same number 59.0 % (± 1.0)." in shown.all("p")
+    assert "seed 3" in " ".join(shown.all("p"))
     assert shown.all("h1") == ["dm", "pets.npz"]
     assert [text for parent, text in shown.texts if parent == "th"] == ["set", "convnet", "mlp", "dm", "random"]
     spans = shown.all("span")
     assert [text for text in spans if re.fullmatch(r"[+−][\d.]+", text)] == ["+12.0", "−4.0"]
+    assert shown.all("div")[:1] + [text for text in spans if text.endswith(" %")] == [
+        "71.0",
+        "71.0 ± 1.0 %",
+        "59.0 ± 1.0 %",
+    ]
     assert [text for text in spans if text.startswith("±")] == ["± 1.0", "± 1.0", "± 1.0", "± 0.0"]
     assert shown.all("dd")[:6] == ["1 h 2 min", "8.2 s", "8.0 s", "1.5", "1.50 GiB", "1 x <tpu>"]
     sentence = " ".join(" ".join(shown.all("p")).split())
-    assert "2 fresh networks are trained on each set alone: 1001 epochs of SGD" in sentence
+    assert "2 fresh networks are trained on each set alone: 1000 epochs of SGD" in sentence
     assert "all 1,359 test images" in sentence
 
 
@@ -221,13 +234,132 @@ def test_pictures_of_large_images_are_reduced(run):
     assert found[3].shape == (540, 720, 4)
 
 
-def test_the_command_gives_the_configuration_again(full):
-    (command,) = [text for text in page(full).all("pre") if text.startswith("jaxdistill")]
-    assert shlex.split(command.replace("\\\n", "")) == [
-        "jaxdistill", "distill", "dm", "--image-lr", "0.5", "--range", "0", "20", "--soft",
-        "--dataset", "my data/pets.npz", "--no-zca", "--ipc", "4", "--steps", "40", "--seed", "3",
+def test_of_a_configuration_of_another_version_all_is_said_again(full):
+    assert words(again(CONFIG)) == [
+        "jaxdistill", "distill", "dm", "--dataset", "my data/pets.npz", "--ipc", "4",
+        "--image-lr", "0.5", "--range", "0", "20", "--soft", "--no-zca", "--steps", "40", "--seed", "3",
         "--network", "convnet", "--out", "DIR",
     ]  # fmt: skip
+    assert again(CONFIG) in page(full).all("pre")
+
+
+def words(command: str) -> list[str]:
+    return shlex.split(command.replace("\\\n", ""))
+
+
+@pytest.fixture
+def parsed(monkeypatch):
+    """What the command line makes of a command, before it is begun."""
+
+    def parse(arguments):
+        found = []
+        for name in ("distill", "select_set"):
+            monkeypatch.setattr(cli.commands, name, lambda config, *_: found.append(absolute(config)) or {})
+        assert cli.main([*arguments, "--quiet"]) == 0
+        return found[0]
+
+    return parse
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ("distill dm --dataset digits --ipc 10", ""),
+        ("distill dm --dataset digits --ipc 10 --steps 7 --zca --eval-network convnet,mlp --seed 3", None),
+        ("distill dm --ipc 1 --dataset digits --no-zca --norm instance --image-lr 1.0", ""),
+        ("distill idc --dataset mnist --ipc 10 --preset idc-i", "--preset idc-i"),
+        ("distill dd --dataset mnist --ipc 1 --preset fixed-init --network-seed None", None),
+        ("distill selmatch --dataset cifar10 --ipc 250 --eval-network None --skip-above 2.0", None),
+        ("distill datm --dataset cifar10 --ipc 1 --skip-above None --batch None", None),
+        ("distill minimax --dataset digits --ipc 1 --latents", ""),
+        ("select random --dataset digits --ipc 10 --beta 0.0", ""),
+        ("select label_solve --dataset digits --ipc 1 --kernel fc1", "--kernel fc1"),
+    ],
+)
+def test_the_command_gives_the_configuration_again(given, said, parsed):
+    config = parsed([*given.split(), "--out", "DIR"])
+    _, *command = words(again(to_json(config)))
+    assert to_json(parsed(command)) == to_json(config)
+    dataset, ipc = config.data.dataset, config.ipc
+    if said is not None:
+        start = [*given.split()[:2], "--dataset", dataset, "--ipc", str(ipc)]
+        assert command == [*start, *said.split(), "--out", "DIR"]
+
+
+def test_with_experts_what_their_card_would_say_is_said(bank, parsed, tmp_path):
+    folder = bank if isinstance(bank, str | os.PathLike) else bank.folder
+    given = f"distill mtt --dataset digits --ipc 5 --experts {folder} --steps 7 --expert-count 2 --out DIR"
+    config = parsed(given.split())
+    _, *command = words(again(to_json(config)))
+    assert "--width" in command
+    assert "--no-zca" in command
+    assert to_json(parsed(command)) == to_json(config)
+
+
+def judged(*rows):
+    return Outcome(Path("runs/a"), {**CONFIG, "ipc": 1}, CARD, {"rows": list(rows)}, np.empty(0), {}, [])
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "said"),
+    [
+        ([0.7, 0.72], [0.6, 0.62], "(± 1.0)."),
+        ([0.7, 0.9], [0.6, 0.9], "The two cannot be told apart: the difference lies within their deviations."),
+        ([0.5, 0.52], [0.6, 0.62], "(± 1.0), which is more."),
+        ([0.5], [0.7, 0.72], "71.0 % (± 1.0), which is more."),
+        ([0.5], [0.7], "One network of each does not say whether they differ."),
+    ],
+)
+def test_the_headline_says_whether_they_can_be_told_apart(ours, theirs, said):
+    sentence = report.headline(judged(row("dm", "convnet", ours), row("random", "convnet", theirs)))
+    assert sentence.startswith("With 1 image per class, ")
+    assert ("networks reach" if len(ours) > 1 else "convnet reaches") in sentence
+    assert sentence.endswith(said)
+    assert "points" not in sentence
+
+
+def test_what_is_within_the_deviations_is_asked_for_more_networks(run):
+    rows = [row("dm", "convnet", [0.7, 0.9]), row("random", "convnet", [0.6, 0.9])]
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, "rows": rows}))
+    shown = page(run)
+    assert "+5.0 ?" in shown.all("span")
+    assert any("--seeds 20" in text for text in shown.all("pre"))
+
+
+def test_next_come_other_networks_more_images_and_another_way(full, monkeypatch):
+    monkeypatch.chdir(full.parent)
+    rows = [row for row in EVALUATION["rows"] if row["network"] == "convnet"]
+    found = [words(command) for _, command in to_try(read(full)._replace(evaluation={**EVALUATION, "rows": rows}))]
+    assert found[0] == ["jaxdistill", "evaluate", 'pets "4"', "--network", "convnet,mlp,resnet18"]
+    assert found[1][:7] == ["jaxdistill", "distill", "dm", "--dataset", "my data/pets.npz", "--ipc", "10"]
+    assert found[2][:3] == ["jaxdistill", "select", "herding"]
+    assert found[2][-5:-2] == ["compare", 'pets "4"', "herding-pets-4"]
+
+
+def test_accuracy_on_held_out_images_is_a_curve(run):
+    looks = [
+        {"step": step, "accuracies": [0.5, 0.7], "mean": mean, "std": 0.1} for step, mean in ((10, 0.5), (40, 0.75))
+    ]
+    (run / "held_out.jsonl").write_text("\n".join(map(json.dumps, looks)) + '\n{"step": 4')
+    shown = page(run)
+    assert shown.all("h3")[0] == "accuracy on held-out training images, %"
+    assert "75 at the end" in shown.all("span")
+    before = shown.texts
+    (run / "held_out.jsonl").unlink()
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, "held_out": looks}))
+    assert page(run).texts == before
+
+
+@pytest.mark.parametrize(("method", "flattered"), [("dm", False), ("mtt", True), ("ftd", True), ("tesla", True)])
+def test_the_published_number_stands_beside_ours_with_its_source(run, parsed, method, flattered):
+    config = to_json(parsed(["distill", method, "--dataset", "cifar10", "--ipc", "10", "--out", "DIR"]))
+    (run / "config.json").write_text(json.dumps({**config, "ipc": 10}))
+    (run / "set" / "grid.png").unlink()
+    shutil.rmtree(run / "previews")
+    published = preset_of(config).published
+    said = " ".join(" ".join(page(run).all("p")).split())
+    assert f"Published for this cell: {published.mean} ± {published.std} % ({published.source})." in said
+    assert ("best of many looks at the test set" in said) == flattered
 
 
 def test_the_same_files_give_the_same_page(run):
@@ -241,8 +373,10 @@ def test_a_killed_run_shows_how_far_it_came(run):
     shutil.rmtree(run / "set")
     (run / "evaluation.json").unlink()
     shown = page(run)
-    assert shown.all("h2") == ["How it changed", "Training", "Again, and further"]
+    assert shown.all("h2") == ["How it changed", "Training", "What to try next", "Again, and elsewhere"]
     assert "it was at step 40 of 40" in " ".join(shown.all("p"))
+    assert shown.all("pre")[0].startswith("jaxdistill distill dm --out ")
+    assert shown.all("pre")[0].endswith(" --resume")
 
 
 def test_a_selection_has_no_curves(run):
@@ -251,14 +385,14 @@ def test_a_selection_has_no_curves(run):
     (run / "config.json").write_text(json.dumps(SELECT))
     shown = page(run)
     assert shown.all("h1") == ["herding", "pets.npz"]
-    assert shown.all("h2") == ["The set", "Test accuracy", "Cost", "Again, and further"]
+    assert shown.all("h2") == ["The set", "Test accuracy", "Cost", "What to try next", "Again, and elsewhere"]
 
 
 @pytest.mark.parametrize("config", [CONFIG, SELECT])
 def test_empty_files_are_as_good_as_none(tmp_path, config):
     (tmp_path / "config.json").write_text(json.dumps(config))
     bare = page(tmp_path)
-    assert bare.all("h2") == ["Again, and further"]
+    assert bare.all("h2") == ["What to try next", "Again, and elsewhere"]
     (tmp_path / "metrics.jsonl").touch()
     (tmp_path / "previews").mkdir()
     (tmp_path / "evaluation.json").write_text('{"rows": []}')

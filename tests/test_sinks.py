@@ -2,6 +2,7 @@ import io
 import json
 import struct
 import sys
+import types
 from typing import NamedTuple
 
 import numpy as np
@@ -9,8 +10,9 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from jaxdistill.cli import main
 from jaxdistill.run.grid import grid
-from jaxdistill.run.sinks import Metrics, Previews, Progress, TensorBoard
+from jaxdistill.run.sinks import Metrics, Previews, Progress, TensorBoard, WandB
 from jaxdistill.types import SyntheticSet
 
 
@@ -78,6 +80,13 @@ def test_progress_prints_about_ten_plain_lines_into_a_log():
     assert len(lines) == 10
     assert lines[0] == "dm [digits]: step 110 of 200, 2 steps/s, 0:00:45 left, loss 0.11"
     assert lines[-1] == "dm [digits]: step 200 of 200, 2 steps/s, 0:00:00 left, loss 0.2"
+
+
+def test_the_time_left_says_what_it_leaves_out():
+    log = io.StringIO()
+    with Progress(2, 0, "dm", Console(file=log), "the evaluation") as sink:
+        sink(chunk(1, [3.0]))
+    assert log.getvalue() == "dm: step 1 of 2, 2 steps/s, 0:00:00 left (then the evaluation), loss 3\n"
 
 
 def test_progress_on_a_terminal_ends_with_a_full_bar():
@@ -163,3 +172,99 @@ def test_tensorboard_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorboardX", None)
     with pytest.raises(ValueError, match="pip install"):
         TensorBoard(tmp_path)
+
+
+class Logged:
+    """As much of a run of Weights & Biases as the sink uses."""
+
+    def __init__(self, begun, **said):
+        self.said, self.rows, self.status, self.id = said, [], None, said["id"] or f"id{len(begun)}"
+        begun.append(self)
+
+    def log(self, values, step):
+        assert self.status is None
+        self.rows.append((step, values))
+
+    def finish(self, exit_code):
+        self.status = exit_code
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    """Runs of a module that stands in for wandb."""
+    fake, found = types.ModuleType("wandb"), []
+    fake.init = lambda **said: Logged(found, **said)
+    monkeypatch.setitem(sys.modules, "wandb", fake)
+    return found
+
+
+def test_wandb_gets_every_finite_scalar(tmp_path, begun):
+    with WandB(tmp_path / "new", "sets", {"ipc": 1}) as sink:
+        sink(Chunk(0, None, None))
+        sink(chunk(1, [0.5, float("nan")]))
+    (run,) = begun
+    assert run.rows == [(1, {"loss": 0.5, "restarts": 1}), (2, {"restarts": 2})]
+    assert run.status == 0
+    assert run.said == {
+        "project": "sets", "id": None, "name": "new", "resume": "allow", "dir": str(tmp_path / "new"),
+        "config": {"ipc": 1}, "settings": {"console": "off", "silent": False},
+    }  # fmt: skip
+
+
+def test_a_resumed_run_goes_on_with_its_own_of_wandb(tmp_path, begun):
+    def fail():
+        with WandB(tmp_path, "sets", {}) as sink:
+            sink(chunk(1, [0.5]))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    with WandB(tmp_path, "other", {}) as sink:
+        sink(chunk(2, [0.5]))
+    with WandB(tmp_path / "second", "sets", {}):
+        pass
+    assert [(run.id, run.said["project"], run.status) for run in begun] == [
+        ("id0", "sets", 1), ("id0", "sets", 0), ("id2", "sets", 0)
+    ]  # fmt: skip
+
+
+def test_wandb_that_is_not_there_is_told_before_anything_begins(tmp_path, monkeypatch, begun):
+    for missing in (None, types.ModuleType("wandb")):  # the second is a folder of that name
+        monkeypatch.setitem(sys.modules, "wandb", missing)
+        with pytest.raises(ValueError, match=r"pip install 'jaxdistill\[wandb\]'"):
+            WandB(tmp_path, "sets", {})
+        words = [
+            "distill",
+            "dm",
+            "--dataset",
+            "digits",
+            "--ipc",
+            "1",
+            "--wandb",
+            "sets",
+            "--out",
+            str(tmp_path / "run"),
+        ]
+        assert main(words) == 2
+    assert not list(tmp_path.iterdir())
+
+
+def test_wandb_that_refuses_is_told_in_a_sentence(tmp_path, monkeypatch, begun):
+    def refuse(**said):
+        raise RuntimeError("api_key not\nconfigured")
+
+    monkeypatch.setattr(sys.modules["wandb"], "init", refuse)
+    with pytest.raises(ValueError, match=r"api_key not configured.*WANDB_MODE=offline"), WandB(tmp_path, "sets", {}):
+        pass
+
+
+def test_a_run_logs_to_wandb_and_keeps_the_same_when_it_goes_on(tmp_path, begun):
+    out = tmp_path / "run"
+    words = ["distill", "dm", "--dataset", "digits", "--ipc", "1", "--width", "4", "--per-class", "4", "--quiet"]
+    words += ["--eval-seeds", "0", "--out", str(out), "--wandb", "sets"]
+    assert main([*words, "--steps", "2"]) == 0
+    assert main([*words, "--steps", "3", "--resume"]) == 0
+    assert [[step for step, _ in run.rows] for run in begun] == [[1, 2], [3]]
+    assert {run.id for run in begun} == {"id0"}
+    assert begun[0].said["config"]["method"]["name"] == "dm"
+    assert "wandb" not in json.dumps(json.loads((out / "config.json").read_text()))

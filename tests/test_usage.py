@@ -23,7 +23,7 @@ from jaxdistill.run import commands, compare, experts
 from jaxdistill.run import convert as converting
 from jaxdistill.run.arguments import options, parse, refuse_empty
 from jaxdistill.run.config import DataConfig, Distill, RunConfig, Select
-from jaxdistill.run.forms import Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.forms import Compare, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.plain import to_json
 from jaxdistill.types import Task
 
@@ -35,7 +35,7 @@ BAD = {
     bool: ["perhaps"],
 }
 """Words that no option of the type takes."""
-FORMS = [Distill, Select, Experts, Evaluate, Convert, Export, Report, List]
+FORMS = [Distill, Select, Experts, Evaluate, Convert, Export, Report, Compare, List]
 
 
 class Begun(Exception):  # noqa: N818
@@ -104,6 +104,7 @@ def words_of(form, made, out):
         Convert: ["convert", str(made / "weights.safetensors"), "--out", str(out)],
         Export: ["export", str(made / "set"), "--out", str(out)],
         Report: ["report"],
+        Compare: ["compare", str(made / "set")],
         List: ["list"],
     }[form]
 

@@ -101,6 +101,7 @@ class DATM(MTT):
             zca=experts.zca,
             statistics=experts.statistics,
             experts=experts,
+            best_on_test=True,
         )
 
 

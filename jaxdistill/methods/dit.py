@@ -20,6 +20,7 @@ from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
@@ -67,7 +68,7 @@ class DiT:
             config=cls(sampling=PAPERS) if subset else cls(),
             steps=3_000 if dataset == "digits" else 20_000,
             init="noise",
-            protocol="minimax" if subset else "dsa1000",
+            protocol="minimax" if subset else dsa_recipe(dataset),
             listed=False,
             augment="flip" if subset else "none",
             eval_network="resnet10ap" if subset else None,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.dc import DC, dc
 from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.types import Method, Task
@@ -53,7 +54,7 @@ class DSA(DC):
         return plain._replace(
             init="real",
             augment="default",
-            protocol="dsa1000",
+            protocol=dsa_recipe(dataset),
             listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
         )

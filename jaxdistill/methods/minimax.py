@@ -23,6 +23,7 @@ from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import SUBSETS
 from jaxdistill.methods.preset import Cells, Preset
@@ -98,7 +99,7 @@ class Minimax:
             config=cls(1e-4, 64, alike, apart, tune="all", centred=True, average=0.98, sampling=small),
             steps=300,
             init="noise",
-            protocol="dsa1000",
+            protocol=dsa_recipe(dataset),
             listed=False,
             augment="none",
         )

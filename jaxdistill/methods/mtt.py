@@ -111,6 +111,7 @@ class MTT:
             zca=experts.zca,
             statistics=experts.statistics,
             experts=experts,
+            best_on_test=True,
         )
 
 

@@ -58,3 +58,6 @@ class Preset(NamedTuple):
     """The paper's experts, of a method that matches trajectories."""
     generator: Architecture | None = None
     """The generator that the paper fine-tunes; None where it is trained from the start, or there is none."""
+    best_on_test: bool = False
+    """Whether numbers are published of the set that did best on the test images, out of many looks at them during a
+    run; here those of the last set are reported."""

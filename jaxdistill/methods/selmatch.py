@@ -92,6 +92,7 @@ class SelMatch(MTT):
             eval_network=eval_network,
             statistics=experts.statistics,
             experts=experts,
+            best_on_test=True,
         )
 
 

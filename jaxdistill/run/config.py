@@ -23,6 +23,7 @@ __all__ = [
     "EvaluationConfig",
     "GeneratorConfig",
     "NetworkConfig",
+    "OwnMethod",
     "RunConfig",
     "Select",
     "check_local",
@@ -46,6 +47,9 @@ class DataConfig:
     statistics: str = "default"
     """What channels are normalised by: default (published constants of the data set; of others, its own), fitted (its
     own in any case), or the name of a data set whose constants are taken."""
+    hold_out: float = 0.0
+    """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
+    them. With --eval-every a tenth, unless it is said."""
     device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
@@ -54,6 +58,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.device_gib >= 0:
             raise UsageError(f"--device-gib is a size, not {self.device_gib}")
+        if not 0 <= self.hold_out < 1:
+            raise UsageError(f"--hold-out is a share from 0 to below 1, not {self.hold_out}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,8 +111,25 @@ class EvaluationConfig:
     """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
+    eval_every: int | None = None
+    """Steps between two looks at the accuracy on training images that are held out (--hold-out) while the run goes on;
+    the test images are not looked at. By default there are none."""
+    eval_every_seeds: int = 2
+    """Independent networks of each such look."""
+    keep: Literal["last", "best"] = "last"
+    """Whether the result is the last set, or the best one of those looks."""
+    legacy_best: bool = False
+    """Look at the test images too, and report the best of all looks at them beside the result: the habit of papers on
+    trajectory matching, whose numbers are chosen by the test set."""
 
     def __post_init__(self) -> None:
+        if self.eval_every is not None and self.eval_every < 1:
+            raise UsageError(f"--eval-every is a number of steps, at least 1, not {self.eval_every}")
+        if self.eval_every_seeds < 1:
+            raise UsageError(f"--eval-every-seeds is a number of networks, at least 1, not {self.eval_every_seeds}")
+        if self.eval_every is None and (self.keep == "best" or self.legacy_best):
+            flag = "--keep best" if self.keep == "best" else "--legacy-best"
+            raise UsageError(f"{flag} goes by looks along the run; say with --eval-every how far apart they are")
         if self.eval_seeds < 0:
             raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
         if self.eval_epochs is not None and self.eval_epochs < 0:
@@ -144,6 +167,8 @@ class RunConfig:
     """Networks evaluated side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     tensorboard: bool = False
     """Write curves for TensorBoard too."""
+    wandb: str | None = None
+    """Log curves to this project of Weights & Biases too; with WANDB_MODE=offline they stay in --out."""
     distributed: str | None = None
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
 
@@ -191,6 +216,13 @@ class BasisConfig:
             raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnMethod:
+    """What stands for a method that a caller brings, of which nothing but its name is known."""
+
+    name: str
 
 
 @dataclasses.dataclass(frozen=True)

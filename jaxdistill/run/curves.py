@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float
 
-__all__ = ["BOX", "Curve", "Tick", "draw"]
+__all__ = ["BOX", "Curve", "Lines", "Tick", "draw", "overlay"]
 
 BOX = 1000
 """Paths live in a square of this size, y downwards, which the page stretches; ticks are in percent of it."""
@@ -40,41 +41,114 @@ class Curve(NamedTuple):
     """The last value of the moving average."""
 
 
+class Lines(NamedTuple):
+    """Moving averages of one scalar in several runs, on one pair of axes."""
+
+    name: str
+    paths: dict[str, str]
+    """SVG path of each run, by its name."""
+    x: list[Tick]
+    y: list[Tick]
+    log: bool
+    last: dict[str, str]
+    """The last value of each."""
+
+
+class _Axes(NamedTuple):
+    """What is shown: steps from `first` to `last`, and heights (logarithms, on a logarithmic scale)."""
+
+    first: float
+    last: float
+    bottom: float
+    top: float
+    log: bool
+
+    def across(self, steps: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        return BOX * (steps - self.first) / max(self.last - self.first, 1.0)
+
+    def down(self, heights: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        return BOX * (1 - (np.clip(heights, self.bottom, self.top) - self.bottom) / (self.top - self.bottom))
+
+    def label(self, height: float, digits: int) -> str:
+        return f"{10**height if self.log else height:.{digits}g}"
+
+    def ticks(self) -> tuple[list[Tick], list[Tick]]:
+        width, height = max(self.last - self.first, 1.0), self.top - self.bottom
+        heights = _log_ticks(self.bottom, self.top) if self.log else _ticks(self.bottom, self.top, 4)
+        x = [Tick(100 * (v - self.first) / width, f"{v:,.0f}") for v in _ticks(self.first, self.last, 5)]
+        return x, [Tick(100 * (1 - (v - self.bottom) / height), self.label(v, 6)) for v in heights]
+
+
 def draw(name: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> Curve | None:
     """The curve of a scalar; values that are not finite leave a gap. None if there is no line to draw."""
     finite = np.isfinite(values)
     if finite.sum() < 2:
         return None
-    bottom, top = np.percentile(values[finite], [1, 99])
-    log = bool(values[finite].min() > 0 and top >= LOG_FROM * bottom)
-    heights = np.full(values.shape, np.nan)
-    heights[finite] = np.log10(values[finite]) if log else values[finite]
+    log = _spans(values[finite])
+    heights = _heights(values, log)
     smooth = _moving_average(heights, finite)
     # The average is always in view; single outliers of the raw values must not flatten it.
     bottom, top = np.percentile(heights[finite], [1, 99])
-    bottom, top = min(bottom, np.nanmin(smooth)), max(top, np.nanmax(smooth))
-    margin = 0.05 * (top - bottom) or 0.05 * abs(top) or 1.0
-    bottom, top = float(bottom - margin), float(top + margin)
-    first, last = float(steps[0]), float(steps[-1])
-    across = BOX * (steps - first) / max(last - first, 1.0)
-
-    def down(height: Float[np.ndarray, " m"]) -> Float[np.ndarray, " m"]:
-        return BOX * (1 - (np.clip(height, bottom, top) - bottom) / (top - bottom))
-
-    end = float(smooth[np.flatnonzero(np.isfinite(smooth))[-1]])
-    sample = np.unique(np.linspace(0, len(steps) - 1, BINS).astype(int))
+    axes = _axes(steps, min(bottom, np.nanmin(smooth)), max(top, np.nanmax(smooth)), log)
+    across, sample = axes.across(steps), _sample(len(steps))
+    x, y = axes.ticks()
     return Curve(
         name=name,
-        raw=_path(*_extremes(across, down(heights))),
-        smooth=_path(across[sample], down(smooth[sample])),
-        x=[Tick(100 * (v - first) / max(last - first, 1.0), f"{v:,.0f}") for v in _ticks(first, last, 5)],
-        y=[
-            Tick(100 * (1 - (v - bottom) / (top - bottom)), f"{10**v if log else v:.6g}")
-            for v in (_log_ticks(bottom, top) if log else _ticks(bottom, top, 4))
-        ],
+        raw=_path(*_extremes(across, axes.down(heights))),
+        smooth=_path(across[sample], axes.down(smooth[sample])),
+        x=x,
+        y=y,
         log=log,
-        last=f"{10**end if log else end:.4g}",
+        last=axes.label(_last(smooth), 4),
     )
+
+
+def overlay(name: str, runs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Lines | None:
+    """The moving averages of a scalar in several runs; None if there is no line to draw.
+
+    Args:
+        name: the scalar's.
+        runs: steps and values of each by its name; one with fewer than two finite values is left out.
+    """
+    known = {run: pair for run, pair in runs.items() if np.isfinite(pair[1]).sum() > 1}
+    if not known:
+        return None
+    log = _spans(np.concatenate([values[np.isfinite(values)] for _, values in known.values()]))
+    smooth = {run: _moving_average(_heights(values, log), np.isfinite(values)) for run, (_, values) in known.items()}
+    lowest, highest = min(map(np.nanmin, smooth.values())), max(map(np.nanmax, smooth.values()))
+    axes = _axes(np.sort(np.concatenate([steps for steps, _ in known.values()])), lowest, highest, log)
+    paths = {}
+    for run, (steps, _) in known.items():
+        sample = _sample(len(steps))
+        paths[run] = _path(axes.across(steps[sample]), axes.down(smooth[run][sample]))
+    x, y = axes.ticks()
+    return Lines(name, paths, x, y, log, {run: axes.label(_last(line), 4) for run, line in smooth.items()})
+
+
+def _spans(values: Float[np.ndarray, " n"]) -> bool:
+    """Whether values ask for a logarithmic scale."""
+    bottom, top = np.percentile(values, [1, 99])
+    return bool(values.min() > 0 and top >= LOG_FROM * bottom)
+
+
+def _heights(values: Float[np.ndarray, " n"], log: bool) -> Float[np.ndarray, " n"]:
+    finite = np.isfinite(values)
+    heights = np.full(values.shape, np.nan)
+    heights[finite] = np.log10(values[finite]) if log else values[finite]
+    return heights
+
+
+def _axes(steps: Float[np.ndarray, " n"], bottom: float, top: float, log: bool) -> _Axes:
+    margin = 0.05 * (top - bottom) or 0.05 * abs(top) or 1.0
+    return _Axes(float(steps[0]), float(steps[-1]), float(bottom - margin), float(top + margin), log)
+
+
+def _sample(count: int) -> np.ndarray:
+    return np.unique(np.linspace(0, count - 1, BINS).astype(int))
+
+
+def _last(smooth: Float[np.ndarray, " n"]) -> float:
+    return float(smooth[np.flatnonzero(np.isfinite(smooth))[-1]])
 
 
 def _moving_average(heights: Float[np.ndarray, " n"], finite: np.ndarray) -> Float[np.ndarray, " n"]:

@@ -12,7 +12,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.experts import ExpertRecipe
 from jaxdistill.run.config import DataConfig, NetworkConfig, check_local, check_seed
 
-__all__ = ["Completion", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
+__all__ = ["Compare", "Completion", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -174,6 +174,24 @@ class Report:
 
     run: Annotated[Path, tyro.conf.Positional]
     """The folder of the run."""
+    open: bool = False
+    """Show it in the browser."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Compare:
+    """Put runs beside each other: their accuracies in one table, and all there is of them on one page."""
+
+    runs: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Runs of one data set."""
+    out: Path | None = None
+    """A page (.html), or the table alone as Markdown (.md) or LaTeX (.tex); never overwritten. By default the table is
+    only printed."""
+
+    def __post_init__(self) -> None:
+        check_local(self.out)
+        if not self.runs:
+            raise UsageError("give at least one run")
 
 
 @dataclasses.dataclass(frozen=True)

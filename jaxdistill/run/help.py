@@ -23,6 +23,7 @@ _USAGE = """Distil, select, judge and share small training sets.
   jaxdistill convert WEIGHTS --out G                          a generator for minimax of DiT's released weights
   jaxdistill export SET --format npz|torch|folder|tfds --out PATH
   jaxdistill report RUN                                       one self-contained HTML file
+  jaxdistill compare RUN [RUN ...] --out page.html            several runs on one page, or their table (.md, .tex)
   jaxdistill list [KIND] [--json]                             methods, selections, networks, protocols, data sets
   jaxdistill list cells METHOD                                the published cells, their settings and accuracies
   jaxdistill completion bash|zsh|fish                         a script for your shell, which completes all of these

@@ -20,14 +20,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColu
 from rich.progress import Progress as Bar
 
 from jaxdistill.errors import UsageError
+from jaxdistill.run.config import Distill
 from jaxdistill.run.files import write_bytes, write_text
 from jaxdistill.run.grid import grid, png
+from jaxdistill.run.plain import to_json
 from jaxdistill.types import PyTree, SyntheticSet
 
 if TYPE_CHECKING:
     from jaxdistill.run.loop import Chunk
 
-__all__ = ["Metrics", "Previews", "Progress", "TensorBoard"]
+__all__ = ["Metrics", "Previews", "Progress", "TensorBoard", "WandB", "clock", "elsewhere"]
 
 MOST_PREVIEWS = 12
 """A run keeps at most this many, so that its report stays small."""
@@ -41,9 +43,11 @@ class Progress(AbstractContextManager["Progress"]):
         start: steps done already.
         description: what is running, in a word or two.
         console: where it is printed; by default standard error.
+        then: what comes after the steps, which the time left does not count; empty if nothing does.
     """
 
-    def __init__(self, total: int, start: int, description: str, console: Console | None = None):
+    def __init__(self, total: int, start: int, description: str, console: Console | None = None, then: str = ""):
+        self._then = f" (then {then})" if then else ""
         self._total, self._start, self._description = total, start, description
         self._console = console or Console(stderr=True)
         self._printed = start
@@ -74,7 +78,9 @@ class Progress(AbstractContextManager["Progress"]):
             self._rate = rate if self._rate is None else 0.5 * (self._rate + rate)
         note = f"loss {float(loss[-1]):.4g}"
         if self._rate:
-            note = f"{self._rate:.3g} steps/s, {_clock((self._total - chunk.step) / self._rate)} left, {note}"
+            note = (
+                f"{self._rate:.3g} steps/s, {clock((self._total - chunk.step) / self._rate)} left{self._then}, {note}"
+            )
         if self._console.is_terminal:
             self._bar.update(self._task, completed=chunk.step, note=note)
         elif chunk.step - self._printed >= (self._total - self._start) / 10 or chunk.step >= self._total:
@@ -157,6 +163,72 @@ class TensorBoard(AbstractContextManager["TensorBoard"]):
             self._writer.close()
 
 
+class WandB(AbstractContextManager["WandB"]):
+    """Logs every scalar to a run of Weights & Biases; with WANDB_MODE=offline it is kept in the folder until synced.
+
+    Args:
+        folder: of the run. ``wandb.json`` there names the run of Weights & Biases, which a resumed run goes on with; of
+            steps that it has seen before, it keeps what came first.
+        project: where it is listed.
+        settings: what is shown as its configuration.
+        quiet: let it print nothing.
+
+    Raises:
+        UsageError: if wandb is not installed.
+    """
+
+    def __init__(self, folder: Path, project: str, settings: dict[str, Any], *, quiet: bool = False):
+        try:
+            import wandb
+        except ImportError:
+            wandb = None
+        if not hasattr(wandb, "init"):  # also where a folder of that name, such as its own, is taken for a package
+            raise UsageError("--wandb needs Weights & Biases: run pip install 'jaxdistill[wandb]', or leave it out")
+        self._open, self._folder = wandb.init, Path(folder)
+        self._project, self._settings, self._quiet = project, settings, quiet
+        self._run: Any = None
+
+    def __enter__(self) -> WandB:
+        path = self._folder / "wandb.json"
+        self._folder.mkdir(parents=True, exist_ok=True)
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+        said = {"project": known.get("project", self._project), "id": known.get("id"), "name": self._folder.name}
+        said |= {"resume": "allow", "dir": str(self._folder), "config": self._settings}
+        try:
+            self._run = self._open(**said, settings={"console": "off", "silent": self._quiet})
+        except Exception as error:  # of theirs, when nobody is logged in or nothing can be reached
+            reason = " ".join(str(error).split())[:200]
+            advice = "run wandb login, set WANDB_MODE=offline, or leave --wandb out"
+            raise UsageError(f"Weights & Biases cannot begin ({reason}); {advice}") from None
+        write_text(path, json.dumps({"project": said["project"], "id": self._run.id}))
+        return self
+
+    def __call__(self, chunk: Chunk) -> None:
+        """Log the chunk's scalars."""
+        for step, row in _rows(chunk):
+            self._run.log({name: value for name, value in row.items() if math.isfinite(value)}, step=step)
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if self._run is not None:
+            self._run.finish(exit_code=0 if kind is None else 1)
+
+
+def elsewhere(config: Distill, folder: Path) -> list[TensorBoard | WandB]:
+    """The sinks of other programs that a run asks for.
+
+    Args:
+        config: of the run.
+        folder: its own.
+
+    Raises:
+        UsageError: if one is not installed.
+    """
+    asked: list[TensorBoard | WandB] = [TensorBoard(folder / "tensorboard")] if config.run.tensorboard else []
+    if config.run.wandb is not None:
+        asked.append(WandB(folder, config.run.wandb, to_json(config), quiet=config.run.quiet))
+    return asked
+
+
 class Previews(AbstractContextManager["Previews"]):
     """Writes the set as a grid of pictures, ``step_000100.png``, now and then: the first and the last state always.
 
@@ -227,7 +299,8 @@ def _number(value: np.generic) -> float | int | bool:
     return value.item() if value.dtype.kind in "biu" else float(str(value))
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"
