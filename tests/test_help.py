@@ -155,7 +155,7 @@ def test_help_shows_what_a_selection_reads(strategy, capsys):
     assert ("trials" in shown) == (need == "trials")
     assert ("kernel" in shown) == (need == "kernel")
     assert ("experts" in shown) == (need in ("features", "scores", "outputs", "experts"))
-    assert not {"chunk", "steps", "generator"} & {*shown}
+    assert not {"chunk", "steps", "generator", "eval-every", "classes-at-once"} & {*shown}
     assert list(shown)[:3] == ["dataset", "ipc", "out"]
     assert f"jaxdistill select {strategy} --dataset digits" in said
 

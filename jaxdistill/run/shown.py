@@ -29,6 +29,7 @@ from jaxdistill.run.config import (
 from jaxdistill.run.help import ASKS
 from jaxdistill.run.listing import GOES_BY, title_of
 from jaxdistill.run.needs import Needs, needs
+from jaxdistill.run.unread import STEPPED
 from jaxdistill.selection import NEEDS
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
@@ -49,8 +50,6 @@ _READ_BY = {
 """Which fields of `BasisConfig` a selection, or a start, reads that goes by this."""
 _TAUGHT = ("features", "scores", "outputs", "experts")
 """What selections go by that read experts, if there are any."""
-_STEPPED = frozenset({"chunk", "checkpoint_seconds", "tensorboard", "classes_at_once"})
-"""What a selection, which has no steps, does not read."""
 
 
 def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any], example: str) -> list[str]:
@@ -100,7 +99,8 @@ def select_help(strategy: str, arguments: list[str], defaults: Mapping[str, Any]
         f"A core-set by {strategy}, which goes by {GOES_BY[need]}. For example: jaxdistill select {strategy} {example}"
         f"\n\nLeft out here is what {strategy} and its evaluation do not read; {ALL} shows all that is accepted."
     )
-    _show(f"select {strategy}", Select, said, defaults, _STEPPED | _unread(asked, need, arguments, defaults), asked)
+    unread = {*STEPPED, "classes_at_once"} | _unread(asked, need, arguments, defaults)
+    _show(f"select {strategy}", Select, said, defaults, unread, asked)
     raise SystemExit(0)
 
 
