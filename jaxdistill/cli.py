@@ -32,8 +32,9 @@ from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.generators import generator_card
-from jaxdistill.run.help import ASKS, distill_help, methods, overview, strategies
+from jaxdistill.run.help import ASKS, methods, overview, strategies
 from jaxdistill.run.sharding import begin
+from jaxdistill.run.shown import distill_help, select_help
 from jaxdistill.run.signals import terminable
 from jaxdistill.run.spelling import evaluation_spelled, spelled
 from jaxdistill.run.table import tell
@@ -167,7 +168,9 @@ def _select(arguments: list[str], console: Console) -> None:
         )
         defaults |= {"run": RunConfig(MISSING), "ipc": MISSING}
     defaults = {"strategy": strategy, **defaults}
-    config: Select = parse(Select, rest, f"select {strategy}", "--dataset digits --ipc 10 --out runs/core", defaults)
+    example = "--dataset digits --ipc 10 --out runs/core"
+    rest = select_help(strategy, rest, defaults, example)
+    config: Select = parse(Select, rest, f"select {strategy}", example, defaults)
     _show(commands.select_set(config, _begin(config.run, console), given(config, defaults)), config.run)
 
 

@@ -17,10 +17,10 @@ from jaxdistill.names import ALIASES
 from jaxdistill.run import listing
 from jaxdistill.run.arguments import options
 from jaxdistill.run.completion import SHELLS
-from jaxdistill.run.config import Distill
-from jaxdistill.run.help import field_docs
+from jaxdistill.run.config import Distill, Select
 from jaxdistill.run.listing import KINDS, paper_of, rows, title_of
 from jaxdistill.run.needs import needs
+from jaxdistill.run.shown import field_docs
 
 REFERENCE = Path(__file__).parent / "reference"
 
@@ -100,11 +100,14 @@ def test_help_is_short_and_in_the_order_of_use(capsys):
     assert "--help-all" in said
 
 
-def test_help_on_all_options_shows_what_the_parser_takes(capsys):
+@pytest.mark.parametrize(
+    ("words", "forms"), [(["distill", "dm"], (Distill, METHOD_NAMES["dm"])), (["select", "random"], (Select,))]
+)
+def test_help_on_all_options_shows_what_the_parser_takes(words, forms, capsys):
     with pytest.raises(SystemExit):
-        main(["distill", "dm", "--help-all"])
+        main([*words, "--help-all"])
     said = capsys.readouterr().out
-    known = [name.replace("_", "-") for form in (Distill, METHOD_NAMES["dm"]) for name, _ in options(form)]
+    known = [name.replace("_", "-") for form in forms for name, _ in options(form)]
     assert [name for name in known if f"--{name}" not in said] == []
 
 
@@ -141,6 +144,20 @@ def test_help_shows_no_option_that_the_network_has_not(capsys):
     _, shown = helped(["distill", "dm", "--network", "mlp"], capsys)
     assert "width" in shown
     assert "pooling" not in shown
+
+
+@pytest.mark.parametrize("strategy", selection.SELECTIONS)
+def test_help_shows_what_a_selection_reads(strategy, capsys):
+    said, shown = helped(["select", strategy], capsys)
+    need = selection.NEEDS[strategy]
+    assert ("beta" in shown) == (need == "scores")
+    assert ("features" in shown) == (need == "features")
+    assert ("trials" in shown) == (need == "trials")
+    assert ("kernel" in shown) == (need == "kernel")
+    assert ("experts" in shown) == (need in ("features", "scores", "outputs", "experts"))
+    assert not {"chunk", "steps", "generator", "eval-every", "classes-at-once"} & {*shown}
+    assert list(shown)[:3] == ["dataset", "ipc", "out"]
+    assert f"jaxdistill select {strategy} --dataset digits" in said
 
 
 @pytest.mark.parametrize("words", [["distill"], ["distill", "--help"]])

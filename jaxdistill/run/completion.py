@@ -13,8 +13,8 @@ from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import NETWORKS
 from jaxdistill.run.arguments import options
-from jaxdistill.run.help import field_docs
 from jaxdistill.run.listing import KINDS
+from jaxdistill.run.shown import field_docs
 from jaxdistill.selection import SELECTIONS
 
 __all__ = ["SHELLS", "script"]

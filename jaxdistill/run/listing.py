@@ -224,7 +224,10 @@ def _tell(kind: str, listed: Sequence[_Row], *, heading: bool) -> None:
     lines = [[_word(row[name]) for name in columns] for row in listed]
     if sys.stdout.isatty():
         title = kind if heading else None
-        table = Table(*columns, title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+        table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+        table.padding = (0, 1, 0, 0)
+        for number, name in enumerate(columns):
+            table.add_column(name, overflow="fold", no_wrap=not number)
         for line in lines:
             table.add_row(*map(escape, line))
         Console().print(table)

@@ -17,6 +17,7 @@ from jaxdistill.selection import NEEDS
 from jaxdistill.types import Method, Task
 
 __all__ = [
+    "STEPPED",
     "check_data_read",
     "check_evaluation_read",
     "check_experts_read",
@@ -25,6 +26,20 @@ __all__ = [
     "check_read",
     "given",
 ]
+
+STEPPED = frozenset(
+    {
+        "chunk",
+        "checkpoint_seconds",
+        "tensorboard",
+        "wandb",
+        "eval_every",
+        "eval_every_seeds",
+        "keep",
+        "legacy_best",
+    }
+)
+"""What is of steps: a selection, or a run of none, does not read it."""
 
 
 def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
@@ -87,20 +102,10 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
-    stepped = {
-        "chunk",
-        "checkpoint_seconds",
-        "tensorboard",
-        "wandb",
-        "eval_every",
-        "eval_every_seeds",
-        "keep",
-        "legacy_best",
-    }
     if selects:
-        _refuse((stepped | {"classes_at_once"}) & {*options}, "a selection has no steps")
+        _refuse((STEPPED | {"classes_at_once"}) & {*options}, "a selection has no steps")
     elif not config.steps:
-        _refuse(stepped & {*options}, "there are 0 steps")
+        _refuse(STEPPED & {*options}, "there are 0 steps")
 
 
 def check_method_read(
