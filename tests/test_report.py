@@ -326,6 +326,30 @@ def test_what_is_within_the_deviations_is_asked_for_more_networks(run):
     assert any("--seeds 20" in text for text in shown.all("pre"))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "distill kip --dataset digits --ipc 1",
+        "distill mtt --dataset cifar10 --ipc 10 --eval-epochs 7",
+        "distill minimax --dataset digits --ipc 1",
+        "select label_solve --dataset digits --ipc 50 --kernel fc1",
+        "select random --dataset digits --ipc 1",
+    ],
+)
+def test_what_is_to_be_tried_are_commands(given, run, parsed):
+    config = parsed([*given.split(), "--out", "DIR"])
+    (run / "config.json").write_text(json.dumps(to_json(config)))
+    tried = [words(line) for _, command in to_try(read(run)) for line in command.replace("\\\n", "").splitlines()]
+    assert [line[1] for line in tried].count("compare") == 1
+    for _, *line in tried:
+        if line[0] in ("distill", "select"):
+            other = parsed(line)
+            assert other.evaluation.protocol == config.evaluation.protocol
+            assert other.evaluation.eval_epochs == config.evaluation.eval_epochs
+            assert other.network.kernel == config.network.kernel
+            assert other.ipc == config.ipc or type(other) is type(config)
+
+
 def test_next_come_other_networks_more_images_and_another_way(full, monkeypatch):
     monkeypatch.chdir(full.parent)
     rows = [row for row in EVALUATION["rows"] if row["network"] == "convnet"]
@@ -430,7 +454,7 @@ def test_accuracies_that_are_none_are_refused(rows, run):
         report.write(run)
 
 
-@pytest.mark.parametrize("said", [{"class_names": 3}, {"class_names": [1]}, {"cost": [1]}])
+@pytest.mark.parametrize("said", [{"class_names": 3}, {"class_names": [1]}, {"cost": [1]}, {"cost": {"seconds": "1"}}])
 def test_a_card_of_other_types_is_refused(said, run):
     path = run / "set" / "card.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **said}))

@@ -99,11 +99,22 @@ def _begun(run: Outcome, command: str, name: str, ipc: int) -> tuple[str, str]:
     config, data = run.config, run.config["data"]
     out = os.path.join(_beside(run), f"{name}-{Path(data['dataset']).stem}-{ipc}")
     options = [("dataset", data["dataset"]), ("data-dir", data.get("data_dir")), ("ipc", ipc)]
+    judged = _part(config, "evaluation")
     if command == config["command"]:
-        made = {**config.get("bank", {}), **config.get("generator", {})}
-        options += [(part, made.get(part)) for part in ("experts", "generator")]
+        made = _part(config, "bank") | _part(config, "generator") | _part(config, "network")
+        options += [(part, made.get(part)) for part in ("experts", "generator", "kernel")]
+    elif judged.get("protocol") != EvaluationConfig.protocol:  # so that both are judged alike
+        kernel = _part(config, "network").get("kernel")
+        options += [("protocol", judged.get("protocol")), ("kernel", kernel)]
+    options.append(("eval-epochs", judged.get("eval_epochs")))
     said = [(flag, shlex.quote(str(value))) for flag, value in options if value is not None]
     return _wrapped(["jaxdistill", command, name], [*said, ("out", shlex.quote(out))]), out
+
+
+def _part(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A group of options; empty where another version had none."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _name(config: dict[str, Any]) -> str:

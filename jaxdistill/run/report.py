@@ -102,6 +102,7 @@ def _context(run: Outcome) -> dict[str, Any]:
         "columns": COLUMNS,
         "stages": _stages(run.folder / "previews", config["ipc"], len(names) or None),
         "curves": list(_curves(run)),
+        "held_out": bool(run.held_out),
         "results": _results(run),
         "baseline": BASELINE,
         "published": _published(preset),
