@@ -18,15 +18,13 @@ import jax
 from rich.console import Console
 
 from jaxdistill import __version__, selection
-from jaxdistill.data.source import LISTED
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import PROTOCOLS
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
-from jaxdistill.networks import NETWORKS
-from jaxdistill.run import artifact, cell, commands, compare, comparison, export, report
+from jaxdistill.run import artifact, cell, commands, compare, comparison, completion, export, listing, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
 from jaxdistill.run.browser import show
 from jaxdistill.run.config import DataConfig, Distill, EvaluationConfig, NetworkConfig, RunConfig, Select
@@ -34,8 +32,8 @@ from jaxdistill.run.convert import convert
 from jaxdistill.run.defaults import like_experts, like_generator, stored
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.experts import fields_of, train_experts
-from jaxdistill.run.forms import Compare, Convert, Evaluate, Experts, Export, List, Report
-from jaxdistill.run.help import ASKS, methods, overview, strategies
+from jaxdistill.run.forms import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.run.help import ASKS, distill_help, methods, overview, strategies
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.signals import terminable
 from jaxdistill.run.spelling import evaluation_spelled, spelled
@@ -121,7 +119,7 @@ def _ipc(arguments: list[str]) -> int | None:
 
 
 def _distill(arguments: list[str], console: Console) -> None:
-    if arguments[:1] and arguments[0] in ASKS:
+    if not arguments or arguments[0] in ASKS:
         return print(methods())
     name, rest = leading(arguments, "method", list(METHOD_NAMES))
     method = method_config(name)
@@ -138,6 +136,7 @@ def _distill(arguments: list[str], console: Console) -> None:
             "generator": generator, **like_experts(rest),
         }  # fmt: skip
     example = "--dataset digits --ipc 10 --out runs/first"
+    rest = distill_help(name, rest, defaults, example)
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
     console = _begin(config.run, console)
     _show(commands.distill(config, console, given(config, defaults)), config.run)
@@ -164,12 +163,13 @@ def _experts(arguments: list[str], console: Console) -> None:
 
 
 def _select(arguments: list[str], console: Console) -> None:
-    if arguments[:1] and arguments[0] in ASKS:
+    if not arguments or arguments[0] in ASKS:
         return print(strategies())
     strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
-        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else EvaluationConfig.protocol
+        usual_recipe = dsa_recipe(cell.named(peek(rest, "--dataset")))
+        protocol = "krr" if selection.NEEDS[strategy] == "kernel" else usual_recipe
         defaults = {"data": DataConfig(MISSING), "run": RunConfig(MISSING), "ipc": MISSING, **like_experts(rest)}
         defaults["evaluation"] = EvaluationConfig(protocol=protocol)
     defaults = {"strategy": strategy, **defaults}
@@ -221,20 +221,14 @@ def _compare(arguments: list[str], console: Console) -> None:
 
 def _list(arguments: list[str], console: Console) -> None:
     del console
-    config: List = parse(List, arguments, "list", "--json")
-    known = {
-        "methods": list(METHOD_NAMES),
-        "strategies": list(selection.SELECTIONS),
-        "datasets": list(LISTED),
-        "networks": list(NETWORKS),
-        "protocols": list(PROTOCOLS),
-        "presets": [f"{name}={'|'.join(c.PRESETS)}" for name, c in METHOD_NAMES.items() if len(c.PRESETS) > 1],
-    }
-    if config.json:
-        print(json.dumps(known, indent=1))
-    else:
-        print("\n".join(f"{kind:<11} {' '.join(names)}" for kind, names in known.items()))
-        print("Any image classification data set of TFDS, an .npz file or a folder of images is a data set too.")
+    config: List = parse(List, arguments, "list", "cells dm")
+    listing.tell_list(config.kind, config.method, as_json=config.json)
+
+
+def _completion(arguments: list[str], console: Console) -> None:
+    del console
+    config: Completion = parse(Completion, arguments, "completion", "bash")
+    print(completion.script(config.shell, FORMS), end="")
 
 
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
@@ -247,6 +241,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "report": _report,
     "compare": _compare,
     "list": _list,
+    "completion": _completion,
 }
 FORMS: dict[str, type] = {
     "distill": Distill,
@@ -258,6 +253,7 @@ FORMS: dict[str, type] = {
     "report": Report,
     "compare": Compare,
     "list": List,
+    "completion": Completion,
 }
 """What each command's options are fields of; those of a method are its configuration's too."""
 AT_ONCE = {

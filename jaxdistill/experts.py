@@ -30,19 +30,19 @@ class ExpertRecipe:
     """How an expert is trained: SGD at a constant step size."""
 
     learning_rate: float = 0.01
-    """Step size."""
+    """Step size of the expert's SGD."""
     batch: int = 256
-    """Real images in a step."""
+    """Real images in a step of an expert."""
     momentum: float = 0.0
-    """Heavy-ball momentum."""
+    """Heavy-ball momentum of the expert's SGD."""
     weight_decay: float = 0.0
-    """Coupled L2 penalty."""
+    """Weight decay of an expert, as an L2 penalty in its gradient."""
     augment: str = "default"
-    """Augmentation: 'default' is the data set's DSA strategy, none is none."""
+    """Augmentation of the experts' images: 'default' is the data set's DSA strategy, none is none."""
     rho: float = 0.0
-    """Length of the step to sharper parameters whose gradient is taken (FTD); 0 is plain training."""
+    """Length of the step to sharper parameters whose gradient an expert descends (FTD); 0 is plain training."""
     alpha: float = 0.3
-    """How much of the plain gradient's part across that one is taken back; larger is flatter."""
+    """How much of the plain gradient's part orthogonal to FTD's is taken away from it; larger is flatter."""
 
     def __post_init__(self) -> None:
         check(

@@ -58,6 +58,12 @@ class SyntheticSet:
         """Number of images."""
         return self.images.shape[0]
 
+    def __repr__(self) -> str:
+        """Shapes, and not the values of every pixel."""
+        arrays = ((name, getattr(self, name)) for name in ("images", "labels", "weights", "learning_rate", "selected"))
+        shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in arrays if leaf is not None)
+        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation})"
+
     def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
         """Some of the images with all that belongs to each."""
         weights, selected = (None if leaf is None else leaf[indices] for leaf in (self.weights, self.selected))

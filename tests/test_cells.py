@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import json
+import re
 import tomllib
 from pathlib import Path
 
@@ -14,7 +15,7 @@ from jaxdistill.augment import for_dataset
 from jaxdistill.cli import main
 from jaxdistill.data.preprocess import constants
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import PROTOCOLS
+from jaxdistill.evaluation import PROTOCOLS, dsa_recipe
 from jaxdistill.experts import EXPERTS, ExpertPreset, ExpertRecipe, expert_preset
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import default_depth
@@ -143,6 +144,46 @@ def test_an_evaluation_is_the_papers(name):
         have = {k: for_dataset(v, dataset) if k == "augment" else v for k, v in found.items()}
         asked = {k: v.replace("dsa", strategy(dataset)) if k == "augment" else v for k, v in wanted.items()}
         assert {k: have.get(k) for k, v in asked.items() if not agree(v, have.get(k))} == {}
+
+
+SHORTENED = ("dsa1000", "datadam1800", "datadam1800-halved")
+
+
+@pytest.mark.parametrize(("method", "reading"), READINGS, ids=named)
+def test_sets_of_digits_are_judged_by_one_recipe(method, reading):
+    """And on the plain ConvNet, where elsewhere they are trained on as DSA does."""
+    elsewhere = METHOD_NAMES[method].preset("some_other", 10, reading).protocol
+    for ipc in (1, 10, 50):
+        preset = METHOD_NAMES[method].preset("digits", ipc, reading)
+        if elsewhere not in SHORTENED:
+            assert preset.protocol not in SHORTENED
+            continue
+        assert preset.protocol == dsa_recipe("digits")
+        assert NetworkConfig(**preset.network) == NetworkConfig()
+        assert preset.eval_network is None
+
+
+def test_selections_of_digits_are_judged_as_the_methods_sets_are(tmp_path):
+    words = ["--ipc", "1", "--eval-seeds", "0", "--quiet"]
+    for name in ("digits", "other"):
+        images, labels = (
+            np.zeros((20, 8, 8, 1), np.uint8) + np.arange(20, dtype=np.uint8)[:, None, None, None],
+            [0, 1] * 10,
+        )
+        data = tmp_path / f"{name}.npz"
+        np.savez(data, x_train=images, y_train=labels, x_test=images, y_test=labels)
+        assert main(["select", "random", "--dataset", str(data), *words, "--out", str(tmp_path / name)]) == 0
+        config = json.loads((tmp_path / name / "config.json").read_text())
+        assert config["evaluation"]["protocol"] == dsa_recipe(name)
+    assert dsa_recipe("digits") != dsa_recipe("other") == "dsa1000"
+
+
+@pytest.mark.parametrize("name", [name for name, found in PROTOCOLS.items() if isinstance(found.epochs, int)])
+def test_a_summary_names_the_epochs_that_were_asked_for(name):
+    """Which the table and the command line say too; not DC's code's one more."""
+    found = dataclasses.replace(PROTOCOLS[name], epochs=77)
+    assert re.search(r"\b77 epochs", found.summary)
+    assert "78" not in found.summary
 
 
 def test_a_halving_every_fifteen_epochs():

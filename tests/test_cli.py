@@ -123,7 +123,7 @@ def test_evaluate_export_report_and_list(finished, capsys, tmp_path):
     assert rows[2]["accuracies"] == stored[0]["accuracies"], "the same set, networks and seed give the same figures"
     assert main(["evaluate", str(out), "--seeds", "2", "--epochs", "2", "--json"]) == 0
     again = json.loads(capsys.readouterr().out)
-    assert again["protocol"]["name"] == "dsa1000"
+    assert again["protocol"]["name"] == "digits100"
     assert again["rows"][0]["accuracies"] == stored[0]["accuracies"], "network and recipe are those of the run"
     assert main(["export", str(out), "--format", "npz", "--out", str(tmp_path / "set.npz")]) == 0
     assert (tmp_path / "set.npz").exists()
@@ -305,13 +305,16 @@ def test_a_random_set_is_judged_beside_the_baseline(tmp_path, capsys):
     capsys.readouterr()
 
 
-def test_sets_that_do_not_belong_together_are_refused_and_namesakes_kept_apart(tmp_path, capsys):
+def test_sets_of_several_spaces_stand_in_one_table_and_namesakes_are_kept_apart(tmp_path, capsys):
     plain, namesake, white = tmp_path / "core", tmp_path / "more" / "core", tmp_path / "white"
     for out, options in ((plain, []), (namesake, ["--seed", "1"]), (white, ["--zca"])):
         assert main(["select", "average", *UNJUDGED, *options, "--out", str(out)]) == 0
     capsys.readouterr()
     options = ["--width", "8", "--seeds", "1", "--epochs", "1", "--json"]
-    assert "preprocessed otherwise" in refused(capsys, ["evaluate", str(plain), str(white), *options], tmp_path)
+    assert main(["evaluate", str(plain), str(white), *options]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["set"] for row in rows] == ["core", "random (normalised)", "white", "random (whitened)"]
+    assert [row["baseline"] for row in rows] == ["random (normalised)", None, "random (whitened)", None]
     assert main(["evaluate", str(plain), str(namesake), *options]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
     assert [row["set"] for row in rows] == [str(plain), str(namesake), "random"]

@@ -84,7 +84,7 @@ def test_what_was_tuned_is_a_generator_to_draw_from_and_to_tune(trained, tuned, 
 
 
 def test_a_generator_is_drawn_from_and_judged_as_it_was_unless_told_otherwise(trained, tmp_path):
-    """By dit and by minimax, whose presets have guidance 1.5, ancestral steps and dsa1000 for small images."""
+    """By dit and by minimax, whose presets have guidance 1.5, ancestral steps and digits100 for digits."""
 
     def ran(name, method, *options):
         words = [*DRAWN[:2], "--quiet", "--eval-seeds", "0", "--ipc", "1", "--out", str(tmp_path / name)]
@@ -111,7 +111,7 @@ def test_a_generator_is_drawn_from_and_judged_as_it_was_unless_told_otherwise(tr
     card.write_text(json.dumps({name: part for name, part in json.loads(card.read_text()).items() if name != "drawn"}))
     old = ran("old", "dit", *given, "--steps", "0", "--sampling-steps", "3")
     assert (old["method"]["sampling"]["sampler"], old["method"]["sampling"]["guidance"]) == ("ancestral", 1.5)
-    assert (old["evaluation"]["protocol"], old["evaluation"]["eval_network"]) == ("dsa1000", None)
+    assert (old["evaluation"]["protocol"], old["evaluation"]["eval_network"]) == ("digits100", None)
 
 
 def test_a_set_is_drawn_by_all_devices_of_all_processes(trained, tmp_path):

@@ -99,7 +99,7 @@ CARD = {
     "versions": {"jax": "0.10"},
 }
 EVALUATION = {
-    "protocol": {"name": "dsa1000", "epochs": 1000, "summary": "1001 epochs of SGD"},
+    "protocol": {"name": "dsa1000", "epochs": 1000, "summary": "1000 epochs of SGD"},
     "test_images": 1359,
     "rows": [
         row("dm", "convnet", [0.70, 0.72]),
@@ -176,7 +176,7 @@ def test_the_numbers_people_want(full):
     assert [text for text in spans if text.startswith("±")] == ["± 1.0", "± 1.0", "± 1.0", "± 0.0"]
     assert shown.all("dd")[:6] == ["1 h 2 min", "8.2 s", "8.0 s", "1.5", "1.50 GiB", "1 x <tpu>"]
     sentence = " ".join(" ".join(shown.all("p")).split())
-    assert "2 fresh networks are trained on each set alone: 1001 epochs of SGD" in sentence
+    assert "2 fresh networks are trained on each set alone: 1000 epochs of SGD" in sentence
     assert "all 1,359 test images" in sentence
 
 

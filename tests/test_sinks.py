@@ -82,6 +82,13 @@ def test_progress_prints_about_ten_plain_lines_into_a_log():
     assert lines[-1] == "dm [digits]: step 200 of 200, 2 steps/s, 0:00:00 left, loss 0.2"
 
 
+def test_the_time_left_says_what_it_leaves_out():
+    log = io.StringIO()
+    with Progress(2, 0, "dm", Console(file=log), "the evaluation") as sink:
+        sink(chunk(1, [3.0]))
+    assert log.getvalue() == "dm: step 1 of 2, 2 steps/s, 0:00:00 left (then the evaluation), loss 3\n"
+
+
 def test_progress_on_a_terminal_ends_with_a_full_bar():
     screen = io.StringIO()
     with Progress(20, 0, "dm", Console(file=screen, force_terminal=True, width=120)) as sink:

@@ -9,7 +9,7 @@ from jaxtyping import Int, Int32, Shaped
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["DataError", "Source", "checked", "divide", "from_arrays"]
+__all__ = ["DataError", "Source", "checked", "divide", "from_arrays", "hold_out"]
 
 _TEST_SHARE = 5
 
@@ -68,6 +68,35 @@ def divide(
         raise DataError(f"no class of {name} has {_TEST_SHARE} images, so that none is left for testing; add some")
     train_ids = None if ids is None else ids[~test]
     return Source(name, images[~test], labels[~test], images[test], labels[test], class_names, train_ids)
+
+
+def hold_out(source: Source, share: float) -> tuple[Source, Source]:
+    """Set a share of each class's training images aside, evenly spread over their order; the test images stay.
+
+    Args:
+        source: all of them.
+        share: from 0 to below 1; at least one image of each class is set aside.
+
+    Returns:
+        The source without them, and one whose training images they are.
+
+    Raises:
+        DataError: if a class has none left.
+    """
+    aside = np.zeros(len(source.train_labels), bool)
+    for label, name in enumerate(source.class_names):
+        (rows,) = np.nonzero(source.train_labels == label)
+        count = max(1, round(share * len(rows)))
+        if count >= len(rows):
+            raise DataError(f"class {name} has {len(rows)} training images, of which none would be left; hold out less")
+        aside[rows[((np.arange(count) + 0.5) * len(rows) / count).astype(int)]] = True
+    return _part(source, ~aside), _part(source, aside)
+
+
+def _part(source: Source, rows: np.ndarray) -> Source:
+    ids = None if source.train_ids is None else source.train_ids[rows]
+    images, labels = source.train_images[rows], source.train_labels[rows]
+    return source._replace(train_images=images, train_labels=labels, train_ids=ids)
 
 
 def from_arrays(

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxdistill.data.check import Source
 
-__all__ = ["Digests", "differing", "digest_of", "digests_of", "mismatch", "stored_digests"]
+__all__ = ["TESTED", "WORDS", "Digests", "differing", "digest_of", "digests_of", "mismatch", "stored_digests"]
 
 _ROWS = 1024
 
@@ -27,14 +27,17 @@ class Digests:
     class_names: str = ""
 
 
-_WORDS = {
+WORDS = {
     "train_images": "the training images",
     "train_labels": "the labels of the training images",
     "test_images": "the test images",
     "test_labels": "the labels of the test images",
     "class_names": "the class names",
 }
+"""What is hashed of data."""
 _TRAINING = ("train_images", "train_labels", "class_names")
+TESTED = ("test_images", "test_labels", "class_names")
+"""What sets that are judged together have to share."""
 
 
 def digest_of(arrays: Mapping[str, np.ndarray | np.generic]) -> str:
@@ -68,10 +71,10 @@ def stored_digests(card: Mapping[str, Any]) -> Digests:
     return Digests(**{name: text for name, text in parts if name in known and isinstance(text, str)})
 
 
-def differing(one: Digests, other: Digests, parts: Sequence[str] = tuple(_WORDS)) -> list[str]:
+def differing(one: Digests, other: Digests, parts: Sequence[str] = tuple(WORDS)) -> list[str]:
     """Which parts differ, in words; what either does not know is taken to be alike."""
     pairs = {part: (getattr(one, part), getattr(other, part)) for part in parts}
-    return [_WORDS[part] for part, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs]
+    return [WORDS[part] for part, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs]
 
 
 def mismatch(card: Mapping[str, Any], digests: Digests, class_names: Sequence[str], *, test: bool = False) -> str:
@@ -92,7 +95,7 @@ def mismatch(card: Mapping[str, Any], digests: Digests, class_names: Sequence[st
         for i, (theirs, ours) in enumerate(zip(names, class_names, strict=False)):
             if theirs != ours:
                 return f"class {i} was {theirs!r:.60} and is {ours!r:.60} here"
-    differ = differing(said, digests, tuple(_WORDS) if test else _TRAINING)
+    differ = differing(said, digests, tuple(WORDS) if test else _TRAINING)
     return f"{' and '.join(differ[:2])} differ" if differ else ""
 
 

@@ -30,30 +30,30 @@ class Architecture:
     """A diffusion transformer and its diffusion."""
 
     patch: int = 2
-    """Pixels (or latents) in a row of a patch."""
+    """Side of the square patches that the transformer sees, in pixels (or latents)."""
     hidden: int = 128
-    """Numbers that stand for a patch."""
+    """Width of the transformer: numbers that stand for a patch."""
     layers: int = 4
-    """Blocks of attention."""
+    """Blocks of the transformer, one after the other."""
     heads: int = 4
-    """Of attention."""
+    """Attention heads in each block of the transformer; a divisor of --hidden."""
     schedule: str = "cosine"
-    """Noise schedule: cosine, or linear as DiT's."""
+    """Noise schedule of the diffusion: cosine, or linear as DiT's."""
     diffusion_steps: int = 1000
-    """Steps that it has in training."""
+    """Noise levels, from image to noise, that the generator is trained on."""
     prediction: Literal["noise", "velocity"] = "velocity"
-    """What is predicted."""
+    """What the generator predicts of a noisy image: its noise, or the velocity between image and noise."""
     learned_variance: bool = False
     """Learn the variances of the reverse steps as well, as DiT does; only with --prediction noise."""
     latents: tuple[int, ...] = ()
-    """Features of an autoencoder at each level, a side is halved between two: for images of 64 pixels and above; by
-    default there is none, and pixels are diffused."""
+    """Features of the autoencoder at each level, a side is halved between two: for images of 64 pixels and above; by
+    default there is no autoencoder, and pixels are diffused."""
     latent_channels: int = 4
-    """Channels of its latents."""
+    """Channels of the autoencoder's latents."""
     latent_blocks: int = 1
-    """Its residual blocks at each level."""
+    """Residual blocks of the autoencoder at each level."""
     latent_groups: int = 8
-    """Channels of it that are normalised together; has to divide all of --latents."""
+    """Groups in which the autoencoder's channels are normalised; has to divide all of --latents."""
 
     def __post_init__(self) -> None:
         if self.prediction not in ("noise", "velocity"):

@@ -26,15 +26,17 @@ class Sampling:
     """How a generator is drawn from."""
 
     sampler: str = "ancestral"
-    """ancestral (Ho et al., NeurIPS 2020), or ddim (Song et al., ICLR 2021), which adds no noise on the way."""
+    """How images are drawn from noise: ancestral (Ho et al., NeurIPS 2020), or ddim (Song et al., ICLR 2021), which
+    adds no noise on the way."""
     sampling_steps: int = 50
-    """Steps, spread evenly over those that the generator was trained with."""
+    """Steps in which an image is drawn, spread evenly over those that the generator was trained with."""
     guidance: float = 4.0
-    """How far to go from the prediction without a class (0) to that with the class (1) and beyond."""
+    """Strength of the classifier-free guidance: 0 is the prediction without a class, 1 that with it, more goes
+    beyond."""
     guided_channels: int | None = None
     """Guide the first so many channels alone, as DiT does with 3 of 4; by default all."""
     draw_batch: int = 32
-    """Images drawn side by side."""
+    """Images that are drawn side by side; fewer take less memory."""
 
     def __post_init__(self) -> None:
         counts = ("sampling_steps", "draw_batch")

@@ -3,6 +3,7 @@
 from jaxdistill.evaluation.protocol import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluation.protocol import InOrder as InOrder
 from jaxdistill.evaluation.protocol import Protocol as Protocol
+from jaxdistill.evaluation.protocol import dsa_recipe as dsa_recipe
 from jaxdistill.evaluation.recipe import Recipe as Recipe
 from jaxdistill.evaluation.regression import Regression as Regression
 from jaxdistill.evaluation.ridge import KernelRidge as KernelRidge
@@ -20,6 +21,7 @@ __all__ = [
     "Recipe",
     "Regression",
     "SoftLabels",
+    "dsa_recipe",
     "evaluate",
     "taught",
 ]

@@ -6,7 +6,7 @@ from jaxdistill.methods import datadam, datm, dc, dd, dit, dm, dsa, frepo, ftd, 
 from jaxdistill.names import choose
 from jaxdistill.types import Method
 
-__all__ = ["METHODS", "METHOD_NAMES", "method_config"]
+__all__ = ["CHECKED", "METHODS", "METHOD_NAMES", "method_config"]
 
 METHODS: dict[type, Callable[..., Method]] = {
     dd.DD: dd.dd, dc.DC: dc.dc, dsa.DSA: dsa.dsa, dm.DM: dm.dm, idc.IDC: idc.idc, datadam.DataDAM: datadam.datadam,
@@ -17,6 +17,13 @@ METHODS: dict[type, Callable[..., Method]] = {
 """Configuration class -> builder ``(config, task) -> Method``; the only place where a method is named."""
 METHOD_NAMES: dict[str, type] = {builder.__name__: config for config, builder in METHODS.items()}
 """Name on the command line -> configuration class."""
+CHECKED: dict[type, str] = {
+    **dict.fromkeys((dd.DD, dc.DC, dsa.DSA, dm.DM, idc.IDC, datadam.DataDAM), "PyTorch"),
+    **dict.fromkeys((mtt.MTT, tesla.TESLA, ftd.FTD, datm.DATM), "PyTorch"),
+    dit.DiT: "authors' code",
+}
+"""Configuration class -> what computed the golden values (``tests/reference``) that the method agrees with: the paper's
+formulas in PyTorch and float64, or the code that its authors released. Others have none of their own."""
 
 
 def method_config(name: str) -> type:

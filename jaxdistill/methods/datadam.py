@@ -18,9 +18,10 @@ from jaxtyping import Array, Float
 from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.losses.attention import attention
 from jaxdistill.matching import match_means
-from jaxdistill.methods.preset import Preset
+from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
@@ -57,6 +58,12 @@ class DataDAM:
     include_last: bool = False
     """Match the attention of the last block as well."""
     PRESETS: ClassVar[tuple[str, ...]] = ("code", "paper")
+    CELLS: ClassVar[Cells] = {
+        "code": tuple((dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes),
+        "paper": tuple(
+            (dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes if dataset not in _HIGH_RESOLUTION
+        ),
+    }
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "code") -> Preset:
@@ -65,9 +72,9 @@ class DataDAM:
         The table has power 4, no scale, instance normalisation, fewer steps, and an evaluation that halves the step
         size every 15 epochs, which is in no code: all its epochs train only as far as 30 at the first step size. No
         published number could be verified, nor the paper's depth for 128 pixels (6 in the code). Digits is ours, with
-        fewer steps, instance normalisation and the code's evaluation.
+        fewer steps, instance normalisation and the evaluation that other methods have there.
         """
-        image_lr = 10.0 if ipc > _LARGE_IPC else 1.0
+        image_lr, digits = 10.0 if ipc > _LARGE_IPC else 1.0, dataset == "digits"
         if name == "paper":
             balance = 0.02 if dataset in _HIGH_RESOLUTION else 0.01
             config, steps, network = cls(image_lr, power=4, scale=1.0, balance=balance), 8_000, {}
@@ -76,11 +83,11 @@ class DataDAM:
             config, steps, network = cls(image_lr), 20_000, {"norm": "batch", **deep}
         return Preset(
             config=config,
-            steps=1_000 if dataset == "digits" else steps,
+            steps=1_000 if digits else steps,
             init="real",
-            protocol="datadam1800-halved" if name == "paper" and dataset != "digits" else "datadam1800",
-            listed=ipc in _STATED.get(dataset, ()) and (name == "code" or dataset not in _HIGH_RESOLUTION),
-            network={} if dataset == "digits" else network,
+            protocol=dsa_recipe(dataset) if digits else "datadam1800-halved" if name == "paper" else "datadam1800",
+            listed=(dataset, ipc) in cls.CELLS[name],
+            network={} if digits else network,
         )
 
 

@@ -10,12 +10,13 @@ Differs from the code: as MTT does; and labels of a start whose images have hard
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -59,24 +60,25 @@ class DATM(MTT):
     """MTT with starts of a difficulty that fits the size of the set, and learned soft labels."""
 
     max_start: int = 40
-    """The last bound of the start: it is after fewer epochs than this (T+)."""
+    """The student starts after fewer epochs of the expert than this in the last steps (T+)."""
     skip_above: float | None = 1.0
     """Leave everything as it is after a step whose loss is above this: the student ended farther than it began."""
     min_start: int = 0
     """The student starts after at least so many epochs of the expert (T-)."""
     first_bound: int = 20
-    """The bound of the start in the first step (T)."""
+    """The student starts after fewer epochs of the expert than this in the first step (T)."""
     grow_steps: int = 2000
-    """Steps in which it grows to `max_start`; with 0 it is that at once."""
+    """Steps in which --first-bound grows to --max-start; with 0 it is that at once."""
     label_lr: float = 2.0
     """Step size on label logits."""
     label_momentum: float = 0.9
-    """Their momentum."""
+    """Momentum of the SGD on label logits."""
+
+    CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The released configurations; other cells take CIFAR-10's with as many images. Digits is ours."""
-        del name
         nearest = min((1, 10, 50, 500, 1000), key=lambda known: abs(known - ipc))
         cell = _CELLS.get((dataset, ipc)) or _CELLS["cifar10", nearest]
         steps, epochs, low, begin, end, grow, batch, image_lr, rate_lr, label_lr = cell
@@ -94,7 +96,7 @@ class DATM(MTT):
             steps=300 if dataset == "digits" else 10_000,
             init="labelled" if (dataset, ipc) == ("cifar100", 50) else "correct",
             protocol="datm1000",
-            listed=(dataset, ipc) in _CELLS,
+            listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
             zca=experts.zca,
             statistics=experts.statistics,

@@ -20,7 +20,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients, refresh
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
@@ -82,19 +82,21 @@ class DC:
     per_class: int = 256
     """Real images per class and step."""
     matches: int = 1
-    """Steps with one network, T of the paper; training lies between them."""
+    """Steps of the set with one network, T of the paper; the network is trained between them."""
     epochs: int = 1
-    """Epochs of training on the set between two matches."""
+    """Epochs that the network is trained on the set between two matches."""
     network_lr: float = 0.01
-    """Step size of that training."""
+    """Step size with which the network is trained on the set."""
     batch: int = 256
-    """Batch size of that training."""
+    """Images in a step of the network on the set."""
     distance: Literal["output", "mse", "cos"] = "output"
-    """Cosines for each output of each layer (eq. 10), or one of the two that the paper compares it with."""
+    """Distance of the gradients: cosines for each output of each layer (eq. 10), or one of the two that the paper
+    compares it with."""
     averages: Literal["faithful", "sensible"] = "faithful"
-    """Batch normalisation matches with running averages. The code refreshes them with one pass of 16 images per class,
-    a tenth of the way (faithful); or they are the statistics of that pass (sensible)."""
+    """Statistics with which batch normalisation matches: running averages that a pass of 16 images per class moved a
+    tenth of the way, as in the code (faithful), or the statistics of the pass (sensible)."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
+    CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _MOST)}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -102,7 +104,6 @@ class DC:
 
         The code takes every number that `loops` names for every data set; listed are the cells of the paper's table.
         """
-        del name
         matches, epochs = loops(ipc)
         networks = max(1, _NETWORKS // matches) if dataset == "digits" else _NETWORKS
         return Preset(
@@ -110,7 +111,7 @@ class DC:
             steps=networks * matches,
             init="real" if ipc > _MOST else "noise",
             protocol="dc1000-mnist" if dataset == "mnist" else "dc300",
-            listed=(dataset, ipc) in _PAPER and ipc <= _MOST,
+            listed=(dataset, ipc) in cls.CELLS[name],
             augment="none",
             published=_PAPER.get((dataset, ipc)),
         )

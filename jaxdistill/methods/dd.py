@@ -21,7 +21,7 @@ from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
@@ -30,7 +30,6 @@ from jaxdistill.unroll import train_in_order
 __all__ = ["DD", "DDInfo", "DDState", "Learned", "as_set", "dd", "outer_gradient"]
 
 _PAPER = {
-    ("random-init", "mnist", 10): None,
     ("random-init", "cifar10", 10): Published(36.8, 1.2, "later papers' tables"),
     ("fixed-init", "mnist", 1): Published(94.0, None, "authors' repository"),
     ("fixed-init", "cifar10", 10): Published(54.0, None, "authors' repository"),
@@ -45,24 +44,28 @@ class DD:
     image_lr: float = 0.01
     """Adam's step size on pixels, on step sizes before the softplus, and on label logits."""
     decay: float = 0.5
-    """Factor of it after every `decay_steps`."""
+    """Factor of --image-lr after every --decay-steps."""
     decay_steps: int = 2360
-    """The code's 40 epochs of 1,024 images at a time; here of MNIST."""
+    """Steps between two reductions of --image-lr; the code's are 40 epochs of 1,024 images at a time, here of MNIST."""
     clip: float | None = 10.0
     """Longest gradient, of all that is learned together; None, as in the code, is no limit."""
     network_lr: float = 0.02
-    """Step sizes of training on the set, to begin with."""
+    """Step sizes with which a network is trained on the set, to begin with."""
     epochs: int = 3
-    """How often the images are gone through; each step of each time has a step size of its own."""
+    """How often a network goes through the images; each step of each time has a step size of its own."""
     per_step: int = 1
-    """Images of each class in a step; a divisor of the images per class."""
+    """Images of each class in a step of the network; a divisor of the images per class."""
     batch: int = 1024
-    """Real images per step."""
+    """Real images in each step of the set."""
     networks: int = 1
-    """Networks per step, whose gradients are averaged."""
+    """Networks in each step of the set, whose gradients are averaged."""
     learn_labels: bool = False
     """Learn the labels too, as logits that start at 0.9 for the class."""
     PRESETS: ClassVar[tuple[str, ...]] = ("random-init", "fixed-init")
+    CELLS: ClassVar[Cells] = {
+        "random-init": (("mnist", 10), ("cifar10", 10)),
+        "fixed-init": (("mnist", 1), ("cifar10", 10)),
+    }
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "random-init") -> Preset:
@@ -90,7 +93,7 @@ class DD:
             steps=steps,
             init="noise",
             protocol="dd",
-            listed=(name, dataset, ipc) in _PAPER,
+            listed=(dataset, ipc) in cls.CELLS[name],
             augment=augment,
             statistics="fitted" if dataset == "cifar10" else "default",
             published=_PAPER.get((name, dataset, ipc)),

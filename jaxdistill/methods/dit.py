@@ -1,7 +1,7 @@
 """A diffusion transformer trained from scratch, and what it draws: Minimax Diffusion's baseline and its start.
 
-DiT is Peebles & Xie (ICCV 2023, arXiv:2212.09748). The settings are ours, for small data: the paper's generator
-was trained on ImageNet. Of a generator that is there already, no steps at all draw a set.
+The network is DiT (Peebles & Xie, ICCV 2023, arXiv:2212.09748). The settings are ours, for small data: the paper's
+generator was trained on ImageNet. Of a generator that is there already, no steps at all draw a set.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.methods.preset import Preset
+from jaxdistill.evaluation import dsa_recipe
+from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
@@ -38,19 +39,21 @@ class DiT:
     lr: float = 1e-3
     """AdamW's step size, raised over the first steps and lowered by a cosine to a tenth over the run."""
     warmup: int = 100
-    """Steps over which it is raised."""
+    """Steps over which the step size is raised."""
     batch: int = 128
     """Real images per step."""
     drop: float = 0.1
-    """Share of labels withheld, for guidance."""
+    """Share of labels that are withheld in training, for guidance."""
     average: float = 0.999
-    """How much the averaged parameters, which are what is kept, hold on to at each step; less at first."""
+    """Decay of the averaged parameters, which are what is kept: how much they hold on to at each step; less at
+    first."""
     autoencoder_steps: int = 0
     """The first so many steps train the autoencoder, where the generator has one."""
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = _SMALL
     PRESETS: ClassVar[tuple[str, ...]] = ("ours",)
+    CELLS: ClassVar[Cells] = {"ours": ()}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "ours") -> Preset:
@@ -65,7 +68,7 @@ class DiT:
             config=cls(sampling=PAPERS) if subset else cls(),
             steps=3_000 if dataset == "digits" else 20_000,
             init="noise",
-            protocol="minimax" if subset else "dsa1000",
+            protocol="minimax" if subset else dsa_recipe(dataset),
             listed=False,
             augment="flip" if subset else "none",
             eval_network="resnet10ap" if subset else None,

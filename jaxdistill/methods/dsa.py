@@ -7,9 +7,11 @@ on augmented images. Differs from the code: as DC does, and in explicit keys ins
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.dc import DC, dc
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.types import Method, Task
 
 __all__ = ["DSA", "dsa"]
@@ -43,6 +45,8 @@ _PAPER = {
 class DSA(DC):
     """Match the gradients of real and synthetic images that were augmented alike."""
 
+    CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _LARGEST)}
+
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """DC's loops, a start from real images, the data set's augmentation and an augmented evaluation."""
@@ -50,8 +54,8 @@ class DSA(DC):
         return plain._replace(
             init="real",
             augment="default",
-            protocol="dsa1000",
-            listed=(dataset, ipc) in _PAPER and ipc <= _LARGEST,
+            protocol=dsa_recipe(dataset),
+            listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
         )
 

@@ -23,7 +23,7 @@ from jaxdistill.data.feeds import Uniform
 from jaxdistill.evaluation.regression import Regression
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
-from jaxdistill.methods.preset import Preset
+from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one
@@ -45,9 +45,9 @@ class FRePo:
     real_images: int = 1024
     """Real images per step."""
     ridge: float = 1e-6
-    """Penalty, relative to the mean of the kernel's diagonal."""
+    """Penalty of the regression, relative to the mean of the kernel's diagonal."""
     pool: int = 10
-    """Networks that take turns."""
+    """Number of networks that take turns."""
     online_steps: int = 100
     """A network is drawn afresh when it has taken more steps than this."""
     online_lr: float = 3e-4
@@ -55,10 +55,11 @@ class FRePo:
     online_batch: int = 1000
     """Images of the set that a network sees in a step; all, where there are fewer."""
     learn_labels: bool = True
-    """Learn the labels as well."""
+    """Learn the labels as well as the images."""
     flip: bool = False
     """Regress on the set and its mirror images."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
+    CELLS: ClassVar[Cells] = {"paper": tuple((dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes)}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -70,7 +71,6 @@ class FRePo:
         them first and has a relative penalty, so that no such cell counts as the published one; ImageNette and
         ImageWoof, which the code whitens in blocks of 64x64, are not whitened.
         """
-        del name
         digits = dataset == "digits"
         mirrored = "flip" in for_dataset(Regression.augment, dataset)
         flip = mirrored and ipc in _FLIPPED_AT.get(dataset, (ipc,))
@@ -79,7 +79,7 @@ class FRePo:
             steps=1_000 if digits else 500_000,
             init="real",
             protocol="frepo",
-            listed=ipc in _STATED.get(dataset, ()),
+            listed=(dataset, ipc) in cls.CELLS[name],
             augment="none",
             zca=dataset in _WHITENED,
             network={"network": "doublenet-bn", "norm": "none", "initial": "lecun"},

@@ -10,12 +10,13 @@ the images themselves.
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -56,7 +57,10 @@ class FTD(MTT):
     """MTT for flat experts, whose result is a moving average of the images."""
 
     average: float | None = 0.9995
-    """Decay of the average, which starts at the first images and is not corrected for that; None takes the images."""
+    """Decay of the moving average of the images, which starts at the first ones and is not corrected for that; None
+    takes the images."""
+
+    CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -71,7 +75,7 @@ class FTD(MTT):
             config = cls(**vars(plain.config), average=0.98)
         return plain._replace(
             config=config,
-            listed=(dataset, ipc) in _CELLS,
+            listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
             zca=experts.zca,
             statistics=experts.statistics,

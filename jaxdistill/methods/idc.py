@@ -26,7 +26,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.modes import standardised
 from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
@@ -74,30 +74,33 @@ class IDC:
     per_class: int = 64
     """Real images per class and step."""
     matches: int = 100
-    """Steps with one network, which is trained after each; pixels are clipped when it is replaced."""
+    """Steps of the set with one network, which is trained after each; pixels are clipped when it is replaced."""
     real_images: int = 2_000
     """Real images that the network is trained on after a match, rounded up to whole batches."""
     network_lr: float = 0.01
-    """Step size of that training."""
+    """Step size with which the network is trained on real images."""
     network_momentum: float = 0.9
-    """Momentum of that training."""
+    """Momentum with which the network is trained on real images."""
     weight_decay: float = 5e-4
-    """Weight decay of that training."""
+    """Weight decay with which the network is trained on real images."""
     batch: int = 64
-    """Batch size of that training."""
+    """Real images in a step of the network."""
     train_augment: str = "all:color_crop"
-    """Augmentation of that training, its operations named: in the code that of matching, without cutout where there is
-    CutMix."""
+    """Augmentation of the real images that the network is trained on, its operations named: in the code that of
+    matching, without cutout where there is CutMix."""
     cutmix: float = 0.5
-    """Probability of CutMix in that training."""
+    """Probability of CutMix in a step of the network on real images."""
     distance: Metric = "mse"
-    """Of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
+    """Distance of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
     cosines for each output."""
     formation: int = 2
-    """An image holds ``formation**2`` tiles; 1 is IDC-I."""
+    """Tiles on a side of a stored image, ``formation**2`` in all; 1 is IDC-I."""
     most: int = 128
-    """Tiles of a class in one match, drawn at random where it has more."""
+    """Most tiles of a class in one match, drawn at random where it has more."""
     PRESETS: ClassVar[tuple[str, ...]] = ("idc", "idc-i")
+    CELLS: ClassVar[Cells] = dict.fromkeys(
+        PRESETS, tuple((dataset, ipc) for dataset, sizes in _PAPER.items() for ipc in sizes)
+    )
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "idc") -> Preset:
@@ -125,7 +128,7 @@ class IDC:
             steps=500 if dataset == "digits" else 200_000,
             init="real",
             protocol=protocol,
-            listed=means is not None,
+            listed=(dataset, ipc) in cls.CELLS[name],
             augment="all:color_crop" if plain else "all:color_crop_cutout",
             statistics="cifar10" if dataset == "cifar100" else "default",
             published=means and Published(means[formation == 1], std, _LATER if std else _TABLE),

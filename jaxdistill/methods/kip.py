@@ -21,7 +21,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.modes import standardised
 from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
@@ -45,8 +45,10 @@ class KIP:
     per_class: int | None = None
     """Real images per class and step; by default 5,000 shared by all classes."""
     ridge: float = 1e-6
-    """Penalty, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it is here."""
+    """Penalty of the regression, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it
+    is here."""
     PRESETS: ClassVar[tuple[str, ...]] = ("notebook", "conv")
+    CELLS: ClassVar[Cells] = {"notebook": (("cifar10", 10),), "conv": ()}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "notebook") -> Preset:
@@ -64,7 +66,7 @@ class KIP:
             steps=50_000 if conv else 300,
             init="real",
             protocol="krr",
-            listed=(name, dataset, ipc) in _PUBLISHED,
+            listed=(dataset, ipc) in cls.CELLS[name],
             augment="none",
             published=_PUBLISHED.get((name, dataset, ipc)),
             statistics="default" if conv else "fitted",

@@ -23,9 +23,10 @@ from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import SUBSETS
-from jaxdistill.methods.preset import Preset
+from jaxdistill.methods.preset import Cells, Preset
 from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
@@ -52,23 +53,24 @@ class Minimax:
     batch: int = 64
     """Real images per step."""
     representativeness: float = 0.002
-    """Weight of the least similar pair's term."""
+    """Weight of the loss that pulls the least similar pair of a real and a predicted image together."""
     diversity: float = 0.008
-    """Weight of the most similar pair's term."""
+    """Weight of the loss that pushes the most similar pair of predicted images apart."""
     memory: int = 64
-    """Real and predicted images that are remembered of each class."""
+    """Real images, and predicted ones, that are remembered of each class."""
     tune: str = "scales"
-    """scales (biases, scale factors and the labels' table) or all parameters."""
+    """Which parameters learn: scales (biases, scale factors and the labels' table) or all."""
     centred: bool = False
     """Subtract the mean remembered real image before images are compared: pixels have a background in common."""
     average: float = 0.9999
-    """How much the averaged parameters hold on to at each step."""
+    """Decay of the averaged parameters, which are what is kept: how much they hold on to at each step."""
     drop: float = 0.1
-    """Share of labels withheld, for guidance."""
+    """Share of labels that are withheld in training, for guidance."""
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = PAPERS
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
+    CELLS: ClassVar[Cells] = {"paper": tuple(("imagewoof", ipc) for ipc in (10, 20, 50, 100))}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -80,14 +82,13 @@ class Minimax:
         The accuracies printed by the authors' repository are of 224 pixels (here the data's), of another ResNet-18,
         and of the best epoch on the test set; they are therefore not given as the cell's.
         """
-        del name
         if dataset in SUBSETS:
             return Preset(
                 config=cls(batch=8),
                 steps=12_000,
                 init="noise",
                 protocol="minimax",
-                listed=dataset == "imagewoof" and ipc in (10, 20, 50, 100),
+                listed=(dataset, ipc) in cls.CELLS[name],
                 augment="flip",
                 eval_network="resnet10ap",
                 generator=_XL,
@@ -98,7 +99,7 @@ class Minimax:
             config=cls(1e-4, 64, alike, apart, tune="all", centred=True, average=0.98, sampling=small),
             steps=300,
             init="noise",
-            protocol="dsa1000",
+            protocol=dsa_recipe(dataset),
             listed=False,
             augment="none",
         )

@@ -13,7 +13,7 @@ from typing import ClassVar
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -64,29 +64,31 @@ class MTT:
     """Train a student on the set from where an expert stood, and move the set so that it ends where the expert did."""
 
     student_steps: int = 30
-    """Steps of the student on the set (N)."""
+    """Steps of the student on the set in each step of the set (N)."""
     expert_epochs: int = 2
-    """Epochs of the expert that they stand for (M)."""
+    """Epochs of the expert that the student's steps stand for (M)."""
     max_start: int = 20
     """The student starts after fewer epochs of the expert than this (T)."""
     batch: int | None = None
-    """Images in a step of the student; None takes all."""
+    """Images in a step of the student; None takes all of the set."""
     image_lr: float = 100.0
     """Step size on pixels; the loss is relative, so that its gradients are small."""
     rate_lr: float = 1e-5
     """Step size on the student's step size."""
     rate: float = 0.01
-    """The student's step size, to begin with; a set to start from that has learned one brings its own."""
+    """Step size of the student, to begin with; a set to start from that has learned one brings its own."""
     momentum: float = 0.5
-    """Momentum of both."""
+    """Momentum of the SGD on pixels and on the student's step size."""
     raw_rate: bool = False
     """Let the student's step size become negative, as in the code. By default a step that would take it to zero or
     below ends at a millionth of the first step size; all others are the code's."""
     skip_above: float | None = None
     """Leave everything as it is after a step whose loss is above this; None never does."""
     segments: int = 1
-    """Segments in a step, whose gradients are averaged; several devices take them side by side."""
+    """Pieces of experts' trajectories in a step, whose gradients are averaged; several devices take them side by
+    side."""
     PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
+    CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
@@ -95,7 +97,6 @@ class MTT:
         The step size on pixels of CIFAR-10 at ten images is that of republished commands, of ImageNet's subsets the
         author's in the repository's issues.
         """
-        del name
         cell = _CELLS.get((dataset, ipc)) or _CELLS["cifar10", 1 if ipc < 5 else 10 if ipc < 30 else 50]
         config, experts = cls(*cell), expert_preset("mtt", dataset, ipc)
         if dataset == "digits":
@@ -105,7 +106,7 @@ class MTT:
             steps=300 if dataset == "digits" else 5_000,
             init="real",
             protocol="mtt1000",
-            listed=(dataset, ipc) in _CELLS,
+            listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
             zca=experts.zca,
             statistics=experts.statistics,

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 from jaxdistill.diffusion import Architecture
 from jaxdistill.experts import ExpertPreset
 
-__all__ = ["Preset", "Published"]
+__all__ = ["Cells", "Preset", "Published"]
+
+Cells: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
+"""The cells (data set, images per class) of each reading whose settings or numbers were published: a configuration's
+``CELLS``. Their presets, and no others, are `listed`."""
 
 
 class Published(NamedTuple):

@@ -12,12 +12,13 @@ the side, as for CIFAR, not 4 pixels.
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -57,13 +58,14 @@ class SelMatch(MTT):
     alpha: float = 0.5
     """Share of the images of each class that is learned: the last ones of the start, rounded down, at least one."""
 
+    CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
+
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The paper's settings; other cells take those of the nearest size. Digits is ours.
 
         C-scores, which the paper takes from their authors (``--scores``), are otherwise our stand-in for them.
         """
-        del name
         cells = {size: cell for (data, size), cell in _CELLS.items() if data == dataset}
         cells = cells or {size: cell for (data, size), cell in _CELLS.items() if data == "cifar10"}
         alpha, beta, epochs = cells[min(cells, key=lambda size: abs(size - ipc))]
@@ -83,7 +85,7 @@ class SelMatch(MTT):
             steps=steps,
             init="forgetting" if dataset in ("tiny_imagenet", "digits") else "cscore",
             protocol=protocol,
-            listed=(dataset, ipc) in _CELLS,
+            listed=(dataset, ipc) in cls.CELLS[name],
             published=_PAPER.get((dataset, ipc)),
             beta=beta,
             network=network,

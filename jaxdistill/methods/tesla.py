@@ -13,10 +13,11 @@ the code's pixels move half as far at the same step size.
 from __future__ import annotations
 
 import dataclasses
+from typing import ClassVar
 
 from jaxdistill.data.bank import Segments
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -46,6 +47,8 @@ class TESLA(MTT):
     teacher_labels: bool = False
     """Label the images anew in each step, by the expert at the segment's end: for many classes."""
 
+    CELLS: ClassVar[Cells] = {"paper": (("cifar10", 1), ("cifar100", 50), ("imagenet_resized/64x64", 1))}
+
     @classmethod
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The code's settings for its three cells; others follow MTT's. All have half the step size on pixels.
@@ -65,7 +68,7 @@ class TESLA(MTT):
         return plain._replace(
             config=config,
             steps=plain.steps if dataset == "digits" else 10_000,
-            listed=cell in {("cifar10", 1), ("cifar100", 50), ("imagenet_resized/64x64", 1)},
+            listed=cell in cls.CELLS[name],
             published=_PAPER.get(cell),
             experts=experts,
         )

@@ -30,6 +30,7 @@ WANTED = {
     r"(Exceeds the limit) .*": "a smaller number",
 }
 """How the parser says what a word is not, and what it should have been."""
+_NO_OPTION = (tyro.conf.Suppress, tyro.conf.Positional, Any, typing.ClassVar)
 
 
 def parse(kind: Any, arguments: list[str], command: str, example: str, defaults: dict[str, Any] | None = None) -> Any:
@@ -91,7 +92,7 @@ def options(form: Any) -> list[tuple[str, Any]]:
     for name, hint in typing.get_type_hints(form, include_extras=True).items():
         if dataclasses.is_dataclass(hint):
             found += options(hint)
-        elif not any(mark in (tyro.conf.Suppress, tyro.conf.Positional, Any) for mark in (hint, *_marks(hint))):
+        elif not any(mark in _NO_OPTION for mark in (hint, typing.get_origin(hint), *_marks(hint))):
             found.append((name, hint))
     return found
 

@@ -8,7 +8,7 @@ Nothing of jaxdistill is needed to use one::
     if "preprocess/unwhiten" in tensors:
         flat = images.reshape(len(images), -1) @ tensors["preprocess/unwhiten"] + tensors["preprocess/center"]
         images = flat.reshape(images.shape)
-    pixels = images * tensors["preprocess/std"] + tensors["preprocess/mean"]     # in [0, 1]
+    pixels = images * tensors["preprocess/std"] + tensors["preprocess/mean"]     # 0 is black, 1 white
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jaxtyping import Float
+from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
@@ -47,11 +49,38 @@ class ArtifactError(UsageError):
 
 
 class Stored(NamedTuple):
-    """What a set's folder holds."""
+    """A set with what its images went through and what is known of it: what a set's folder holds."""
 
     synthetic: SyntheticSet
     preprocess: Preprocess
     card: dict[str, Any]
+
+    @property
+    def pixels(self) -> Float[np.ndarray, "n h w c"]:
+        """The images as pictures: 0 is black and 1 white, and some may lie beyond."""
+        return self.preprocess.invert(np.asarray(self.synthetic.images))
+
+    @property
+    def labels(self) -> Float[np.ndarray, "n classes"]:
+        """What `SyntheticSet.label_kind` says; one-hot for plain classes."""
+        return np.asarray(self.synthetic.labels)
+
+    def show(self) -> Image.Image:
+        """The set as one picture, a row for each class; a notebook draws it."""
+        return Image.fromarray(grid(self.pixels, self.card["num_classes"]))
+
+    def save(self, folder: Path | str) -> None:
+        """Write the set's folder, replacing a set that is there; see `save_set`."""
+        save_set(Path(folder), self.synthetic, self.preprocess, self.card)
+
+    def __repr__(self) -> str:
+        card = self.card
+        return (
+            f"<{card['ipc']} images per class of {card['dataset']}, {card['num_classes']} classes, by {card['method']}>"
+        )
+
+    def _repr_png_(self) -> bytes:
+        return png(grid(self.pixels, self.card["num_classes"]))
 
 
 def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card: dict[str, Any]) -> None:
@@ -77,8 +106,8 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
     arrays = {name: np.asarray(value, np.float32, order="C") for name, value in arrays.items()}
     tensors = save(arrays)
     card = {
-        "schema": SCHEMA,
         **card,
+        "schema": SCHEMA,
         "num_classes": arrays["labels"].shape[1],
         "image_shape": list(arrays["images"].shape[1:]),
         "count": len(arrays["images"]),

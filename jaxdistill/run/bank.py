@@ -24,7 +24,7 @@ from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.errors import UsageError
 from jaxdistill.inner import Seen
 from jaxdistill.run import files
-from jaxdistill.run.record import DTYPES, KIND, SCHEMA, describe, other_data
+from jaxdistill.run.record import DTYPES, KIND, SCHEMA, Held, describe, other_data
 from jaxdistill.run.resolve import Bench
 from jaxdistill.trajectories import unflatten
 from jaxdistill.types import Network, Variables
@@ -46,13 +46,15 @@ class BankError(UsageError):
 
 
 class StoredBank(NamedTuple):
-    """An expert bank's folder, its trajectories memory-mapped."""
+    """An expert bank's folder, its trajectories memory-mapped; or one that is in memory alone."""
 
     folder: Path
     card: dict[str, Any]
     preprocess: Preprocess
     params: tuple[np.ndarray, ...]
     """Each expert's ``[snapshots, p]``."""
+    held: tuple[Held, ...] = ()
+    """The experts themselves, of a bank that is in no folder."""
 
     @property
     def epochs(self) -> int:
@@ -61,7 +63,9 @@ class StoredBank(NamedTuple):
 
     def digest(self) -> str:
         """What these experts are, as a hash."""
-        hashes = [_hash_of(self._expert(i)) for i in range(len(self.params))]
+        hashes = [one.card["sha256"] for one in self.held] or [
+            _hash_of(self._expert(i)) for i in range(len(self.params))
+        ]
         return hashlib.sha256(json.dumps([self.card, hashes], sort_keys=True).encode()).hexdigest()
 
     def variables(self, network: Network, expert: int, epoch: int = -1) -> Variables:
@@ -70,12 +74,12 @@ class StoredBank(NamedTuple):
         params = unflatten(jnp.asarray(self.params[expert][epoch], jnp.float32), like.params)
         if not jax.tree.leaves(like.statistics):
             return Variables(params, like.statistics)
-        statistics = _arrays(self._expert(expert) / "statistics.npy")[""][epoch]
-        return Variables(params, unflatten(jnp.asarray(statistics), like.statistics))
+        statistics = self.held[expert].statistics if self.held else _arrays(self._expert(expert) / "statistics.npy")[""]
+        return Variables(params, unflatten(jnp.asarray(statistics[epoch]), like.statistics))
 
     def history(self, expert: int) -> Seen:
         """What an expert said of the training images: arrays ``[epochs, n]``, sorted by class."""
-        stored = _arrays(self._expert(expert) / "history.npz")
+        stored = self.held[expert].history if self.held else _arrays(self._expert(expert) / "history.npz")
         correct = np.unpackbits(stored["correct"], axis=1, count=stored["error"].shape[1]).astype(bool)
         return Seen(jnp.asarray(correct), *(jnp.asarray(stored[name], jnp.float32) for name in ("confidence", "error")))
 
@@ -177,7 +181,7 @@ def open_bank(stored: StoredBank, limit: float) -> tuple[Bank, bool]:
     if size > limit:
         return Bank(stored.params, count, stored.epochs), True
     params = np.stack(stored.params)
-    for number, array in enumerate(params):
+    for number, array in enumerate(() if stored.held else params):
         path = stored.folder / f"{number:05d}"
         if hashlib.sha256(array.view(np.uint8)).hexdigest() != _hash_of(path):
             raise BankError(f"{path} is not what its card was written for; remove it and resume 'jaxdistill experts'")

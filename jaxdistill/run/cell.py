@@ -10,11 +10,11 @@ from typing import Any
 from jaxdistill.augment import for_dataset
 from jaxdistill.data.preprocess import constants
 from jaxdistill.diffusion import Architecture
-from jaxdistill.methods import METHODS
 from jaxdistill.methods.preset import Preset
 from jaxdistill.names import base
 from jaxdistill.networks import default_depth
 from jaxdistill.run.config import BasisConfig, DataConfig, Distill, EvaluationConfig, GeneratorConfig, NetworkConfig
+from jaxdistill.run.plain import name_of
 from jaxdistill.selection import NEEDS
 
 __all__ = ["APART", "differences", "fields", "named", "preset_of", "said"]
@@ -27,7 +27,10 @@ APART = frozenset(
         "data.dataset",
         "data.device_gib",
         "evaluation.coverage",
+        "evaluation.eval_every",
+        "evaluation.eval_every_seeds",
         "evaluation.eval_seeds",
+        "evaluation.legacy_best",
         "generator.class_ids",
         "generator.generator",
         "generator.generator_digest",
@@ -54,6 +57,8 @@ def named(dataset: str | None) -> str:
 def preset_of(config: Distill) -> Preset:
     """The preset of a run's cell, by the reading that it names."""
     method = type(config.method)
+    if not hasattr(method, "preset"):  # one of a caller's own
+        return Preset(config.method, config.steps, config.init, config.evaluation.protocol, listed=False)
     return method.preset(named(config.data.dataset), config.ipc, config.preset or method.PRESETS[0])
 
 
@@ -111,7 +116,7 @@ def said(config: Distill, experts: Mapping[str, Any] | None = None, size: int | 
         size: pixels of a side.
     """
     preset = preset_of(config)
-    cell = f"{METHODS[type(config.method)].__name__} for {named(config.data.dataset)} at ipc {config.ipc}"
+    cell = f"{name_of(config)} for {named(config.data.dataset)} at ipc {config.ipc}"
     if not preset.listed:
         return f"no published setting of {cell}; running {config.method} for {config.steps} steps"
     found = differences(config, preset, experts, size)

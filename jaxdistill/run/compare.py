@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from rich.console import Console
 
-from jaxdistill.data.digest import differing, mismatch, stored_digests
+from jaxdistill.data.check import Source
+from jaxdistill.data.digest import TESTED, WORDS, differing, mismatch, stored_digests
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe, taught
 from jaxdistill.run import artifact
+from jaxdistill.run.artifact import Stored
 from jaxdistill.run.bank import check_bank, load_bank
 from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.run.cover import check_cover
@@ -28,76 +31,150 @@ from jaxdistill.run.sharding import replicate
 from jaxdistill.run.unread import check_data_read, check_evaluation_read, given
 from jaxdistill.types import Network, SyntheticSet
 
-__all__ = ["evaluate_sets"]
+__all__ = ["evaluate_sets", "evaluate_stored"]
 
 
 def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
-    """Judge finished sets (of one data set and size) on the data set they were made from, random beside them.
+    """Judge finished sets of one data set on the data set they were made from, random beside them.
 
     Raises:
         UsageError: if a set cannot be read, or the sets do not belong together.
     """
     short = [_label(path) for path in config.sets]
     labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
-    stored = {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}
-    first = stored[labels[0]]
+    return evaluate_stored(
+        {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}, config, console
+    )
+
+
+def evaluate_stored(
+    stored: Mapping[str, Stored],
+    config: Evaluate,
+    console: Console,
+    *,
+    source: Source | None = None,
+    named: Recipe | None = None,
+    custom: Mapping[str, Network] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Judge sets of one data set, each in the space that it was made in, random images of its size beside it.
+
+    Args:
+        stored: sets by name.
+        config: how; its `sets` are not read.
+        console: where it is told how far this is.
+        source: the data, where they have been read.
+        named: the recipe, where `config` does not name it.
+        custom: networks by name, in the place of those that `config` names.
+
+    Returns:
+        The content of evaluation.json; see `jaxdistill.run.judge.judge`.
+
+    Raises:
+        UsageError: if the sets do not belong together, or not to the data.
+    """
+    spaces = _spaces(stored)
+    labels, first = list(stored), next(iter(stored.values()))
     recipe = config.protocol or _first_judged_by(stored)
     for label, other in stored.items():
         if not _of_one_kind(other.card, first.card):
             raise UsageError(
-                f"{label} is of {other.card['dataset']} at ipc {other.card['ipc']} and {labels[0]} of "
-                f"{first.card['dataset']} at ipc {first.card['ipc']}; evaluate sets of one data set and ipc together"
+                f"{label} is of {other.card['dataset']} and {labels[0]} of {first.card['dataset']}; evaluate sets of "
+                "one data set together"
             )
-        if not first.preprocess.equals(other.preprocess):
-            raise UsageError(f"{label} was preprocessed otherwise than {labels[0]}; evaluate them one by one")
     data = DataConfig(place(config.dataset or first.card["dataset"]), config.data_dir)
     check_data_read(data, given(config, {}))
-    bench = open_bench(data, first.preprocess)
-    made_for = (tuple(first.card["image_shape"]), first.card["num_classes"])
-    if made_for != (bench.image_shape, bench.num_classes):
-        raise UsageError(
-            f"{labels[0]} was made for {made_for[1]} classes of images {made_for[0]}, but {bench.source.name} has "
-            f"{bench.num_classes} of {bench.image_shape}; name the data set it was made from with --dataset"
-        )
-    for label, other in stored.items():
-        problem = mismatch(other.card, bench.digests, bench.source.class_names, test=True)
-        if problem and not config.other_data:
+    benches: dict[str, Bench] = {}
+    for name, group in spaces.items():
+        member = next(iter(group.values()))
+        data = dataclasses.replace(data, hold_out=_held_out(member.card))
+        bench = open_bench(data, member.preprocess, *(() if source is None else (source,)))
+        benches[name], source = bench, source if data.hold_out else bench.source
+        made_for = (tuple(member.card["image_shape"]), member.card["num_classes"])
+        if made_for != (bench.image_shape, bench.num_classes):
             raise UsageError(
-                f"{label} was not made for these data ({problem}); name the data set it was made from with --dataset, "
-                "or add --other-data if it is to be judged on these"
+                f"{next(iter(group))} was made for {made_for[1]} classes of images {made_for[0]}, but "
+                f"{bench.source.name} has {bench.num_classes} of {bench.image_shape}; name the data set it was made "
+                "from with --dataset"
             )
+        for label, other in group.items():
+            problem = mismatch(other.card, bench.digests, bench.source.class_names, test=True)
+            if problem and not config.other_data:
+                raise UsageError(
+                    f"{label} was not made for these data ({problem}); name the data set it was made from with "
+                    "--dataset, or add --other-data if it is to be judged on these"
+                )
+    bench = next(iter(benches.values()))
     if config.coverage:
         check_cover(bench)
+        if len(spaces) > 1:
+            raise UsageError(
+                "--coverage is measured in one space, and these sets were preprocessed differently; leave it out"
+            )
     made_with = {_made_with(other.card) for other in stored.values()}
     judges = {other.card.get("eval_network") for other in stored.values()}
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
-    protocol = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs).resolve(next(iter(kernels)))
+    asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs)
+    protocol = named or asked.resolve(next(iter(kernels)))
     protocol.check(bench.image_shape)
     by = "network" if protocol.instead is None else "kernel"
-    alike = len(made_with) == len(judges) == 1 or config.network if by == "network" else len(kernels) == 1
+    chosen = config.network or custom
+    alike = len(made_with) == len(judges) == 1 or chosen if by == "network" else len(kernels) == 1
     if not alike:
         raise UsageError(f"these sets were made with different {by}s; choose with --{by} by which to judge them all")
     usual = next(iter(made_with)) if len(made_with) == 1 else NetworkConfig()
-    judged = _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
+    judged = custom or _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
     check_networks(judged, protocol)
-    check_evaluation_read(config, ",".join(judged), protocol)
-    sets = {label: other.synthetic for label, other in stored.items()}
+    if not custom:
+        check_evaluation_read(config, ",".join(judged), protocol)
     teach = _teacher(config, recipe, protocol, bench)
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)
     say(console, bench.source.summary())
-    return judge(
-        key, sets, judged, bench, protocol, recipe, config.seeds,
-        ipc=first.card["ipc"], networks_at_once=config.networks_at_once, coverage=config.coverage, teach=teach,
-        tell=partial(say, console),
-    )  # fmt: skip
+    results: dict[str, Any] = {}
+    for name, group in spaces.items():
+        found = judge(
+            key, {label: other.synthetic for label, other in group.items()}, judged, benches[name], protocol, recipe,
+            config.seeds, ipc={label: other.card["ipc"] for label, other in group.items()},
+            space=name if len(spaces) > 1 else "", networks_at_once=config.networks_at_once, coverage=config.coverage,
+            teach=teach, tell=partial(say, console),
+        )  # fmt: skip
+        results = {**found, "rows": [*results.get("rows", []), *found["rows"]]}
+    return results
+
+
+def _spaces(stored: Mapping[str, Stored]) -> dict[str, dict[str, Stored]]:
+    """The sets by how their images were preprocessed, and by what was held out, under names for it."""
+    found: list[dict[str, Stored]] = []
+    for label, one in stored.items():
+        for group in found:
+            other = next(iter(group.values()))
+            if one.preprocess.equals(other.preprocess) and _held_out(one.card) == _held_out(other.card):
+                group[label] = one
+                break
+        else:
+            found.append({label: one})
+    members = [next(iter(group.items())) for group in found]
+    words = ["normalised" if one.preprocess.whiten is None else "whitened" for _, one in members]
+    names = [
+        f"{word} as {label}" if words.count(word) > 1 else word for word, (label, _) in zip(words, members, strict=True)
+    ]
+    return dict(zip(names, found, strict=True))
+
+
+def _held_out(card: dict[str, Any]) -> float:
+    """Which share of the training images a set's making left aside, by its card."""
+    share = card.get("hold_out", 0.0)
+    if type(share) not in (int, float) or not 0 <= share < 1:
+        raise UsageError(f"the set's card says that {share!r:.40} of the images were held out; copy the set again")
+    return float(share)
 
 
 def _of_one_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    """Whether two sets have one size and are of one data set, which may lie elsewhere for each of them."""
+    """Whether two sets are of one data set, which may lie elsewhere for each of them."""
     said, theirs = stored_digests(one), stored_digests(other)
-    known = said.train_images and theirs.train_images
-    alike = not differing(said, theirs) if known else one["dataset"] == other["dataset"]
-    return alike and one["ipc"] == other["ipc"]
+    if not (said.test_images and theirs.test_images):
+        return one["dataset"] == other["dataset"]
+    apart = _held_out(one) != _held_out(other)  # then other images were left for training
+    return not differing(said, theirs, TESTED if apart else tuple(WORDS))
 
 
 def _teacher(
@@ -119,7 +196,7 @@ def _teacher(
     return partial(taught, network=network, variables=stored.variables(network, 0))
 
 
-def _first_judged_by(stored: dict[str, artifact.Stored]) -> str:
+def _first_judged_by(stored: Mapping[str, Stored]) -> str:
     """The name of the recipe that the cards say; DSA's if they say none."""
     names = sorted({str(other.card["protocol"]) for other in stored.values() if "protocol" in other.card})
     if len(names) > 1:

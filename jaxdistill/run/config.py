@@ -23,6 +23,7 @@ __all__ = [
     "EvaluationConfig",
     "GeneratorConfig",
     "NetworkConfig",
+    "OwnMethod",
     "RunConfig",
     "Select",
     "check_local",
@@ -46,6 +47,9 @@ class DataConfig:
     statistics: str = "default"
     """What channels are normalised by: default (published constants of the data set; of others, its own), fitted (its
     own in any case), or the name of a data set whose constants are taken."""
+    hold_out: float = 0.0
+    """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
+    them. With --eval-every a tenth, unless it is said."""
     device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
@@ -54,6 +58,8 @@ class DataConfig:
     def __post_init__(self) -> None:
         if not self.device_gib >= 0:
             raise UsageError(f"--device-gib is a size, not {self.device_gib}")
+        if not 0 <= self.hold_out < 1:
+            raise UsageError(f"--hold-out is a share from 0 to below 1, not {self.hold_out}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,17 +67,17 @@ class NetworkConfig:
     """The network that is used to distil."""
 
     network: str = "convnet"
-    """Its name; with the suffix -bn it has batch normalisation."""
+    """Name of the network ('jaxdistill list networks'); with the suffix -bn it has batch normalisation."""
     width: int = 128
-    """Channels of each block."""
+    """Channels of each block of the network."""
     depth: int | None = None
-    """Number of blocks; by default what reduces the image to 4x4 (3 for 28 and 32 pixels, 4 for 64)."""
+    """Number of blocks of the network; by default what reduces the image to 4x4 (3 for 28 and 32 pixels, 4 for 64)."""
     norm: str = "instance"
-    """instance, batch, layer, group or none."""
+    """Normalisation of the network: instance, batch, layer, group or none."""
     activation: str = "relu"
-    """relu, sigmoid, leakyrelu or swish."""
+    """Activation of the network: relu, sigmoid, leakyrelu or swish."""
     pooling: str = "avg"
-    """avg, max or none."""
+    """Pooling of the network: avg, max or none."""
     initial: str = "torch"
     """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero)."""
     network_seed: int | None = None
@@ -94,19 +100,36 @@ class EvaluationConfig:
     """How the result is judged."""
 
     protocol: str = "dsa1000"
-    """Whose evaluation recipe."""
+    """Evaluation recipe, by name ('jaxdistill list protocols')."""
     eval_network: str | None = None
     """Networks to train on the set, separated by commas; by default the one that distilled it."""
     eval_seeds: int = 5
-    """Independent networks of each kind; 0 skips the evaluation."""
+    """Number of independent networks of each kind; 0 skips the evaluation."""
     eval_labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
-    """Shorten (or lengthen) the recipe; the report says so."""
+    """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
+    eval_every: int | None = None
+    """Steps between two looks at the accuracy on training images that are held out (--hold-out) while the run goes on;
+    the test images are not looked at. By default there are none."""
+    eval_every_seeds: int = 2
+    """Independent networks of each such look."""
+    keep: Literal["last", "best"] = "last"
+    """Whether the result is the last set, or the best one of those looks."""
+    legacy_best: bool = False
+    """Look at the test images too, and report the best of all looks at them beside the result: the habit of papers on
+    trajectory matching, whose numbers are chosen by the test set."""
 
     def __post_init__(self) -> None:
+        if self.eval_every is not None and self.eval_every < 1:
+            raise UsageError(f"--eval-every is a number of steps, at least 1, not {self.eval_every}")
+        if self.eval_every_seeds < 1:
+            raise UsageError(f"--eval-every-seeds is a number of networks, at least 1, not {self.eval_every_seeds}")
+        if self.eval_every is None and (self.keep == "best" or self.legacy_best):
+            flag = "--keep best" if self.keep == "best" else "--legacy-best"
+            raise UsageError(f"{flag} goes by looks along the run; say with --eval-every how far apart they are")
         if self.eval_seeds < 0:
             raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
         if self.eval_epochs is not None and self.eval_epochs < 0:
@@ -171,20 +194,20 @@ class BasisConfig:
     beta: float = 0.0
     """Share of each class that selections by a score leave out, its hardest images; the next are taken."""
     window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
-    """Whether that is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
+    """Whether --beta is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
     the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
-    experts, or networks trained for it, recorded."""
+    experts, or networks trained for that, recorded."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
-    """Epochs that a network is trained on each of them."""
+    """Epochs that a network is trained on each random set that optimised tries."""
     score_networks: int = 5
-    """Networks that are trained for it where there are no experts; scores are averaged over them."""
+    """Networks that are trained for scores where there are no experts; scores are averaged over them."""
     score_epochs: int = 20
-    """Epochs that they are trained for; el2n, grand, entropy, margin and least_confidence look at the last of
-    them, of experts too."""
+    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin and least_confidence look at the
+    last of them, of experts too."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
@@ -193,6 +216,13 @@ class BasisConfig:
             raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
             )
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnMethod:
+    """What stands for a method that a caller brings, of which nothing but its name is known."""
+
+    name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +237,7 @@ class Distill:
     steps: int
     """Updates of the set, or of its generator (0 with a --generator only draws); by default the paper's."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed from which everything random follows."""
     init: str = "real"
     """What the set starts from: real, noise, any selection, or a finished set or run."""
     augment: str = "default"
@@ -236,7 +266,7 @@ class Select:
     ipc: int
     """Images per class."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed from which everything random follows."""
     network: NetworkConfig = NetworkConfig()
     bank: BankConfig = dataclasses.field(default_factory=BankConfig)
     basis: BasisConfig = BasisConfig()

@@ -1,11 +1,10 @@
-"""One run under way: the loop with everything that watches it."""
+"""A run under way: the loop with everything that watches it."""
 
 from __future__ import annotations
 
 import contextlib
-import time
-from functools import partial
-from pathlib import Path
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
 import jax
@@ -13,19 +12,13 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
-from jaxdistill.methods import METHODS
-from jaxdistill.run import artifact, checkpoint, sinks
-from jaxdistill.run.config import Distill
-from jaxdistill.run.loop import Chunk, NonFiniteError, run
+from jaxdistill.run.loop import Chunk, Looked, run
 from jaxdistill.run.machine import machine
-from jaxdistill.run.resolve import Bench
-from jaxdistill.run.sharding import from_first, replicate, replicated
+from jaxdistill.run.sharding import replicated
 from jaxdistill.run.signals import asked
 from jaxdistill.types import Key, Method, PyTree, SyntheticSet
 
-__all__ = ["Feeding", "RunFailedError", "drive", "last_set", "say"]
-
-PREVIEWS = 6
+__all__ = ["Driven", "Feeding", "RunFailedError", "Stopped", "drive", "read_out", "say", "set_of"]
 
 
 class RunFailedError(RuntimeError):
@@ -40,57 +33,96 @@ class Feeding(NamedTuple):
     """Where it stays; else it is on all devices."""
 
 
+class Driven(NamedTuple):
+    """How far a run got."""
+
+    state: PyTree
+    done: int
+    """Steps."""
+    spent: dict[str, float]
+    """Seconds of all its parts."""
+
+    def cost(self) -> dict[str, Any]:
+        """What the run cost, as a card has it."""
+        rate = self.done / self.spent["seconds"] if self.spent["seconds"] else 0.0
+        return {"steps": self.done, **self.spent, "steps_per_second": rate, **machine()}
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop, and did after a whole step."""
+
+    def __init__(self, driven: Driven):
+        self.driven = driven
+        super().__init__()
+
+
 def say(console: Console, line: str) -> None:
     """One plain line."""
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def drive(
-    config: Distill,
+    begun: Driven,
+    steps: int,
     method: Method,
-    bench: Bench,
     feeding: Feeding,
-    state: PyTree,
-    done: int,
-    spent: dict[str, float],
     key: Key,
-    folder: Path,
-    console: Console,
-) -> tuple[PyTree, dict[str, Any]]:
-    """Loop to the last step with all sinks, saving checkpoints.
+    mesh: Mesh,
+    *,
+    every: int = 100,
+    sinks: Sequence[AbstractContextManager[Any]] = (),
+    save: Callable[[Driven, bool], None] = lambda driven, last: None,
+    look: Callable[[SyntheticSet], Looked] | None = None,
+    look_every: int = 1,
+    grace: bool = True,
+) -> Driven:
+    """Loop to the last step with all that watches, or until someone asks to stop.
 
-    Returns:
-        The last state, and what the run cost, `spent` by its earlier parts included.
+    Args:
+        begun: where the run stands.
+        steps: of the whole run.
+        method: what is run.
+        feeding: what it is fed.
+        key: root key of the run, on all devices.
+        mesh: devices.
+        every: most steps in one chunk.
+        sinks: what is shown each chunk, of this process.
+        save: told how far the run is after each chunk, and whether nothing comes after it.
+        look: looks at the set before the first step, every `look_every` steps and after the last; in every process of
+            a pod.
+        look_every: steps between two looks.
+        grace: whether a second signal ends the process; see `jaxdistill.run.signals.asked`.
+
+    Raises:
+        Stopped: if a signal asked for it; what was done by then is in it.
+        NonFiniteError: see `jaxdistill.run.loop.run`.
     """
-    saved = time.monotonic()
-    writes = jax.process_index() == 0
+    state, done, spent = begun
     with contextlib.ExitStack() as stack:
-        stop = stack.enter_context(asked())
-        listening = _sinks(config, method, bench, done, folder, console) if writes else []
-        listeners = [stack.enter_context(sink) for sink in listening]
+        stop = stack.enter_context(asked(ends=grace))
+        listeners = [stack.enter_context(sink) for sink in sinks]
+        start = Chunk(done, state, None, 0.0, 0.0)
+        if look is not None and not done:
+            synthetic = set_of(method, state, mesh)
+            start = start._replace(looked=(look(synthetic), synthetic))
         for sink in listeners:
-            sink(Chunk(done, state, None, 0.0, 0.0))
-        options = {"mesh": bench.mesh, "start": done, "every": config.run.chunk, "on_host": feeding.on_host}
-        try:
-            for chunk in run(method, feeding.source, replicate(key, bench.mesh), state, config.steps, **options):
-                state, done = chunk.state, chunk.step
-                spent = {name: value + getattr(chunk, name) for name, value in spent.items()}
-                # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
-                for sink in listeners:
-                    sink(chunk)
-                due = time.monotonic() - saved >= config.run.checkpoint_seconds or done == config.steps or stop
-                if writes and due:
-                    checkpoint.save(folder / "checkpoints", done, state, spent)
-                    saved = time.monotonic()
-                if stop:
-                    raise KeyboardInterrupt
-        except NonFiniteError as error:
-            raise RunFailedError(
-                f"{error} of {folder} with {config.method}; start again with a smaller step size "
-                "(the last good checkpoint, if there is one, is kept)"
-            ) from None
-    rate = config.steps / spent["seconds"] if spent["seconds"] else 0.0
-    return state, {"steps": config.steps, **spent, "steps_per_second": rate, **machine()}
+            sink(start)
+        options = {"mesh": mesh, "start": done, "every": every, "on_host": feeding.on_host}
+        options["stops"] = None if look is None else look_every
+        for chunk in run(method, feeding.source, key, state, steps, **options):
+            state, done = chunk.state, chunk.step
+            spent = {name: value + getattr(chunk, name) for name, value in spent.items()}
+            if look is not None and (done % look_every == 0 or done == steps):
+                synthetic = set_of(method, state, mesh)
+                chunk = chunk._replace(looked=(look(synthetic), synthetic))
+            # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
+            for sink in listeners:
+                sink(chunk)
+            driven = Driven(state, done, spent)
+            save(driven, done == steps or bool(stop))
+            if stop:
+                raise Stopped(driven)
+    return Driven(state, done, spent)
 
 
 def read_out(method: Method, state: PyTree) -> SyntheticSet:
@@ -98,25 +130,8 @@ def read_out(method: Method, state: PyTree) -> SyntheticSet:
     return jax.tree.map(np.asarray, jax.jit(method.synthetic)(jax.tree.map(np.asarray, state)))
 
 
-def last_set(method: Method, state: PyTree, folder: Path, mesh: Mesh) -> SyntheticSet:
-    """The set of the last state. One that is drawn is drawn once, by all devices together: again, or elsewhere, its
-    digits might be others."""
+def set_of(method: Method, state: PyTree, mesh: Mesh) -> SyntheticSet:
+    """The set of a state. One that is drawn is drawn by all devices together: elsewhere its digits might be others."""
     if method.learned is None:
         return read_out(method, state)
-    if bool(from_first(np.int32((folder / "evaluation.json").exists()))):
-        shapes = jax.eval_shape(method.synthetic, state)
-        there = artifact.load_set(folder).synthetic if jax.process_index() == 0 else None
-        return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
     return jax.tree.map(np.asarray, jax.jit(method.synthetic, out_shardings=replicated(mesh))(state))
-
-
-def _sinks(config: Distill, method: Method, bench: Bench, done: int, folder: Path, console: Console) -> list[Any]:
-    name = f"{METHODS[type(config.method)].__name__} on {Path(config.data.dataset).name}"
-    listening: list[Any] = [sinks.Metrics(folder / "metrics.jsonl", done)]
-    if method.learned is None:  # to draw a set from a generator takes as long as many steps
-        every = max(1, config.steps // PREVIEWS)
-        show = partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
-        listening.append(sinks.Previews(folder / "previews", *show))
-    if not config.run.quiet:
-        listening.append(sinks.Progress(config.steps, done, name, console))
-    return listening + sinks.elsewhere(config, folder)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -17,23 +17,24 @@ from jax.sharding import Mesh
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from jaxdistill.data.check import Source
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.train import correct
 from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.inner import Seen
-from jaxdistill.run.bank import BankError, read_card, read_preprocess
+from jaxdistill.run.bank import BankError, StoredBank, read_card, read_preprocess
 from jaxdistill.run.config import DataConfig, NetworkConfig
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.folder import hold, undone
 from jaxdistill.run.forms import Experts
 from jaxdistill.run.paths import place
 from jaxdistill.run.plain import build
-from jaxdistill.run.record import describe, other_data, record, save_card
+from jaxdistill.run.record import Held, Writer, describe, other_data, record, save_card
 from jaxdistill.run.resolve import Bench, at_once, augmentation, only_network, open_bench
 from jaxdistill.run.sharding import from_first, replicate, spread
 from jaxdistill.types import Augment, Key, Network, PyTree, Variables
 
-__all__ = ["RECIPE", "fields_of", "train_experts", "trained"]
+__all__ = ["RECIPE", "fields_of", "held_experts", "prepare_experts", "train_experts", "trained"]
 
 RECIPE = ExpertRecipe(momentum=0.9, weight_decay=5e-4, augment="none")
 """Training of networks that are only there to look at images."""
@@ -51,15 +52,8 @@ def train_experts(config: Experts, console: Console) -> None:
     if stored is not None and config.data.zca != (stored.whiten is not None):
         raise BankError(_other(config.out, ["zca"]))
     bench = open_bench(config.data, stored)
-    network = only_network(config.network, bench)
-    augment = augmentation(config.recipe.augment, bench)
-    data = {name: getattr(config.data, name) for name in ("zca", "statistics")}
-    said = {"data": {"dataset": place(config.data.dataset), **data}, "preset": config.preset}
-    said |= {name: dataclasses.asdict(getattr(config, name)) for name in ("network", "recipe")}
-    said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}
-    card = describe(bench, network, said)
-    if bench.on_host:
-        raise UsageError("experts are trained on images that are on the device; raise --device-gib")
+    ready = prepare_experts(config, bench)
+    card = ready.card
     new = jax.process_index() == 0 and not config.out.exists()
     problem = _problem(config, card, bench) if jax.process_index() == 0 else ""
     if bool(from_first(np.int32(bool(problem)))):
@@ -71,9 +65,66 @@ def train_experts(config: Experts, console: Console) -> None:
         lacking = np.flatnonzero(~from_first(there))
         step = min(size * bench.mesh.size, max(len(lacking), 1))
         for begin in range(0, len(lacking), step):
-            _add(config, lacking[begin : begin + step], size, network, augment, bench, card, console)
+            numbers = lacking[begin : begin + step]
+            with contextlib.ExitStack() as stack:
+                first = jax.process_index() == 0
+                writers = [stack.enter_context(record(config.out, int(i), card)) for i in numbers] if first else []
+                _add(config, numbers, size, ready, writers, console)
     held = sum(1 for _ in config.out.glob("*/card.json"))
     say(console, f"{config.out} holds {held} experts of {config.epochs} epochs")
+
+
+class Ready(NamedTuple):
+    """Experts of which everything is known and none is trained."""
+
+    bench: Bench
+    network: Network
+    augment: Augment
+    card: dict[str, Any]
+    """The bank's."""
+
+
+def prepare_experts(config: Experts, bench: Bench) -> Ready:
+    """See that experts can be trained on data.
+
+    Raises:
+        UsageError: if they cannot.
+    """
+    if bench.on_host:
+        raise UsageError("experts are trained on images that are on the device; raise --device-gib")
+    network = only_network(config.network, bench)
+    data = {name: getattr(config.data, name) for name in ("zca", "statistics")}
+    data |= {"hold_out": config.data.hold_out} if config.data.hold_out else {}
+    said = {"data": {"dataset": place(config.data.dataset), **data}, "preset": config.preset}
+    said |= {name: dataclasses.asdict(getattr(config, name)) for name in ("network", "recipe")}
+    said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}
+    return Ready(bench, network, augmentation(config.recipe.augment, bench), describe(bench, network, said))
+
+
+def held_experts(config: Experts, source: Source, console: Console) -> StoredBank:
+    """Train experts that stay in memory.
+
+    Args:
+        config: which; its `out` is not read.
+        source: the data.
+        console: where it is told how far this is.
+
+    Raises:
+        UsageError: for arguments or data that cannot be used.
+        RunFailedError: if an expert does not stay finite.
+    """
+    bench = open_bench(config.data, None, source)
+    ready = prepare_experts(config, bench)
+    size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
+    held: list[Held] = []
+    step = min(size * bench.mesh.size, config.count)
+    for begin in range(0, config.count, step):
+        numbers = np.arange(begin, min(begin + step, config.count))
+        group = [Held(ready.card) for _ in numbers]
+        _add(config, numbers, size, ready, group, console)
+        held += group
+    params = tuple(one.params for one in held)
+    return StoredBank(Path("memory"), ready.card, bench.preprocess, params, tuple(held))
 
 
 def fields_of(folder: Path) -> dict[str, Any]:
@@ -197,13 +248,12 @@ def _add(
     config: Experts,
     numbers: np.ndarray,
     size: int,
-    network: Network,
-    augment: Augment,
-    bench: Bench,
-    card: dict[str, Any],
+    ready: Ready,
+    writers: Sequence[Writer],
     console: Console,
 ) -> None:
-    """Train a group and write each of its experts, whole or not at all."""
+    """Train a group, and write each of its experts."""
+    bench, network, augment, _ = ready
     began = time.perf_counter()
     last: list[float] = []
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -213,9 +263,6 @@ def _add(
         )
         which = f"expert {numbers[0]}" if len(numbers) == 1 else f"experts {numbers[0]} to {numbers[-1]}"
         shown = progress.add_task(which, total=config.epochs)
-        writers = []
-        if jax.process_index() == 0:
-            writers = [stack.enter_context(record(config.out, int(number), card)) for number in numbers]
 
         def tell(epoch: int, variables: Variables, seen: Seen | None) -> None:
             variables, seen = jax.tree.map(np.asarray, (variables, seen))

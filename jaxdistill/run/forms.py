@@ -12,7 +12,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.experts import ExpertRecipe
 from jaxdistill.run.config import DataConfig, NetworkConfig, check_local, check_seed
 
-__all__ = ["Compare", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
+__all__ = ["Compare", "Completion", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,25 +21,25 @@ class Experts:
 
     data: DataConfig
     out: Path
-    """Folder of the bank."""
+    """Folder of the experts (their bank)."""
     count: int = 10
-    """Experts in all; the papers have 100. With --resume those that lack are added."""
+    """Number of experts in all; the papers have 100. With --resume those that lack are added."""
     epochs: int = 50
-    """Epochs of each; methods read up to the last start and a few more."""
+    """Epochs that each expert is trained for; methods read up to the last start and a few more."""
     seed: int = 0
-    """Everything random follows from it; an expert is the same however many there are."""
+    """Seed from which everything random follows; an expert is the same however many there are."""
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """How parameters are stored; bfloat16 is half the size."""
+    """Type in which parameters are stored; bfloat16 is half the size."""
     resume: bool = False
     """Go on with the bank in --out, or add to it; other arguments may be left out."""
     quiet: bool = False
-    """Print nothing but the bank's folder."""
+    """Print nothing but the folder of the experts."""
     experts_at_once: int | None = None
     """Experts side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     distributed: str | None = None
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
     preset: str = "mtt"
-    """Whose recipe gives the defaults: mtt (also TESLA's), ftd, datm or selmatch."""
+    """Paper whose recipe gives the defaults: mtt (also TESLA's), ftd, datm or selmatch."""
     ipc: int | None = None
     """Images per class of the set that is to be distilled, where whitening and --alpha of the paper go by it."""
     recipe: ExpertRecipe = dataclasses.field(default_factory=ExpertRecipe)
@@ -61,32 +61,35 @@ class Evaluate:
     sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Runs, or their set/ folders, of one data set and size."""
     network: str | None = None
-    """Networks, separated by commas: several give a transfer matrix. By default the one that the (first) set was made
-    with. What follows is as that was made for this one, and as usual for others, unless it is given."""
+    """Networks that are trained on the sets, separated by commas: several give a transfer matrix. By default the one
+    that the (first) set was made with. The options of networks are as that was made for this one, and as usual for
+    others, unless they are given."""
     width: int | None = None
-    """Channels of each block."""
+    """Channels of each block of the networks."""
     depth: int | None = None
-    """Number of blocks."""
+    """Number of blocks of the networks."""
     norm: str | None = None
-    """instance, batch, layer, group or none."""
+    """Normalisation of the networks: instance, batch, layer, group or none."""
     activation: str | None = None
-    """relu, sigmoid, leakyrelu or swish."""
+    """Activation of the networks: relu, sigmoid, leakyrelu or swish."""
     pooling: str | None = None
-    """avg, max or none."""
+    """Pooling of the networks: avg, max or none."""
     initial: str | None = None
     """Distribution of the initial weights: torch, xavier or lecun."""
     network_seed: int | None = None
     """Start every network from the weights of this seed."""
     kernel: str | None = None
-    """Of the protocol krr: fc1 (or any fcD), convnet, myrtle5 ..., with -nngp after it the NNGP instead of the NTK."""
+    """Kernel of the protocol krr: fc1 (or any fcD), convnet, myrtle5 ..., with -nngp after it the NNGP instead of the
+    NTK."""
     protocol: str | None = None
-    """Whose evaluation recipe; by default the one that the sets were first judged by."""
+    """Evaluation recipe, by name ('jaxdistill list protocols'); by default the one that the sets were first judged
+    by."""
     teacher: Path | None = None
     """An expert bank, whose first expert labels the images where the recipe asks a teacher (rded300)."""
     seeds: int = 5
-    """Independent networks of each kind."""
+    """Number of independent networks of each kind."""
     epochs: int | None = None
-    """Shorten (or lengthen) the recipe."""
+    """Epochs of the recipe, to shorten (or lengthen) it."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
     coverage: bool = False
@@ -98,7 +101,7 @@ class Evaluate:
     data_dir: str | None = None
     """Where TFDS keeps its prepared data sets."""
     seed: int = 0
-    """Everything random follows from it."""
+    """Seed from which everything random follows."""
     networks_at_once: int | None = None
     """Networks side by side on a device; by default 1 on a CPU, what should fit on an accelerator."""
     json: bool = False
@@ -122,19 +125,20 @@ class Convert:
     autoencoder (diffusers' names)."""
 
     weights: Annotated[Path, tyro.conf.Positional]
-    """A transformer's .safetensors."""
+    """The transformer's .safetensors file."""
     out: Path
     """Folder of the generator; never overwritten."""
     autoencoder: Path | None = None
-    """An autoencoder's .safetensors; without one, pixels are diffused."""
+    """The autoencoder's .safetensors file; without one, pixels are diffused."""
     decoder: Path | None = None
-    """Another one, whose decoder is taken: Minimax Diffusion encodes with ft-EMA and decodes with ft-MSE."""
+    """Another autoencoder's file, whose decoder is taken: Minimax Diffusion encodes with ft-EMA and decodes with
+    ft-MSE."""
     image_size: int = 256
-    """Pixels of a side."""
+    """Side of the images that the generator draws, in pixels."""
     heads: int | None = None
-    """Of attention, which the weights do not tell; by default what the published sizes have."""
+    """Attention heads, which the weights do not tell; by default what the published sizes have."""
     groups: int = 32
-    """Of the autoencoder's normalisation, which its weights do not tell either."""
+    """Groups of the autoencoder's normalisation, which its weights do not tell either."""
 
     def __post_init__(self) -> None:
         check_local(self.out)
@@ -154,9 +158,9 @@ class Export:
     set: Annotated[Path, tyro.conf.Positional]
     """A run, or its set/ folder."""
     out: Path
-    """Where it goes; never overwritten."""
+    """File or folder that is written; never overwritten."""
     format: Literal["npz", "torch", "folder", "tfds"] = "npz"
-    """npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
+    """Format: npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
     decoded: bool = False
     """Cut out the tiles of a set that has some (IDC), and enlarge them; folder and tfds always do."""
 
@@ -169,7 +173,7 @@ class Report:
     """Write a run's report.html again from its files."""
 
     run: Annotated[Path, tyro.conf.Positional]
-    """The run's folder."""
+    """The folder of the run."""
     open: bool = False
     """Show it in the browser."""
 
@@ -192,7 +196,20 @@ class Compare:
 
 @dataclasses.dataclass(frozen=True)
 class List:
-    """What there is to choose from."""
+    """What there is to choose from: methods, selections, networks, protocols and data sets, and published cells."""
 
+    kind: Annotated[str | None, tyro.conf.Positional] = None
+    """One kind alone: methods, selections, networks, protocols, datasets or cells; by default all but cells."""
+    method: Annotated[str | None, tyro.conf.Positional] = None
+    """Whose published cells, after the word cells; by default those of all methods."""
     json: bool = False
-    """Print JSON."""
+    """Print JSON instead of tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Completion:
+    """Print a script that completes commands, methods and options: source <(jaxdistill completion bash), or zsh; in
+    fish jaxdistill completion fish | source."""
+
+    shell: Annotated[Literal["bash", "zsh", "fish"], tyro.conf.Positional]
+    """The shell that the script is for."""

@@ -14,9 +14,27 @@ from jax.sharding import Mesh
 from jaxdistill.data.feeds import sample
 from jaxdistill.run.feeding import host_batches, step_keys
 from jaxdistill.run.sharding import from_first, replicate, replicated
-from jaxdistill.types import Key, Method, PyTree
+from jaxdistill.types import Key, Method, PyTree, SyntheticSet
 
-__all__ = ["Chunk", "NonFiniteError", "run"]
+__all__ = ["Chunk", "Looked", "NonFiniteError", "run"]
+
+
+class Looked(NamedTuple):
+    """What a look saw: accuracies in [0, 1], one for each network."""
+
+    accuracies: list[float]
+    """On held-out training images; empty where none are held out."""
+    test: list[float]
+    """On the test images; empty unless they are looked at (`EvaluationConfig.legacy_best`)."""
+
+    def row(self, step: int) -> dict[str, Any]:
+        """As a line of ``held_out.jsonl`` has it."""
+        row: dict[str, Any] = {"step": step}
+        for name, found in (("accuracies", self.accuracies), ("test", self.test)):
+            if found:
+                prefix = "" if name == "accuracies" else "test_"
+                row |= {name: found, f"{prefix}mean": float(np.mean(found)), f"{prefix}std": float(np.std(found))}
+        return row
 
 
 class Chunk(NamedTuple):
@@ -31,6 +49,8 @@ class Chunk(NamedTuple):
     """Wall time of this chunk, compilation apart."""
     compile_seconds: float
     """Time to trace and compile; zero but for the first chunk."""
+    looked: tuple[Looked, SyntheticSet] | None = None
+    """What a look after it saw, and at which set; None where none was due."""
 
 
 class NonFiniteError(RuntimeError):
@@ -51,6 +71,7 @@ def run(
     mesh: Mesh,
     start: int = 0,
     every: int = 100,
+    stops: int | None = None,
     chunk_seconds: float = 2.0,
     on_host: bool = False,
 ) -> Iterator[Chunk]:
@@ -69,6 +90,7 @@ def run(
         mesh: devices.
         start: steps done already.
         every: most steps in one chunk.
+        stops: a chunk ends after each multiple of so many steps.
         chunk_seconds: wanted wall time of a chunk.
         on_host: batches are drawn and gathered on the host ahead of time, and a chunk is one step.
 
@@ -98,7 +120,7 @@ def run(
         yield Chunk(done, state, infos, seconds, compile_seconds)
         compile_seconds = 0.0
         wanted = from_first(np.int32(count * min(chunk_seconds / max(seconds, 1e-6), 8.0)))
-        count = max(1, min(every, steps - done, int(wanted)))
+        count = max(1, min(every, steps - done, int(wanted), *(() if stops is None else (stops - done % stops,))))
 
 
 def _compile(

@@ -19,9 +19,10 @@ class BankConfig:
     """Experts that were trained before."""
 
     experts: Path | None = None
-    """An expert bank (jaxdistill experts), for methods that match trajectories and selections by what networks say."""
+    """Experts (a folder of 'jaxdistill experts'), for methods that match trajectories and selections by what networks
+    say."""
     expert_count: int | None = None
-    """Use the first so many; by default all that are there when the run begins."""
+    """Use the first so many experts; by default all that are there when the run begins."""
     digest: Annotated[str | None, tyro.conf.Suppress] = None
     """Which experts they are; set when the run begins."""
 
@@ -35,10 +36,11 @@ class GeneratorConfig:
     """The generator that a set is drawn from."""
 
     generator: Path | None = None
-    """One that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made. Unless told otherwise,
-    sets are drawn from it and judged as they were there."""
+    """A generator that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made. Unless told
+    otherwise, sets are drawn from it and judged as they were there."""
     class_ids: tuple[int, ...] = ()
-    """What that calls each class of the data set, in its order, where it knows others: ImageNet's numbers, say."""
+    """What the given generator calls each class of the data set, in its order, where it knows others: ImageNet's
+    numbers, say."""
     generator_digest: Annotated[str | None, tyro.conf.Suppress] = None
     """Which generator it is; set when the run begins."""
     architecture: Architecture = dataclasses.field(default_factory=Architecture)

@@ -9,9 +9,17 @@ from typing import Any
 
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHODS, method_config
-from jaxdistill.run.config import Distill, RunConfig, Select
+from jaxdistill.run.config import Distill, OwnMethod, RunConfig, Select
 
-__all__ = ["build", "from_json", "to_json"]
+__all__ = ["build", "fits", "from_json", "name_of", "to_json"]
+
+
+def name_of(config: Distill | Select) -> str:
+    """What a run's method or strategy is called."""
+    if isinstance(config, Select):
+        return config.strategy
+    method = config.method
+    return method.name if isinstance(method, OwnMethod) else METHODS[type(method)].__name__
 
 
 def to_json(config: Distill | Select) -> dict[str, Any]:
@@ -20,7 +28,7 @@ def to_json(config: Distill | Select) -> dict[str, Any]:
     del plain["run"]
     plain["command"] = type(config).__name__.lower()
     if isinstance(config, Distill):
-        plain["method"] = {"name": METHODS[type(config.method)].__name__, **plain["method"]}
+        plain["method"] = {"name": name_of(config), **plain["method"]}
     return plain
 
 
@@ -55,7 +63,7 @@ def build(kind: Any, plain: dict[str, Any]) -> Any:
     hints = typing.get_type_hints(kind)
     fields = {name: _of(hints.get(name), value) for name, value in plain.items()}
     for name, value in fields.items():
-        if name in hints and not _fits(value, hints[name]):
+        if name in hints and not fits(value, hints[name]):
             raise TypeError(f"{name} is {value!s:.40}")
     return kind(**fields)
 
@@ -68,17 +76,22 @@ def _of(hint: Any, value: Any) -> Any:
     return _tuples(value)
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Whether a value is of a field's type; whole numbers are also floats."""
+def fits(value: Any, hint: Any) -> bool:
+    """Whether a value is of a field's type; whole numbers are also floats.
+
+    Args:
+        value: what is given.
+        hint: the type as `typing.get_type_hints` has it.
+    """
     parts = typing.get_args(hint)
     if hint is Any:
         return True
     if typing.get_origin(hint) is typing.Literal:
         return value in parts
     if typing.get_origin(hint) is tuple:
-        return isinstance(value, tuple) and all(_fits(part, parts[0]) for part in value)
+        return isinstance(value, tuple) and all(fits(part, parts[0]) for part in value)
     if parts:  # one of several
-        return any(_fits(value, part) for part in parts)
+        return any(fits(value, part) for part in parts)
     if hint in (int, float):
         return isinstance(value, (int, hint)) and not isinstance(value, bool)
     return isinstance(value, hint)

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 
 from jaxdistill import augment
 from jaxdistill.data import preprocess as preprocessing
+from jaxdistill.data.check import hold_out
 from jaxdistill.data.digest import Digests, digests_of, mismatch
 from jaxdistill.data.feeds import RealData, real_data
 from jaxdistill.data.preprocess import Preprocess
@@ -49,6 +50,8 @@ class Bench(NamedTuple):
     on_host: bool
     digests: Digests
     """Which data they are."""
+    held_out: RealData | None = None
+    """Training images that are set aside, on the devices."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -69,14 +72,16 @@ class Bench(NamedTuple):
         return tuple(black), tuple(white)
 
 
-def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
+def open_bench(data: DataConfig, stored: Preprocess | None = None, source: Source | None = None) -> Bench:
     """Read the data, fit (or take over) the preprocessing, and place both splits.
 
     Args:
         data: which data.
         stored: preprocessing of a finished set, which then applies to the data too.
+        source: the data, where they have been read.
     """
-    source = load(data.dataset, data.data_dir)
+    source = source or load(data.dataset, data.data_dir)
+    source, aside = hold_out(source, data.hold_out) if data.hold_out else (source, None)
     wanted = stored.center.size if stored is not None and stored.center is not None else source.train_images[0].size
     if wanted != source.train_images[0].size:
         raise UsageError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
@@ -94,7 +99,10 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None) -> Bench:
     if on_host:
         require_grain()
     placed = (train if on_host else replicate(train, mesh), replicate(test, mesh))
-    return Bench(source, fitted, *placed, mesh, on_host, digests_of(source))
+    held_out = None
+    if aside is not None:
+        held_out = replicate(_split(aside.train_images, aside.train_labels, source, fitted), mesh)
+    return Bench(source, fitted, *placed, mesh, on_host, digests_of(source), held_out)
 
 
 def _split(

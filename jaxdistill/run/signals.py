@@ -38,10 +38,11 @@ def terminable() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def asked() -> Iterator[list[int]]:
+def asked(*, ends: bool = True) -> Iterator[list[int]]:
     """A list that a first signal fills, so that a run can save what it has; a second one interrupts at once.
 
-    Both are answered when they come, also while a program is being compiled.
+    Both are answered when they come, also while a program is being compiled: then the second one ends the process,
+    unless that is not to be (`ends`), as in a notebook, whose other work would be lost.
     """
     found: list[int] = []
 
@@ -50,7 +51,7 @@ def asked() -> Iterator[list[int]]:
             _interrupt(number, frame)
         found.append(number)
 
-    with _handling(signal.SIGINT, note), _answered():
+    with _handling(signal.SIGINT, note), _answered(ends):
         yield found
 
 
@@ -78,7 +79,7 @@ def _handling(which: int, handler: Callable[[int, Any], None]) -> Iterator[None]
 
 
 @contextlib.contextmanager
-def _answered() -> Iterator[None]:
+def _answered(ends: bool) -> Iterator[None]:
     """A thread that hears of signals at once, which Python's handlers, between two of its instructions, may not."""
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -94,7 +95,7 @@ def _answered() -> Iterator[None]:
             if times == 1:
                 with contextlib.suppress(OSError, ValueError):
                     os.write(sys.stderr.fileno(), STOPPING)
-            elif times > 1 and not left.wait(GRACE):
+            elif ends and times > 1 and not left.wait(GRACE):
                 os._exit(1)
 
     before = signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)

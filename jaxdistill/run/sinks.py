@@ -29,7 +29,7 @@ from jaxdistill.types import PyTree, SyntheticSet
 if TYPE_CHECKING:
     from jaxdistill.run.loop import Chunk
 
-__all__ = ["Metrics", "Previews", "Progress", "TensorBoard", "WandB", "elsewhere"]
+__all__ = ["Metrics", "Previews", "Progress", "TensorBoard", "WandB", "clock", "elsewhere"]
 
 MOST_PREVIEWS = 12
 """A run keeps at most this many, so that its report stays small."""
@@ -43,9 +43,11 @@ class Progress(AbstractContextManager["Progress"]):
         start: steps done already.
         description: what is running, in a word or two.
         console: where it is printed; by default standard error.
+        then: what comes after the steps, which the time left does not count; empty if nothing does.
     """
 
-    def __init__(self, total: int, start: int, description: str, console: Console | None = None):
+    def __init__(self, total: int, start: int, description: str, console: Console | None = None, then: str = ""):
+        self._then = f" (then {then})" if then else ""
         self._total, self._start, self._description = total, start, description
         self._console = console or Console(stderr=True)
         self._printed = start
@@ -76,7 +78,9 @@ class Progress(AbstractContextManager["Progress"]):
             self._rate = rate if self._rate is None else 0.5 * (self._rate + rate)
         note = f"loss {float(loss[-1]):.4g}"
         if self._rate:
-            note = f"{self._rate:.3g} steps/s, {_clock((self._total - chunk.step) / self._rate)} left, {note}"
+            note = (
+                f"{self._rate:.3g} steps/s, {clock((self._total - chunk.step) / self._rate)} left{self._then}, {note}"
+            )
         if self._console.is_terminal:
             self._bar.update(self._task, completed=chunk.step, note=note)
         elif chunk.step - self._printed >= (self._total - self._start) / 10 or chunk.step >= self._total:
@@ -295,7 +299,8 @@ def _number(value: np.generic) -> float | int | bool:
     return value.item() if value.dtype.kind in "biu" else float(str(value))
 
 
-def _clock(seconds: float) -> str:
+def clock(seconds: float) -> str:
+    """A duration as hours, minutes and seconds."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -17,7 +17,7 @@ def tell(results: dict[str, Any]) -> None:
     """Print evaluation.json as a table: sets by networks, in percent, each beside random."""
     protocol, rows = results["protocol"], results["rows"]
     names = list(dict.fromkeys(row["network"] for row in rows))
-    random = {row["network"]: row["mean"] for row in rows if row["set"] == BASELINE}
+    means = {(row["set"], row["network"]): row["mean"] for row in rows}
     epochs = "" if protocol["epochs"] is None else f", {protocol['epochs']} epochs"
     seeds = len(rows[-1]["accuracies"])
     times = f"{seeds} networks" if len(rows[0]["accuracies"]) == seeds else f"random {seeds} times"
@@ -27,13 +27,19 @@ def tell(results: dict[str, Any]) -> None:
         table.add_column(heading, justify="left" if heading == "set" else "right")
     for name in dict.fromkeys(row["set"] for row in rows):
         cells = {row["network"]: row for row in rows if row["set"] == name}
-        gains = {k: "" if name == BASELINE else f" ({100 * (v['mean'] - random[k]):+.1f})" for k, v in cells.items()}
+        gains = {network: _gain(row, means) for network, row in cells.items()}
         table.add_row(name, *(_figure(cells[k]) + gains[k] for k in names))
     Console().print(table)
     if found := results.get("coverage"):
         print(f"test images with one of the set nearby, in % (all, easier half, harder half): {found['features']}")
         for name, shares in found["shares"].items():
             print(f"{name}: {', '.join(f'{100 * shares[part]:.1f}' for part in ('all', 'easy', 'hard'))}")
+
+
+def _gain(row: dict[str, Any], means: dict[tuple[str, str], float]) -> str:
+    """What the set is better by than its baseline, in points; nothing of a baseline."""
+    baseline = row.get("baseline", None if row["set"] == BASELINE else BASELINE)  # the first ones did not say
+    return "" if baseline is None else f" ({100 * (row['mean'] - means[baseline, row['network']]):+.1f})"
 
 
 def _figure(row: dict[str, Any]) -> str:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
-from jaxdistill.methods import METHODS
 from jaxdistill.networks import Options, reads
 from jaxdistill.run.config import DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.run.forms import Evaluate, Experts
+from jaxdistill.run.plain import name_of
 from jaxdistill.selection import NEEDS
 from jaxdistill.types import Method, Task
 
@@ -83,14 +83,32 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if protocol.instead is not None:
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")
-    stepped = {"chunk", "checkpoint_seconds", "tensorboard", "wandb"}
+    if config.evaluation.eval_every is None:
+        _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
+    stepped = {
+        "chunk",
+        "checkpoint_seconds",
+        "tensorboard",
+        "wandb",
+        "eval_every",
+        "eval_every_seeds",
+        "keep",
+        "legacy_best",
+    }
     if selects:
         _refuse((stepped | {"classes_at_once"}) & {*options}, "a selection has no steps")
     elif not config.steps:
         _refuse(stepped & {*options}, "there are 0 steps")
 
 
-def check_method_read(config: Distill, options: Collection[str], protocol: Recipe, method: Method, task: Task) -> None:
+def check_method_read(
+    config: Distill,
+    options: Collection[str],
+    protocol: Recipe,
+    method: Method,
+    task: Task,
+    build: Callable[[Task], Method],
+) -> None:
     """Refuse what would have no effect on this method; see `check_read`.
 
     Args:
@@ -99,16 +117,16 @@ def check_method_read(config: Distill, options: Collection[str], protocol: Recip
         protocol: its evaluation.
         method: what was made of it.
         task: what it was told.
+        build: what made it.
     """
-    build = METHODS[type(config.method)]
-    name = build.__name__
+    name = name_of(config)
     if method.learned is None and config.generator != GeneratorConfig():
         raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
     if method.learned is not None and config.init != "noise":
         raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
     if "kernel" in options and not hasattr(protocol, "kernel") and NEEDS.get(config.init) != "kernel":
         try:
-            build(config.method, task._replace(kernel=None))
+            build(task._replace(kernel=None))
         except UsageError:  # it needs one
             return
         raise UsageError(f"neither {name}, its start nor its evaluation goes by a kernel; leave --kernel out")
