@@ -374,6 +374,19 @@ def test_accuracy_on_held_out_images_is_a_curve(run):
     assert page(run).texts == before
 
 
+def test_the_best_of_many_looks_at_the_test_images_is_labelled(run):
+    best = {"said": "the best of 4 looks at the test images: chosen by them", "step": 1030, "mean": 0.75, "std": 0.01}
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, "legacy_best": best}))
+    (run / "held_out.jsonl").write_text('{"step": 10, "mean": 0.5, "test_mean": 0.75}\n{"step": 20, "test_mean": 0.7}')
+    card = json.loads((run / "set" / "card.json").read_text())
+    (run / "set" / "card.json").write_text(json.dumps({**card, "kept_step": 10}))
+    said = " ".join(" ".join(page(run).all("p")).split())
+    assert "75.0 ± 1.0 %, at step 1,030. It is the best of 4 looks at the test images: chosen by them" in said
+    assert "networks reach 71.0 %" in said
+    assert "never on test images" not in said
+    assert "The set is that of step 10, which did best on them." in said
+
+
 @pytest.mark.parametrize(("method", "flattered"), [("dm", False), ("mtt", True), ("ftd", True), ("tesla", True)])
 def test_the_published_number_stands_beside_ours_with_its_source(run, parsed, method, flattered):
     config = to_json(parsed(["distill", method, "--dataset", "cifar10", "--ipc", "10", "--out", "DIR"]))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation.protocol import dsa_recipe
 from jaxdistill.methods.preset import Preset
 from jaxdistill.run import cell
 from jaxdistill.run.config import BankConfig, DataConfig, Distill, EvaluationConfig, RunConfig, Select
@@ -103,7 +104,7 @@ def _begun(run: Outcome, command: str, name: str, ipc: int) -> tuple[str, str]:
     if command == config["command"]:
         made = _part(config, "bank") | _part(config, "generator") | _part(config, "network")
         options += [(part, made.get(part)) for part in ("experts", "generator", "kernel")]
-    elif judged.get("protocol") != EvaluationConfig.protocol:  # so that both are judged alike
+    elif judged.get("protocol") != dsa_recipe(cell.named(data["dataset"])):  # so that both are judged alike
         kernel = _part(config, "network").get("kernel")
         options += [("protocol", judged.get("protocol")), ("kernel", kernel)]
     options.append(("eval-epochs", judged.get("eval_epochs")))
@@ -135,7 +136,7 @@ def _by_itself(config: Distill | Select) -> Distill | Select:
     """What the command would do if it were told data, size and what was made before, but nothing else."""
     dataset, bank = config.data.dataset, BankConfig()
     if isinstance(config, Select):
-        protocol = "krr" if NEEDS[config.strategy] == "kernel" else EvaluationConfig.protocol
+        protocol = "krr" if NEEDS[config.strategy] == "kernel" else dsa_recipe(cell.named(dataset))
         data, evaluation = DataConfig(dataset), EvaluationConfig(protocol=protocol)
         return Select(config.strategy, data, config.run, config.ipc, bank=bank, evaluation=evaluation)
     usual = cell.fields(cell.preset_of(config), dataset)

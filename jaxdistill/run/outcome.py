@@ -64,6 +64,14 @@ class Outcome(NamedTuple):
         return self.card.get("class_names", [])
 
     @property
+    def legacy_best(self) -> dict[str, Any] | None:
+        """``step mean std`` of the best of many looks at the test images, and ``said`` what it is; None without any."""
+        found = self.evaluation.get("legacy_best")
+        return (
+            found if _is_look(found) and _is_number(found.get("std")) and isinstance(found.get("said"), str) else None
+        )
+
+    @property
     def done(self) -> int:
         """Steps done."""
         return int(self.steps[-1]) if self.steps.size else 0
