@@ -267,6 +267,7 @@ def parsed(monkeypatch):
         ("distill dm --dataset digits --ipc 10", ""),
         ("distill dm --dataset digits --ipc 10 --steps 7 --zca --eval-network convnet,mlp --seed 3", None),
         ("distill dm --ipc 1 --dataset digits --no-zca --norm instance --image-lr 1.0", ""),
+        ("distill dm --dataset digits --ipc 1 --hold-out 0.1 --eval-every 9 --keep best --legacy-best", None),
         ("distill idc --dataset mnist --ipc 10 --preset idc-i", "--preset idc-i"),
         ("distill dd --dataset mnist --ipc 1 --preset fixed-init --network-seed None", None),
         ("distill selmatch --dataset cifar10 --ipc 250 --eval-network None --skip-above 2.0", None),
