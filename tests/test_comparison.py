@@ -127,11 +127,11 @@ def test_the_table_of_runs_has_each_with_its_random_images_once(runs):
         "random, 2 per class": None,
     }
     assert [row["protocol"] for row in table.rows if row["network"] == "convnet"] == [
-        "dsa1000, 1000 epochs", "dsa1000, 300 epochs", "dsa1000, 1000 epochs", "dsa1000, 1000 epochs",
-        "dsa1000, 300 epochs",
+        "dsa1000", "dsa1000 with --epochs 300", "dsa1000", "dsa1000",
+        "dsa1000 with --epochs 300",
     ]  # fmt: skip
     assert table.cell("kip", "mlp") is None
-    assert "| dm                  |                4 | dsa1000, 1000 epochs | 71.0 ± 1.0 (+12.0) |" in str(table)
+    assert "| dm                  |                4 |                   dsa1000 | 71.0 ± 1.0 (+12.0) |" in str(table)
 
 
 def test_where_one_kind_of_random_images_stands_beside_all_it_is_called_random(runs):

@@ -267,6 +267,7 @@ def parsed(monkeypatch):
         ("distill dm --dataset digits --ipc 10", ""),
         ("distill dm --dataset digits --ipc 10 --steps 7 --zca --eval-network convnet,mlp --seed 3", None),
         ("distill dm --ipc 1 --dataset digits --no-zca --norm instance --image-lr 1.0", ""),
+        ("distill dm --dataset digits --ipc 1 --hold-out 0.1 --eval-every 9 --keep best --legacy-best", None),
         ("distill idc --dataset mnist --ipc 10 --preset idc-i", "--preset idc-i"),
         ("distill dd --dataset mnist --ipc 1 --preset fixed-init --network-seed None", None),
         ("distill selmatch --dataset cifar10 --ipc 250 --eval-network None --skip-above 2.0", None),
@@ -326,6 +327,30 @@ def test_what_is_within_the_deviations_is_asked_for_more_networks(run):
     assert any("--seeds 20" in text for text in shown.all("pre"))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        "distill kip --dataset digits --ipc 1",
+        "distill mtt --dataset cifar10 --ipc 10 --eval-epochs 7",
+        "distill minimax --dataset digits --ipc 1",
+        "select label_solve --dataset digits --ipc 50 --kernel fc1",
+        "select random --dataset digits --ipc 1",
+    ],
+)
+def test_what_is_to_be_tried_are_commands(given, run, parsed):
+    config = parsed([*given.split(), "--out", "DIR"])
+    (run / "config.json").write_text(json.dumps(to_json(config)))
+    tried = [words(line) for _, command in to_try(read(run)) for line in command.replace("\\\n", "").splitlines()]
+    assert [line[1] for line in tried].count("compare") == 1
+    for _, *line in tried:
+        if line[0] in ("distill", "select"):
+            other = parsed(line)
+            assert other.evaluation.protocol == config.evaluation.protocol
+            assert other.evaluation.eval_epochs == config.evaluation.eval_epochs
+            assert other.network.kernel == config.network.kernel
+            assert other.ipc == config.ipc or type(other) is type(config)
+
+
 def test_next_come_other_networks_more_images_and_another_way(full, monkeypatch):
     monkeypatch.chdir(full.parent)
     rows = [row for row in EVALUATION["rows"] if row["network"] == "convnet"]
@@ -348,6 +373,19 @@ def test_accuracy_on_held_out_images_is_a_curve(run):
     (run / "held_out.jsonl").unlink()
     (run / "evaluation.json").write_text(json.dumps({**EVALUATION, "held_out": looks}))
     assert page(run).texts == before
+
+
+def test_the_best_of_many_looks_at_the_test_images_is_labelled(run):
+    best = {"said": "the best of 4 looks at the test images: chosen by them", "step": 1030, "mean": 0.75, "std": 0.01}
+    (run / "evaluation.json").write_text(json.dumps({**EVALUATION, "legacy_best": best}))
+    (run / "held_out.jsonl").write_text('{"step": 10, "mean": 0.5, "test_mean": 0.75}\n{"step": 20, "test_mean": 0.7}')
+    card = json.loads((run / "set" / "card.json").read_text())
+    (run / "set" / "card.json").write_text(json.dumps({**card, "kept_step": 10}))
+    said = " ".join(" ".join(page(run).all("p")).split())
+    assert "75.0 ± 1.0 %, at step 1,030. It is the best of 4 looks at the test images: chosen by them" in said
+    assert "networks reach 71.0 %" in said
+    assert "never on test images" not in said
+    assert "The set is that of step 10, which did best on them." in said
 
 
 @pytest.mark.parametrize(("method", "flattered"), [("dm", False), ("mtt", True), ("ftd", True), ("tesla", True)])
@@ -430,7 +468,7 @@ def test_accuracies_that_are_none_are_refused(rows, run):
         report.write(run)
 
 
-@pytest.mark.parametrize("said", [{"class_names": 3}, {"class_names": [1]}, {"cost": [1]}])
+@pytest.mark.parametrize("said", [{"class_names": 3}, {"class_names": [1]}, {"cost": [1]}, {"cost": {"seconds": "1"}}])
 def test_a_card_of_other_types_is_refused(said, run):
     path = run / "set" / "card.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **said}))

@@ -60,4 +60,4 @@ class Preset(NamedTuple):
     """The generator that the paper fine-tunes; None where it is trained from the start, or there is none."""
     best_on_test: bool = False
     """Whether numbers are published of the set that did best on the test images, out of many looks at them during a
-    run; here those of the last set are reported."""
+    run; here one set is judged, once."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from jaxdistill.data.digest import differing, stored_digests
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.run import curves
 from jaxdistill.run.files import write_text
 from jaxdistill.run.judge import BASELINE
@@ -132,11 +133,12 @@ def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _protocol(run: Outcome) -> str:
-    """How a run was judged: its recipe, with epochs, which may have been changed, and labels if others than stored."""
+    """How a run was judged: its recipe, and what was changed of it."""
     said = run.evaluation.get("protocol", {})
-    parts = [str(said.get("name", "")), f"{said['epochs']} epochs" if said.get("epochs") is not None else ""]
-    parts.append("hard labels" if said.get("labels") == "hard" else "")
-    return ", ".join(filter(None, parts))
+    name = str(said.get("name", ""))
+    usual = getattr(PROTOCOLS.get(name), "epochs", None)
+    shortened = f" with --epochs {said['epochs']}" if said.get("epochs") not in (None, usual) else ""
+    return name + shortened + (" and hard labels" if said.get("labels") == "hard" else "")
 
 
 def _baselines(runs: Mapping[str, Outcome]) -> dict[str, str]:

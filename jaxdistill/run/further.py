@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation.protocol import dsa_recipe
 from jaxdistill.methods.preset import Preset
 from jaxdistill.run import cell
 from jaxdistill.run.config import BankConfig, DataConfig, Distill, EvaluationConfig, RunConfig, Select
@@ -99,11 +100,22 @@ def _begun(run: Outcome, command: str, name: str, ipc: int) -> tuple[str, str]:
     config, data = run.config, run.config["data"]
     out = os.path.join(_beside(run), f"{name}-{Path(data['dataset']).stem}-{ipc}")
     options = [("dataset", data["dataset"]), ("data-dir", data.get("data_dir")), ("ipc", ipc)]
+    judged = _part(config, "evaluation")
     if command == config["command"]:
-        made = {**config.get("bank", {}), **config.get("generator", {})}
-        options += [(part, made.get(part)) for part in ("experts", "generator")]
+        made = _part(config, "bank") | _part(config, "generator") | _part(config, "network")
+        options += [(part, made.get(part)) for part in ("experts", "generator", "kernel")]
+    elif judged.get("protocol") != dsa_recipe(cell.named(data["dataset"])):  # so that both are judged alike
+        kernel = _part(config, "network").get("kernel")
+        options += [("protocol", judged.get("protocol")), ("kernel", kernel)]
+    options.append(("eval-epochs", judged.get("eval_epochs")))
     said = [(flag, shlex.quote(str(value))) for flag, value in options if value is not None]
     return _wrapped(["jaxdistill", command, name], [*said, ("out", shlex.quote(out))]), out
+
+
+def _part(config: dict[str, Any], name: str) -> dict[str, Any]:
+    """A group of options; empty where another version had none."""
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _name(config: dict[str, Any]) -> str:
@@ -124,7 +136,7 @@ def _by_itself(config: Distill | Select) -> Distill | Select:
     """What the command would do if it were told data, size and what was made before, but nothing else."""
     dataset, bank = config.data.dataset, BankConfig()
     if isinstance(config, Select):
-        protocol = "krr" if NEEDS[config.strategy] == "kernel" else EvaluationConfig.protocol
+        protocol = "krr" if NEEDS[config.strategy] == "kernel" else dsa_recipe(cell.named(dataset))
         data, evaluation = DataConfig(dataset), EvaluationConfig(protocol=protocol)
         return Select(config.strategy, data, config.run, config.ipc, bank=bank, evaluation=evaluation)
     usual = cell.fields(cell.preset_of(config), dataset)

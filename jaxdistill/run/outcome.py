@@ -18,6 +18,8 @@ __all__ = ["COLUMNS", "Outcome", "bands", "read", "tiled"]
 ROWS, COLUMNS, GAP = 20, 10, 2
 """How `jaxdistill.run.grid` lays out a set: classes, images of a class, and pixels after each image."""
 
+_COSTS = ("seconds", "compile_seconds", "steps_per_second", "peak_memory_bytes")
+
 
 class Outcome(NamedTuple):
     """A run, as far as it came."""
@@ -62,6 +64,14 @@ class Outcome(NamedTuple):
         return self.card.get("class_names", [])
 
     @property
+    def legacy_best(self) -> dict[str, Any] | None:
+        """``step mean std`` of the best of many looks at the test images, and ``said`` what it is; None without any."""
+        found = self.evaluation.get("legacy_best")
+        return (
+            found if _is_look(found) and _is_number(found.get("std")) and isinstance(found.get("said"), str) else None
+        )
+
+    @property
     def done(self) -> int:
         """Steps done."""
         return int(self.steps[-1]) if self.steps.size else 0
@@ -82,10 +92,12 @@ def read(folder: Path) -> Outcome:
         raise UsageError(f"{folder / 'config.json'} is damaged: it is no configuration of a run; restore it")
     card, evaluation = _json(folder / "set" / "card.json"), _json(folder / "evaluation.json")
     names, cost = card.get("class_names", []), card.get("cost") or {}
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or not isinstance(cost, dict):
+    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    if not texts or not isinstance(cost, dict) or not all(_is_number(cost.get(name) or 0) for name in _COSTS):
         raise UsageError(f"{folder / 'set' / 'card.json'} is damaged: it is not the card of a set; copy the set again")
     rows = evaluation.get("rows", [])
-    if not isinstance(rows, list) or not all(map(_is_row, rows)):
+    protocol = evaluation.get("protocol", {})
+    if not isinstance(rows, list) or not all(map(_is_row, rows)) or not isinstance(protocol, dict):
         raise UsageError(
             f"{folder / 'evaluation.json'} is damaged: its rows are no accuracies; remove it to leave it out"
         )
@@ -163,14 +175,15 @@ def _is_config(config: Mapping[str, Any]) -> bool:
     name = method.get("name") if isinstance(method, dict) else config.get("strategy")
     dataset = data.get("dataset") if isinstance(data, dict) else None
     texts = (name, dataset, config.get("command"))
-    return all(isinstance(text, str) for text in texts) and type(ipc) is int and ipc > 0
+    sizes = (ipc, config.get("steps", 0))
+    return all(isinstance(text, str) for text in texts) and all(type(size) is int for size in sizes) and ipc > 0
 
 
 def _is_row(row: Any) -> bool:
     """Whether this is what one network, or several of a kind, made of a set."""
     if not isinstance(row, dict) or not isinstance(row.get("accuracies"), list) or not row["accuracies"]:
         return False
-    numbers = [*row["accuracies"], row.get("mean"), row.get("std", 0.0)]
+    numbers = [*row["accuracies"], row.get("mean"), row.get("std", 0.0), row.get("seconds") or 0.0]
     return all(map(_is_number, numbers)) and all(isinstance(row.get(name), str) for name in ("set", "network"))
 
 
