@@ -5,10 +5,8 @@ pure and lies in modules by topic: `methods`, `selection`, `evaluation`, `networ
 `diffusion`.
 """
 
-from importlib import import_module as _import_module
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
-from typing import Any as _Any
 
 from jaxdistill import augment as augment
 from jaxdistill import diffusion as diffusion
@@ -39,6 +37,8 @@ from jaxdistill.experts import ExpertRecipe as ExpertRecipe
 from jaxdistill.experts import expert_epoch as expert_epoch
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.kernels.regression import label_solve as label_solve
+from jaxdistill.lazy import DOOR as _DOOR
+from jaxdistill.lazy import lazily as _lazily
 from jaxdistill.methods import METHODS as METHODS
 from jaxdistill.methods.datadam import DataDAM as DataDAM
 from jaxdistill.methods.datadam import datadam as datadam
@@ -95,15 +95,6 @@ if _TYPE_CHECKING:
 
 __version__ = _version("jaxdistill")
 
-_DOOR = {
-    **dict.fromkeys(("Experts", "distill", "evaluate", "open", "select", "train_experts"), "api"),
-    **dict.fromkeys(("Dataset", "load"), "dataset"),
-    "Run": "runs",
-    "Stored": "artifact",
-    "Table": "tables",
-}
-"""What reads and writes files, shows progress and draws pages, and is imported when it is asked for."""
-
 __all__ = [
     "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA",
     "Architecture", "Bank", "Batch", "DataDAM", "Dataset", "DiT", "Evaluation", "ExpertRecipe", "Experts", "FRePo",
@@ -115,12 +106,4 @@ __all__ = [
     "real_data", "sample", "select", "selection", "selmatch", "tesla", "train_experts",
 ]  # fmt: skip
 
-
-def __getattr__(name: str) -> _Any:
-    if name in _DOOR:
-        return getattr(_import_module(f"jaxdistill.run.{_DOOR[name]}"), name)
-    raise AttributeError(f"module 'jaxdistill' has no attribute '{name}'")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = _lazily(__name__, _DOOR, [*globals(), *__all__])

@@ -127,9 +127,11 @@ def test_what_is_saved_is_what_the_command_writes_and_goes_on_with(run, digits, 
     assert repr(opened) == repr(run)
     assert opened.results["rows"] == run.results["rows"]
     np.testing.assert_allclose(opened.curves["loss"], run.curves["loss"], rtol=1e-6)
+    longer = jd.open(folder).more(2)
     assert main(["distill", "dm", "--resume", "--steps", "5", "--out", str(folder)]) == 0
-    opened.more(2)
-    same(opened, folder)
+    same(longer, folder)
+    with pytest.raises(jd.UsageError, match="open it again"):
+        opened.more(2)
     with pytest.raises(jd.UsageError, match="exists"):
         run.save(folder)
     core = jd.select("forgetting", digits, 1, score_epochs=1, score_networks=1, **{"width": 8})
@@ -181,6 +183,7 @@ def test_a_method_of_ones_own_runs_as_the_others_do(digits, tmp_path):
     assert mine.name == "towards_the_mean"
     assert mine.curves["loss"][-1] < mine.curves["loss"][0]
     folder = mine.save(tmp_path / "mine")
+    assert "jaxdistill.distill(towards_the_mean, data, ipc=1, steps=3, seed=0)" in (folder / "report.html").read_text()
     np.testing.assert_array_equal(jd.open(folder).synthetic.images, mine.synthetic.images)
     built = towards_the_mean(digits.task(width=8))
     np.testing.assert_array_equal(

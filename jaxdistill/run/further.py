@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation.protocol import dsa_recipe
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.preset import Preset
 from jaxdistill.run import cell
-from jaxdistill.run.config import BankConfig, DataConfig, Distill, EvaluationConfig, RunConfig, Select
+from jaxdistill.run.config import Distill, OwnMethod, RunConfig, Select
+from jaxdistill.run.defaults import of_select
 from jaxdistill.run.outcome import Outcome
 from jaxdistill.run.pages import here
 from jaxdistill.run.plain import from_json, to_json
 from jaxdistill.run.tables import told_apart
-from jaxdistill.selection import NEEDS
 
 __all__ = ["Advice", "again", "preset_of", "to_try"]
 
@@ -47,6 +47,9 @@ def again(config: dict[str, Any]) -> str:
 
     Of another version's file, or of data that are no longer there and whose name the presets go by, all are given.
     """
+    if _own(config):
+        arguments = [f"{name}={config[name]}" for name in ("ipc", "steps", "seed")]
+        return f"jaxdistill.distill({_name(config)}, data, {', '.join(arguments)})"
     known, dataset = _known(config), config["data"]["dataset"]
     said = {**config, "data": {name: value for name, value in config["data"].items() if name != "dataset"}}
     del said["ipc"]
@@ -77,7 +80,8 @@ def to_try(run: Outcome) -> Iterator[Advice]:
         networks = ",".join(dict.fromkeys((judged[0], *_JUDGES)))
         yield Advice("Other networks: is it good for them too?", shlex.join([*evaluate, "--network", networks]))
     ipc = next((size for size in _SIZES if size > run.config["ipc"]), 2 * run.config["ipc"])
-    yield Advice("More images per class", _begun(run, run.config["command"], name, ipc)[0])
+    if not _own(run.config):
+        yield Advice("More images per class", _begun(run, run.config["command"], name, ipc)[0])
     other = ("select", "herding") if run.config["command"] == "distill" else ("distill", "dm")
     command, out = _begun(run, *other, run.config["ipc"])
     beside = shlex.join(["jaxdistill", "compare", folder, out, "--out", os.path.join(_beside(run), "comparison.html")])
@@ -118,6 +122,11 @@ def _part(config: dict[str, Any], name: str) -> dict[str, Any]:
     return found if isinstance(found, dict) else {}
 
 
+def _own(config: dict[str, Any]) -> bool:
+    """Whether the method is one that a caller brought, which no command knows."""
+    return bool(config.get("method", {}).get("own"))
+
+
 def _name(config: dict[str, Any]) -> str:
     return config.get("strategy") or config["method"]["name"]
 
@@ -128,17 +137,17 @@ def _known(config: dict[str, Any]) -> Distill | Select | None:
         found = from_json(config, RunConfig(Path("DIR")))
     except UsageError:
         return None
+    if isinstance(found, Distill) and isinstance(found.method, OwnMethod):
+        return None
     presets = type(found.method).PRESETS if isinstance(found, Distill) else ()
     return found if isinstance(found, Select) or found.preset in (None, *presets) else None
 
 
 def _by_itself(config: Distill | Select) -> Distill | Select:
     """What the command would do if it were told data, size and what was made before, but nothing else."""
-    dataset, bank = config.data.dataset, BankConfig()
+    dataset = config.data.dataset
     if isinstance(config, Select):
-        protocol = "krr" if NEEDS[config.strategy] == "kernel" else dsa_recipe(cell.named(dataset))
-        data, evaluation = DataConfig(dataset), EvaluationConfig(protocol=protocol)
-        return Select(config.strategy, data, config.run, config.ipc, bank=bank, evaluation=evaluation)
+        return Select(**of_select(config.strategy, dataset, cell.named(dataset)), run=config.run, ipc=config.ipc)
     usual = cell.fields(cell.preset_of(config), dataset)
     reading = None if config.preset is None else type(config.method).PRESETS[0]
     return Distill(**{**usual, "run": config.run, "ipc": config.ipc, "preset": reading})

@@ -378,6 +378,8 @@ class Run:
         if found is None:
             raise UsageError(f"{folder} has no checkpoint that can be read; distill again")
         step, state, spent = found
+        if step != self.steps:
+            raise UsageError(f"the run in {folder} has gone on to step {step} since it was opened; open it again")
         self._driven = Driven(replicate(state, plan.bound.bench.mesh), step, spent)
         self._plan, self._bound, self._planned = plan, plan.bound, config.steps
 
