@@ -257,8 +257,8 @@ def _difference(config: Experts, card: dict[str, Any], stored: dict[str, Any], b
         differ.append("statistics")
     if differ == ["epochs"] and config.epochs > stored["epochs"]:
         return (
-            f"{config.out} holds experts of another kind (epochs differ); they have {stored['epochs']}; add --longer to "
-            "train all of them to more"
+            f"{config.out} holds experts of another kind (epochs differ); they have {stored['epochs']}; add --longer "
+            "to train all of them to more"
         )
     if differ:
         return _other(config.out, differ)
