@@ -24,6 +24,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.run.config import Distill
 from jaxdistill.run.files import write_bytes, write_text
 from jaxdistill.run.grid import grid, png
+from jaxdistill.run.machine import machine
 from jaxdistill.run.plain import to_json
 from jaxdistill.types import PyTree, SyntheticSet
 
@@ -89,15 +90,21 @@ class Progress(AbstractContextManager["Progress"]):
         if self._console.is_terminal:
             self._bar.update(self._task, completed=chunk.step, note=note)
         elif self._due(chunk):
-            self._printed = chunk.step
+            early, self._printed = self._early, chunk.step
+            if early:  # how large it is, too
+                note += f", {machine()['peak_memory_bytes'] / 2**30:.1f} GiB"
             line = f"{self._description}: step {chunk.step} of {self._total}, {note}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    @property
+    def _early(self) -> bool:
+        """Whether a log has said nothing yet of how long a run takes that is not over in seconds."""
+        return self._printed == self._start and time.monotonic() - self._began >= EARLY
+
     def _due(self, chunk: Chunk) -> bool:
-        """Whether a log has a line of this: once early, so that one sees how long it will take, then now and then."""
-        early = self._printed == self._start and time.monotonic() - self._began >= EARLY
+        """Whether a log has a line of this: once early, then now and then."""
         share = chunk.step - self._printed >= (self._total - self._start) / 10
-        return early or share or chunk.step >= self._total or bool(_looked(chunk))
+        return self._early or share or chunk.step >= self._total or bool(_looked(chunk))
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
