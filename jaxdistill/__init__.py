@@ -20,7 +20,9 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode as decode
 from jaxdistill.data.bank import Bank as Bank
 from jaxdistill.data.bank import Segment as Segment
+from jaxdistill.data.feeds import ClassBalanced as ClassBalanced
 from jaxdistill.data.feeds import RealData as RealData
+from jaxdistill.data.feeds import Uniform as Uniform
 from jaxdistill.data.feeds import real_data as real_data
 from jaxdistill.data.feeds import sample as sample
 from jaxdistill.data.preprocess import Preprocess as Preprocess
@@ -97,13 +99,13 @@ __version__ = _version("jaxdistill")
 
 __all__ = [
     "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA",
-    "Architecture", "Bank", "Batch", "DataDAM", "Dataset", "DiT", "Evaluation", "ExpertRecipe", "Experts", "FRePo",
-    "Method", "Minimax", "Network", "Preprocess", "Protocol", "RealData", "Run", "Sampling", "Segment", "SelMatch",
-    "Stored", "SyntheticSet", "Table", "Task", "UsageError", "augment", "datadam", "datm", "dc", "dd", "decode",
-    "diffusion", "distill", "dit", "dm", "dsa", "evaluate", "evaluation", "expert_epoch", "fit_preprocess", "flatten",
-    "frepo", "ftd", "idc", "kernels", "kip", "label_solve", "load", "load_data", "losses", "make_augment",
-    "make_generator", "make_kernel", "make_network", "methods", "minimax", "mtt", "networks", "open", "pixels",
-    "real_data", "sample", "select", "selection", "selmatch", "tesla", "train_experts",
+    "Architecture", "Bank", "Batch", "ClassBalanced", "DataDAM", "Dataset", "DiT", "Evaluation", "ExpertRecipe",
+    "Experts", "FRePo", "Method", "Minimax", "Network", "Preprocess", "Protocol", "RealData", "Run", "Sampling",
+    "Segment", "SelMatch", "Stored", "SyntheticSet", "Table", "Task", "Uniform", "UsageError", "augment", "datadam",
+    "datm", "dc", "dd", "decode", "diffusion", "distill", "dit", "dm", "dsa", "evaluate", "evaluation", "expert_epoch",
+    "fit_preprocess", "flatten", "frepo", "ftd", "idc", "kernels", "kip", "label_solve", "load", "load_data", "losses",
+    "make_augment", "make_generator", "make_kernel", "make_network", "methods", "minimax", "mtt", "networks", "open",
+    "pixels", "real_data", "sample", "select", "selection", "selmatch", "tesla", "train_experts",
 ]  # fmt: skip
 
 __getattr__, __dir__ = _lazily(__name__, _DOOR, [*globals(), *__all__])

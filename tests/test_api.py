@@ -158,6 +158,27 @@ def test_sets_of_several_sizes_and_spaces_stand_in_one_table(run, digits):
     assert one == other
 
 
+def test_coverage_stands_in_the_table(run, digits):
+    table = jd.evaluate(run, digits, "mlp", seeds=1, epochs=1, coverage=True, progress=False)
+    assert table.coverage.keys() == {"dm", "random"}
+    head, _, line, *_ = str(table).splitlines()
+    assert [text.strip() for text in head.strip("| ").split("|")] == [
+        "set", "mlp", "covered", "easier half", "harder half"
+    ]  # fmt: skip
+    assert line.endswith(f"{100 * table.coverage['dm']['hard']:.1f} |")
+
+
+def test_scores_of_a_selection_are_those_of_the_data_in_their_order(digits, experts, run, tmp_path):
+    core = jd.select("el2n", digits, 1, experts=experts)
+    assert core.scores.shape == digits.source.train_labels.shape
+    for label in range(10):
+        members = np.flatnonzero(digits.source.train_labels == label)
+        hardest = digits.source.train_images[members[core.scores[members].argmax()]] / 255
+        np.testing.assert_allclose(core.set.pixels[label], hardest, atol=1e-5)
+    np.testing.assert_array_equal(jd.open(core.save(tmp_path / "core")).scores, core.scores)
+    assert run.scores is None
+
+
 class Info(NamedTuple):
     loss: jax.Array
 
@@ -267,6 +288,8 @@ def test_things_are_seen_in_a_word_and_in_a_picture(run, digits):
     assert repr(run.set) == "<1 images per class of digits, 10 classes, by dm>"
     assert repr(run.synthetic) == "SyntheticSet(images(10, 8, 8, 1), labels(10, 10), label_kind='class', formation=1)"
     assert repr(run.curves) == "<curves of 3 steps: loss, grad_norm>"
+    assert "1,442 training" in digits._repr_html_()
+    assert "data:image/png" in digits._repr_html_()
     for one in (run, run.set, digits):
         assert one.show().size[0] > 0
     assert run.set._repr_png_().startswith(b"\x89PNG")

@@ -36,6 +36,18 @@ def test_looks_never_touch_the_test_images(digits, monkeypatch):
         jd.distill("dm", digits, 1, augment="none", legacy_best=True, **LOOKED)
 
 
+def test_looks_are_seen_in_a_line_and_as_a_curve(digits):
+    run = jd.distill("dm", digits, 1, **LOOKED)
+    first = run.held_out[0]
+    assert repr(run.held_out).startswith(
+        f"<accuracy on held-out training images in %: step 0: {100 * first['mean']:.1f} ± "
+    )
+    assert "<svg" in run.held_out._repr_html_()
+    unlooked = jd.select("random", digits, 1).held_out
+    assert repr(unlooked) == "<accuracy on held-out training images in %: none>"
+    assert "<svg" not in unlooked._repr_html_()
+
+
 def test_what_is_held_out_is_a_tenth_of_each_class_that_nothing_else_sees(digits):
     run = jd.distill("dm", digits, 1, **LOOKED)
     bench = run._bound.bench

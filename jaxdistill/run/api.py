@@ -272,7 +272,7 @@ def evaluate(
         stored, config, Console(stderr=True, quiet=not progress), source=data.source,
         named=protocol if isinstance(protocol, Recipe) else None, custom=custom, bank=_bank(teacher),
     )  # fmt: skip
-    return Table(results["rows"])
+    return Table(results["rows"], results.get("coverage", {}).get("shares", {}))
 
 
 @in_python

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import html
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +22,7 @@ from jaxdistill.data.source import load as read
 from jaxdistill.errors import UsageError
 from jaxdistill.run.artifact import Stored
 from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
-from jaxdistill.run.grid import grid
+from jaxdistill.run.grid import grid, img, png
 from jaxdistill.run.paths import place
 from jaxdistill.run.resolve import Bench, open_bench, task
 from jaxdistill.types import SyntheticSet, Task
@@ -194,6 +195,9 @@ class Dataset:
         h, w, c = self.image_shape
         counts = f"{len(self.source.train_labels):,} training and {len(self.source.test_labels):,} test images"
         return f"<{self.name}: {counts} of {h}x{w}x{c}, {self.num_classes} classes>"
+
+    def _repr_html_(self) -> str:
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{img(png(np.asarray(self.show())), 'images of each class')}"
 
 
 def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import io
 
 import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-__all__ = ["grid", "png"]
+__all__ = ["grid", "img", "png"]
 
 ROWS, READABLE = 20, 48
 
@@ -40,3 +42,8 @@ def png(pixels: UInt8[np.ndarray, "h w c"]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(buffer, "PNG", optimize=True)
     return buffer.getvalue()
+
+
+def img(picture: bytes, alt: str) -> str:
+    """A PNG file as an element of a page."""
+    return f'<img src="data:image/png;base64,{base64.b64encode(picture).decode()}" alt="{html.escape(alt)}">'

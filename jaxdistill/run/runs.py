@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
 import html
 import json
@@ -30,6 +29,7 @@ from jaxdistill.run.dataset import Dataset
 from jaxdistill.run.drive import Driven, Stopped, read_out, say, set_of
 from jaxdistill.run.generators import StoredGenerator, load_generator, write_generator
 from jaxdistill.run.given import in_python, with_options
+from jaxdistill.run.grid import img
 from jaxdistill.run.looks import HeldOut, best_of, read_looks
 from jaxdistill.run.loop import Chunk
 from jaxdistill.run.notebook import NotebookProgress, in_notebook
@@ -39,7 +39,7 @@ from jaxdistill.run.sharding import replicate
 from jaxdistill.run.tables import Table
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["Curves", "Run", "begin_run", "open_run", "select_run"]
+__all__ = ["Curves", "Looks", "Run", "begin_run", "open_run", "select_run"]
 
 
 class Curves(dict[str, Float[np.ndarray, " steps"]]):
@@ -62,18 +62,65 @@ class Curves(dict[str, Float[np.ndarray, " steps"]]):
         return f"<curves of {length} steps: {', '.join(self)}>"
 
     def _repr_html_(self) -> str:
-        parts = []
-        for name, values in self.items():
-            drawn = curves.draw(name, np.arange(1.0, 1 + len(values)), values.astype(float))
-            if drawn is not None:
-                parts.append(
-                    f'<figure style="display:inline-block;margin:0 1em 0 0"><figcaption>{html.escape(name)}: '
-                    f'{drawn.last}</figcaption><svg viewBox="0 0 {curves.BOX} {curves.BOX}" width="320" height="160" '
-                    'preserveAspectRatio="none" style="background:#8881"><path fill="none" stroke="currentColor" '
-                    f'opacity=".25" stroke-width="4" d="{drawn.raw}"/><path fill="none" stroke="currentColor" '
-                    f'stroke-width="10" d="{drawn.smooth}"/></svg></figure>'
-                )
-        return "".join(parts)
+        return "".join(
+            _figure(name, np.arange(1.0, 1 + len(values)), values.astype(float)) for name, values in self.items()
+        )
+
+
+class Looks(list[dict[str, Any]]):
+    """Looks at held-out training images along a run: a dictionary each, with ``step accuracies mean std``."""
+
+    def to_pandas(self) -> Any:
+        """A pandas ``DataFrame`` with a line for each look.
+
+        Raises:
+            UsageError: if pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise UsageError("to_pandas needs pandas: run pip install pandas, or read the rows") from None
+        return pandas.DataFrame(list(self))
+
+    def __repr__(self) -> str:
+        seen = (f"step {row['step']}: {_percent(row)}" for row in self if "mean" in row)
+        return f"<accuracy on held-out training images in %: {'; '.join(seen) or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        having = [row for row in self if "mean" in row]
+        steps, means = (np.array([row[name] for row in having], float) for name in ("step", "mean"))
+        cells = "".join(f"<tr><td>{row['step']}</td><td>{_percent(row)}</td></tr>" for row in having)
+        head = "<thead><tr><th>step</th><th>held out, %</th></tr></thead>"
+        return f"{_figure('held out, %', steps, 100 * means)}<table>{head}<tbody>{cells}</tbody></table>"
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" if "std" in row else f"{100 * row['mean']:.1f}"
+
+
+def _figure(name: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> str:
+    """A curve with the numbers of its axes, as SVG; nothing where there is no line to draw."""
+    drawn = curves.draw(name, steps, values)
+    if drawn is None:
+        return ""
+    left, top, width, height = 48, 18, 300, 140
+    marks = [
+        f'<text x="{left - 5}" y="{top + tick.at / 100 * height + 4:.1f}" text-anchor="end">{tick.label}</text>'
+        for tick in drawn.y
+    ]
+    marks += [
+        f'<text x="{left + tick.at / 100 * width:.1f}" y="{top + height + 15}" text-anchor="middle">{tick.label}</text>'
+        for tick in drawn.x
+    ]
+    path = '<path fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"'
+    return (
+        f'<svg width="{left + width + 24}" height="{top + height + 22}" style="max-width:100%" font-size="11" '
+        f'font-family="sans-serif" fill="currentColor"><text x="{left}" y="12">{html.escape(name)}: {drawn.last}</text>'
+        f'{"".join(marks)}<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="#8881"/>'
+        f'<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="0 0 {curves.BOX} {curves.BOX}" '
+        f'preserveAspectRatio="none">{path} opacity=".3" d="{drawn.raw}"/>{path} stroke-width="2" d="{drawn.smooth}"/>'
+        "</svg></svg>"
+    )
 
 
 class _History(AbstractContextManager["_History"]):
@@ -197,9 +244,17 @@ class Run:
         return self._history.curves
 
     @property
-    def held_out(self) -> list[dict[str, Any]]:
+    def held_out(self) -> Looks:
         """What each look at held-out training images saw (`eval_every`): step, accuracies, mean and std."""
-        return self._held_out.rows
+        return Looks(self._held_out.rows)
+
+    @property
+    def scores(self) -> Float[np.ndarray, " images"] | None:
+        """How hard each training image is by the score that a selection went by, in the data set's own order.
+
+        Larger is harder, but for C-scores, which are low for what is hard. None where it went by something else.
+        """
+        return self._scores
 
     @in_python
     def more(self, steps: int | None = None) -> Run:
@@ -253,7 +308,10 @@ class Run:
         console = Console(stderr=True, quiet=not progress)
         self.results = commands.judged(bound, self.synthetic, partial(say, console))
         self.results |= commands.legacy(bound, self.held_out)
-        return Table(self.results["rows"])
+        return self._table()
+
+    def _table(self) -> Table:
+        return Table(self.results["rows"], self.results.get("coverage", {}).get("shares", {}))
 
     def show(self) -> Image.Image:
         """The set as one picture, a row for each class; a notebook draws it."""
@@ -318,9 +376,8 @@ class Run:
         return f"<{self.name}: {of}{done}{f', loss {loss[-1]:.4g}' if loss.size else ''}>"
 
     def _repr_html_(self) -> str:
-        picture = base64.b64encode(self.set._repr_png_()).decode()
-        table = Table(self.results["rows"]).to_html() if self.results else ""
-        return f'<p>{html.escape(repr(self)[1:-1])}</p><img src="data:image/png;base64,{picture}" alt="the set">{table}'
+        table = self._table().to_html() if self.results else ""
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{img(self.set._repr_png_(), 'the set')}{table}"
 
     def _train(self, target: int) -> None:
         """Drive the plan to a step, or as far as it gets until someone asks to stop."""
@@ -412,7 +469,8 @@ def open_run(folder: Path) -> Run:
     found = outcome.read(folder)
     config = from_json(found.config, RunConfig(folder))
     chosen = artifact.load_set(folder) if found.card else None
-    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config))
+    scores = files.load_arrays(folder / "scores.npz")["scores"] if (folder / "scores.npz").is_file() else None
+    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config), scores=scores)
     run._history = _History(found.scalars)
     run._held_out = HeldOut(read_looks(folder / "held_out.jsonl"), commands.read_best(folder / "best"))
     run.results = found.evaluation

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from jaxdistill.errors import UsageError
@@ -18,6 +19,8 @@ SUFFIXES = (".md", ".tex", ".html", ".json")
 
 _MEANT = {"ipc": "images per class", "protocol": "protocol"}
 """Columns that a table has where its rows differ in them, and what they are called."""
+_COVERED = {"all": "covered", "easy": "easier half", "hard": "harder half"}
+"""Columns of coverage, and what they are called."""
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
 
@@ -44,6 +47,8 @@ class Table:
         rows: one for each set and network, with ``set`` and ``network`` (names), ``accuracies``, ``mean`` and ``std``
             (fractions), ``ipc``, and ``baseline``: the name of the set in this table that it is compared with, or None.
             ``protocol`` may be there too. Sets stand in the order in which they come first.
+        coverage: of some of the sets by name, the shares of the test images that have one of the set nearby: of
+            ``all``, of the ``easy`` half and of the ``hard`` one. Where there are any, they are columns.
 
     Raises:
         UsageError: for a baseline that is not in the table.
@@ -59,8 +64,11 @@ class Table:
         | random |              90.0 |
     """
 
-    def __init__(self, rows: Sequence[Mapping[str, Any]]):
+    def __init__(
+        self, rows: Sequence[Mapping[str, Any]], coverage: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+    ):
         self.rows = [dict(row) for row in rows]
+        self.coverage = {name: dict(shares) for name, shares in coverage.items()}
         self.sets = list(dict.fromkeys(row["set"] for row in self.rows))
         self.networks = list(dict.fromkeys(row["network"] for row in self.rows))
         self._cells = {(row["set"], row["network"]): row for row in self.rows}
@@ -104,7 +112,7 @@ class Table:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_pandas(self) -> Any:
-        """A pandas ``DataFrame`` with a line for each set and network: fractions, as in the rows, and the gain.
+        """A pandas ``DataFrame`` with a line for each set and network: fractions, as in the rows, gain and coverage.
 
         Raises:
             UsageError: if pandas is not installed.
@@ -113,7 +121,10 @@ class Table:
             import pandas
         except ImportError:
             raise UsageError("to_pandas needs pandas: run pip install pandas, or read .rows") from None
-        return pandas.DataFrame([{**row, "gain": gain(row, self._compared(row))} for row in self.rows])
+        covered = {name: {f"covered_{part}": shares[part] for part in shares} for name, shares in self.coverage.items()}
+        return pandas.DataFrame(
+            [{**row, "gain": gain(row, self._compared(row)), **covered.get(row["set"], {})} for row in self.rows]
+        )
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -141,7 +152,8 @@ class Table:
         """The heads of the columns, and the texts of each line."""
         firsts = {name: next(row for row in self.rows if row["set"] == name) for name in self.sets}
         told = [key for key in _MEANT if len({row.get(key) for row in firsts.values()}) > 1]
-        heads = ["set", *(_MEANT[key] for key in told), *map(str, self.networks)]
+        parts = _COVERED if self.coverage else {}
+        heads = ["set", *(_MEANT[key] for key in told), *map(str, self.networks), *parts.values()]
 
         def text(name: str, network: str) -> str:
             row = self.cell(name, network)
@@ -152,6 +164,7 @@ class Table:
                 escape(name),
                 *(escape(str(firsts[name][key])) if key in firsts[name] else nothing for key in told),
                 *(text(name, network) for network in self.networks),
+                *(f"{100 * self.coverage[name][part]:.1f}" if name in self.coverage else nothing for part in parts),
             ]
             for name in self.sets
         ]
