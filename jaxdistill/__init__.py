@@ -31,6 +31,7 @@ from jaxdistill.data.source import load as load_data
 from jaxdistill.diffusion import Architecture as Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.diffusion.sample import Sampling as Sampling
+from jaxdistill.errors import RunFailedError as RunFailedError
 from jaxdistill.errors import UsageError as UsageError
 from jaxdistill.evaluation import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluation import Evaluation as Evaluation
@@ -100,8 +101,9 @@ __version__ = _version("jaxdistill")
 __all__ = [
     "DATM", "DC", "DD", "DM", "DSA", "FTD", "IDC", "KIP", "METHODS", "MTT", "PROTOCOLS", "SELECTIONS", "TESLA",
     "Architecture", "Bank", "Batch", "ClassBalanced", "DataDAM", "Dataset", "DiT", "Evaluation", "ExpertRecipe",
-    "Experts", "FRePo", "Method", "Minimax", "Network", "Preprocess", "Protocol", "RealData", "Run", "Sampling",
-    "Segment", "SelMatch", "Stored", "SyntheticSet", "Table", "Task", "Uniform", "UsageError", "augment", "datadam",
+    "Experts", "FRePo", "Method", "Minimax", "Network", "Preprocess", "Protocol", "RealData", "Run", "RunFailedError",
+    "Sampling", "Segment", "SelMatch", "Stored", "SyntheticSet", "Table", "Task", "Uniform", "UsageError", "augment",
+    "datadam",
     "datm", "dc", "dd", "decode", "diffusion", "distill", "dit", "dm", "dsa", "evaluate", "evaluation", "expert_epoch",
     "fit_preprocess", "flatten", "frepo", "ftd", "idc", "kernels", "kip", "label_solve", "load", "load_data", "losses",
     "make_augment", "make_generator", "make_kernel", "make_network", "methods", "minimax", "mtt", "networks", "open",

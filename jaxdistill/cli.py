@@ -23,7 +23,7 @@ from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
 from jaxdistill.run import artifact, cell, commands, compare, comparison, completion, export, files, listing, report
-from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
+from jaxdistill.run.arguments import MISSING, flagged, hinted, leading, options, parse, peek, refuse_empty
 from jaxdistill.run.browser import show
 from jaxdistill.run.config import Distill, RunConfig, Select
 from jaxdistill.run.convert import convert
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here a closed pipe is told
         return 0
     except UsageError as error:
-        return _complain(flagged(str(error), *_forms(name, rest)), 2)
+        return _complain(hinted(flagged(str(error), *_forms(name, rest)), *_forms(name, rest)), 2)
     except BrokenPipeError:  # by head, say, which has seen enough
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -221,7 +221,11 @@ def _compare(arguments: list[str], console: Console) -> None:
     if config.out is not None:
         comparison.write(runs, config.out)
         say(console, f"wrote {config.out}")
-    print(comparison.table_of(runs))
+    table = comparison.table_of(runs)
+    print(table)
+    for name, run in runs.items():
+        if not run.rows:
+            print(f"{name}: not evaluated{'' if run.card else ', it has not finished'}")
 
 
 def _list(arguments: list[str], console: Console) -> None:

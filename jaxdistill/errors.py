@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["UsageError"]
+__all__ = ["RunFailedError", "UsageError"]
 
 
 class UsageError(ValueError):
@@ -11,3 +11,7 @@ class UsageError(ValueError):
     Commands print that sentence and exit with status 2. Any other exception out of this package is a fault of ours and
     shows its traceback.
     """
+
+
+class RunFailedError(RuntimeError):
+    """A run that began and could not end well; the message is one sentence."""

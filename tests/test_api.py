@@ -282,6 +282,97 @@ def test_what_cannot_be_is_said_in_pythons_words(options, says, digits):
     assert "--" not in str(told.value)
 
 
+@pytest.mark.parametrize(
+    ("call", "says"),
+    [
+        (lambda data, run: jd.distill("dm", 3, 1), "`data` is a data set, from jaxdistill.load"),
+        (lambda data, run: jd.distill("dm", data, "10"), "`ipc` is a whole number, not '10'"),
+        (lambda data, run: jd.distill("dm", data, True), "`ipc` is a whole number"),
+        (lambda data, run: jd.distill(jd.dm, data, 1), "give its name, 'dm'"),
+        (lambda data, run: jd.distill(3, data, 1), "is no method"),
+        (lambda data, run: jd.distill("dm", data, 1, init=3), "a set is a run"),
+        (lambda data, run: jd.distill("dm", data, 1, dataset="mnist"), "no option 'dataset'"),
+        (lambda data, run: jd.distill("dm", data, 1, train_images="x"), "no option 'train_images'"),
+        (lambda data, run: jd.distill("dm", data, 1, out="x"), "no option 'out'"),
+        (lambda data, run: jd.distill("dm", data, 1, keep="bes", eval_every=1), "`keep` is one of 'last', 'best'"),
+        (lambda data, run: jd.distill("mtt", data, 1), "make some with jaxdistill.train_experts"),
+        (lambda data, run: jd.distill("mtt", data, 1, experts=3), "experts come from"),
+        (lambda data, run: jd.select(3, data, 1), "`strategy` is a text"),
+        (lambda data, run: jd.train_experts(data, count="a"), "`count` is a whole number"),
+        (lambda data, run: jd.evaluate(3, data), "not int"),
+        (lambda data, run: jd.evaluate([np.zeros((10, 8, 8, 1))], data), "make a SyntheticSet"),
+        (lambda data, run: jd.evaluate(run, data, seeds=0), "at least 1"),
+        (lambda data, run: jd.evaluate(run, data, network="mlp"), "no option 'network'"),
+        (lambda data, run: run.evaluate(seeds=0), "at least 1"),
+        (lambda data, run: run.more(1.5), "`steps` is a whole number"),
+        (lambda data, run: run.more(0), "at least 1"),
+        (lambda data, run: run.save(None), "`folder` is"),
+        (lambda data, run: run.save(__file__ + "/run"), "would be below the file"),
+        (lambda data, run: data.hold_out("a"), "`share` is a number"),
+        (lambda data, run: data.task("mlp", depth=3), "mlp has no `depth`"),
+        (lambda data, run: data.wrap((1, 2)), "a set is a SyntheticSet"),
+        (lambda data, run: data.wrap(run.synthetic.replace(images=np.nan * run.synthetic.images)), "NaN"),
+        (lambda data, run: jd.Dataset.from_arrays([[1], [2, 3]], [0, 1]), "inhomogeneous"),
+        (lambda data, run: jd.Dataset.from_arrays(np.zeros((4, 3, 8, 8)), [0, 1, 0, 1]), "transpose these"),
+        (lambda data, run: jd.Dataset.from_arrays(np.zeros((4, 8, 8)), ["a", "b", "a", "b"]), "return_inverse"),
+        (lambda data, run: jd.Dataset.from_arrays(np.full((4, 8, 8), 300), [0, 1, 0, 1]), "bring whole numbers to"),
+        (lambda data, run: jd.load(3), "`name` is"),
+    ],
+)
+def test_everyday_mistakes_are_told_in_a_sentence(call, says, digits, run):
+    with pytest.raises(jd.UsageError) as told:
+        call(digits, run)
+    assert says in str(told.value)
+    assert run.steps == 3
+
+
+def changed(**parts):
+    return lambda task: towards_the_mean(task)._replace(**{name: part(task) for name, part in parts.items()})
+
+
+@pytest.mark.parametrize(
+    ("build", "says"),
+    [
+        (lambda task: None, "gave nothing and no jaxdistill.Method"),
+        (changed(feed=lambda task: None), "the feed of <lambda> is nothing"),
+        (changed(step=lambda task: lambda key, state, batch: state), "gives (state, info)"),
+        (
+            changed(step=lambda task: lambda key, state, batch: (state[0], Info(0.0))),
+            "keep structure, shapes and types",
+        ),
+        (changed(step=lambda task: lambda key, state, batch: (state, {"loss": 0.0})), "`loss` first"),
+        (changed(step=lambda task: lambda key, state, batch: (state, Info(state))), "holds scalars"),
+        (changed(synthetic=lambda task: lambda state: (state, state)), "gives a jaxdistill.SyntheticSet"),
+        (
+            changed(synthetic=lambda task: lambda state: jd.SyntheticSet(jnp.zeros((3, 8, 8, 1)), jnp.zeros((3, 10)))),
+            "was asked for one like its start",
+        ),
+    ],
+)
+def test_mistakes_in_a_method_of_ones_own_are_told_in_a_sentence(build, says, digits):
+    with pytest.raises(jd.UsageError) as told:
+        jd.distill(build, digits, 1, steps=1, **SMALL)
+    assert says in str(told.value)
+
+
+def test_a_name_is_data_and_lists_are_names(digits):
+    by_name = jd.distill("dm", "digits", 1, steps=1, eval_network=["mlp", "convnet"], **SMALL)
+    assert by_name.config.evaluation.eval_network == "mlp,convnet"
+    assert by_name.more() is by_name
+
+
+def test_results_stay_where_there_is_nothing_to_go_on_with(run, tmp_path):
+    run.evaluate(progress=False)
+    folder = run.save(tmp_path / "run")
+    opened = jd.open(folder)
+    assert opened.more().results["rows"] == run.results["rows"]
+    copied = jd.open(jd.open(folder).save(tmp_path / "copy"))
+    assert copied.results["rows"] == run.results["rows"]
+    mine = jd.distill(towards_the_mean, "digits", 1, steps=1, **SMALL).save(tmp_path / "mine")
+    with pytest.raises(jd.UsageError, match="give it to distill again"):
+        jd.open(mine).more(2)
+
+
 def test_things_are_seen_in_a_word_and_in_a_picture(run, digits):
     assert repr(digits) == "<digits: 1,442 training and 355 test images of 8x8x1, 10 classes>"
     assert repr(run).startswith("<dm: 1 images per class of digits after 3 of 3 steps, loss ")

@@ -311,3 +311,11 @@ def test_a_completion_has_all_options(shell, capsys):
 def test_a_shell_that_there_is_not_is_refused(capsys):
     assert main(["completion", "tcsh"]) == 2
     assert re.fullmatch(r"jaxdistill: [^\n]+\n", capsys.readouterr().err)
+
+
+def test_an_unknown_option_is_answered_with_a_known_one(capsys):
+    words = ["distill", "dm", "--dataset", "digits", "--ipc", "1", "--out", "never"]
+    assert main([*words, "--image-lrr", "3"]) == 2
+    assert capsys.readouterr().err == "jaxdistill: unknown option --image-lrr; did you mean --image-lr?\n"
+    assert main([*words, "--qqqqqqq", "3"]) == 2
+    assert "unknown option --qqqqqqq; see 'jaxdistill distill dm --help'" in capsys.readouterr().err

@@ -305,7 +305,11 @@ def judged(*rows):
     ("ours", "theirs", "said"),
     [
         ([0.7, 0.72], [0.6, 0.62], "(± 1.0)."),
-        ([0.7, 0.9], [0.6, 0.9], "The two cannot be told apart: the difference lies within their deviations."),
+        (
+            [0.7, 0.9],
+            [0.6, 0.9],
+            "The two cannot be told apart: the difference lies within the uncertainty",
+        ),
         ([0.5, 0.52], [0.6, 0.62], "(± 1.0), which is more."),
         ([0.5], [0.7, 0.72], "71.0 % (± 1.0), which is more."),
         ([0.5], [0.7], "One network of each does not say whether they differ."),

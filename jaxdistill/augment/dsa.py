@@ -94,8 +94,9 @@ def parse(strategy: str, known: tuple[str, ...]) -> tuple[str, ...]:
     names = () if strategy in ("", "none") else tuple(strategy.split("_"))
     for name in names:
         if name not in known:
+            where = f" in {strategy!r}" if name != strategy else ""
             raise UsageError(
-                f"unknown augmentation {name!r} in {strategy!r}: join any of {', '.join(known)} by '_', or say 'none'"
+                f"unknown augmentation {name!r}{where}: join any of {', '.join(known)} by '_', or say 'none'"
             )
     return names
 

@@ -168,7 +168,9 @@ def checked(source: Source) -> Source:
 def _split(images: np.ndarray, labels: np.ndarray, classes: int, what: str) -> np.ndarray:
     """The images of a split as they are stored."""
     if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise DataError(f"{what} have shape {images.shape}; give [count height width], with 1 or 3 channels last")
+        raise DataError(
+            f"{what} have shape {images.shape}; give [count height width], with 1 or 3 channels last{_first(images)}"
+        )
     if images.size == 0:
         raise DataError(f"{what} are empty (shape {images.shape}); give some of each class")
     if len(images) != len(labels):
@@ -181,12 +183,20 @@ def _split(images: np.ndarray, labels: np.ndarray, classes: int, what: str) -> n
     return _stored(images, what)
 
 
+def _first(images: np.ndarray) -> str:
+    """Advice for images that have their channels where PyTorch has them."""
+    first = images.ndim == 4 and images.shape[1] in (1, 3)
+    return "; transpose these by (0, 2, 3, 1), which have them first" if first else ""
+
+
 def _stored(images: np.ndarray, what: str) -> np.ndarray:
     """uint8 as it is; floats as float32 in [0, 1]."""
     if images.dtype == np.uint8:
         return images
     if images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255:
         return images.astype(np.uint8)
+    if images.dtype.kind in "iu":
+        raise DataError(f"{what} range from {images.min()} to {images.max()}; bring whole numbers to 0..255")
     if images.dtype.kind == "V":
         raise DataError(
             f"{what} have a type that NumPy does not know ({images.dtype}: bfloat16 or another small float); give "
@@ -201,10 +211,21 @@ def _stored(images: np.ndarray, what: str) -> np.ndarray:
     return images.astype(np.float32)
 
 
+def _how(labels: np.ndarray) -> str:
+    """How these labels become integers, if that is plain."""
+    if labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind in "fiub":
+        return ", as labels.argmax(1) does"
+    if labels.dtype.kind in "US":
+        return ", as numpy.unique(labels, return_inverse=True)[1] does"
+    return ", as labels.astype(int) does" if labels.ndim == 1 and labels.dtype.kind == "f" else ""
+
+
 def _integers(labels: np.ndarray, what: str) -> np.ndarray:
     labels = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
-        raise DataError(f"{what} has shape {labels.shape} and type {labels.dtype}; give one integer for each image")
+        raise DataError(
+            f"{what} has shape {labels.shape} and type {labels.dtype}; give one integer for each image{_how(labels)}"
+        )
     if labels.size and not 0 <= labels.min() <= labels.max() < 2**31:
         raise DataError(f"{what} has labels from {labels.min()} to {labels.max()}; number the classes from 0")
     return labels

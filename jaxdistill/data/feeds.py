@@ -39,6 +39,10 @@ class RealData:
     largest: int = flax.struct.field(pytree_node=False)
     """The largest of `counts`; static, because shapes depend on it."""
 
+    def __repr__(self) -> str:
+        """Shapes, and not the values of every pixel."""
+        return f"RealData(images{tuple(self.images.shape)}, {self.counts.shape[0]} classes)"
+
     @standard
     def read(self, indices: Int[AnyArray, "*lead"]) -> Batch:
         """Preprocessed images and labels at `indices`."""

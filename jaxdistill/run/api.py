@@ -24,17 +24,18 @@ from jaxdistill.run.bank import StoredBank, load_bank
 from jaxdistill.run.commands import Given
 from jaxdistill.run.compare import evaluate_stored
 from jaxdistill.run.config import Distill, OwnMethod, Select
-from jaxdistill.run.dataset import NOWHERE, Dataset
+from jaxdistill.run.dataset import NOWHERE, Dataset, load
 from jaxdistill.run.defaults import of_distill, of_experts, of_select
+from jaxdistill.run.drive import say
 from jaxdistill.run.experts import fields_of_card, held_experts
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.forms import Experts as ExpertsForm
 from jaxdistill.run.generators import StoredGenerator, load_generator
-from jaxdistill.run.given import in_python, with_options
+from jaxdistill.run.given import in_python, replaced, typed, with_options
 from jaxdistill.run.record import save_card
 from jaxdistill.run.runs import Run, begin_run, open_run, select_run
 from jaxdistill.run.tables import Table
-from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection import NEEDS, SELECTIONS
 from jaxdistill.types import Method, Network, SyntheticSet, Task
 
 __all__ = ["Experts", "distill", "evaluate", "open", "select", "train_experts"]
@@ -93,7 +94,7 @@ class Experts:
 @in_python
 def distill(
     method: Any,
-    data: Dataset,
+    data: Dataset | str | Path,
     ipc: int,
     *,
     experts: Experts | str | Path | None = None,
@@ -110,7 +111,7 @@ def distill(
     Args:
         method: a name (``"dm"``), a configuration (``jd.DM(image_lr=2.0)``), or a method of one's own: a
             `jaxdistill.Method`, or a function that makes one of a `jaxdistill.Task`.
-        data: from `jaxdistill.load`.
+        data: from `jaxdistill.load`, or what that takes.
         ipc: images per class.
         experts: what `jaxdistill.train_experts` gave, or a folder of them, for methods that match trajectories.
         generator: a run of ``dit`` or ``minimax``, or its folder, for methods that draw from one.
@@ -133,6 +134,7 @@ def distill(
         >>> run.synthetic.images.shape
         (10, 8, 8, 1)
     """
+    data, ipc = _data(data), typed("ipc", ipc, int)
     bank, drawn = _bank(experts), _generator(generator)
     kind, own = _method(method)
     name = cell.named(data.config.dataset)
@@ -153,7 +155,8 @@ def distill(
     elif init is not None:
         start = init
     config = Distill(**fields, run=NOWHERE, ipc=ipc)
-    config, names = with_options(config, options, commands.name_of(config))
+    apart = {"ipc", "preset", *(() if "init" in options else ("init",))}
+    config, names = with_options(config, options, commands.name_of(config), apart=apart)
     config, given = commands.pinned(commands.absolute(config), Given(data.source, bank, drawn, None, own))
     plan = commands.prepare(config, given, names)
     if start is not None:
@@ -163,15 +166,22 @@ def distill(
 
 @in_python
 def select(
-    strategy: str, data: Dataset, ipc: int, *, experts: Experts | str | Path | None = None, **options: Any
+    strategy: str,
+    data: Dataset | str | Path,
+    ipc: int,
+    *,
+    experts: Experts | str | Path | None = None,
+    progress: bool = True,
+    **options: Any,
 ) -> Run:
     """Select a core-set: what ``jaxdistill select`` does, in memory.
 
     Args:
         strategy: a name: ``"random"``, ``"herding"``, ``"kcenter"``, ``"forgetting"`` ... (``jaxdistill list``).
-        data: from `jaxdistill.load`.
+        data: from `jaxdistill.load`, or what that takes.
         ipc: images per class.
         experts: what `jaxdistill.train_experts` gave, or a folder of them, for strategies that ask networks.
+        progress: say so where networks or distances have to be computed first.
         options: anything that ``jaxdistill select STRATEGY --help`` names: ``seed``, ``beta``, ``features`` ...
 
     Raises:
@@ -182,18 +192,22 @@ def select(
         >>> jd.select("herding", jd.load("digits"), ipc=2)
         <herding: 2 images per class of digits>
     """
-    strategy, bank = choose(strategy, SELECTIONS, "selection"), _bank(experts)
+    data, ipc = _data(data), typed("ipc", ipc, int)
+    strategy, bank = choose(typed("strategy", strategy, str), SELECTIONS, "selection"), _bank(experts)
     fields = None if bank is None else fields_of_card(bank.card, bank.folder)
     defaults = of_select(strategy, data.config.dataset, cell.named(data.config.dataset), fields)
     defaults["data"] = dataclasses.replace(defaults["data"], data_dir=data.config.data_dir)
-    config, names = with_options(Select(**defaults, run=NOWHERE, ipc=ipc), options, strategy)
+    config, names = with_options(Select(**defaults, run=NOWHERE, ipc=ipc), options, strategy, apart=("ipc",))
     config, given = commands.pinned(commands.absolute(config), Given(data.source, bank))
-    return select_run(commands.prepare_selection(config, given, names))
+    bound = commands.prepare_selection(config, given, names)
+    if progress and NEEDS[strategy] not in ("nothing", "experts", "kernel"):
+        say(Console(stderr=True), f"selecting by {strategy}")
+    return select_run(bound)
 
 
 @in_python
 def train_experts(
-    data: Dataset,
+    data: Dataset | str | Path,
     *,
     count: int = 10,
     epochs: int | None = None,
@@ -205,7 +219,7 @@ def train_experts(
     """Train experts for trajectory matching: what ``jaxdistill experts`` does, in memory.
 
     Args:
-        data: from `jaxdistill.load`.
+        data: from `jaxdistill.load`, or what that takes.
         count: how many; the papers have 100.
         epochs: of each; by default the paper's.
         preset: whose recipe: ``"mtt"`` (also TESLA's), ``"ftd"``, ``"datm"`` or ``"selmatch"``.
@@ -217,17 +231,18 @@ def train_experts(
         UsageError: for arguments that cannot be used.
         RunFailedError: if an expert does not stay finite.
     """
+    data = _data(data)
     fields = of_experts(preset, data.config.dataset, cell.named(data.config.dataset), ipc)
     fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
-    config = ExpertsForm(**fields, out=NOWHERE.out, count=count, ipc=ipc)
-    config, _ = with_options(config, options if epochs is None else {**options, "epochs": epochs}, "experts")
+    config, _ = with_options(ExpertsForm(**fields, out=NOWHERE.out), options, "experts", apart=("count", "epochs"))
+    config = replaced(config, {"count": count, "ipc": ipc, **({} if epochs is None else {"epochs": epochs})})
     return Experts(held_experts(config, data.source, Console(stderr=True, quiet=not progress)))
 
 
 @in_python
 def evaluate(
     sets: Judged | Sequence[Judged] | Mapping[str, Judged],
-    data: Dataset,
+    data: Dataset | str | Path,
     networks: str | Sequence[str] | Mapping[str, Network] | None = None,
     protocol: str | Recipe | None = None,
     seeds: int = 5,
@@ -243,7 +258,8 @@ def evaluate(
     tested once, on the data's test images, after their last epoch.
 
     Args:
-        sets: runs, sets, arrays or folders; in a mapping under names of one's own.
+        sets: runs, sets, a `SyntheticSet` of one's own (in the space of ``data.train``), or folders; in a mapping
+            under names of one's own.
         data: what they were made from.
         networks: names (several give a transfer matrix), or networks under names of one's own; by default the one that
             the sets were made with.
@@ -260,17 +276,17 @@ def evaluate(
     Raises:
         UsageError: for arguments that cannot be used, or sets that do not belong together.
     """
+    data = _data(data)
     stored = _stored(sets, data)
     custom = dict(networks) if isinstance(networks, Mapping) else {}
-    names = networks if networks is None or isinstance(networks, str) else ",".join(networks)
     config = Evaluate((NOWHERE.out,), data_dir=data.config.data_dir)
-    asked = {"network": None if custom else names, "seeds": seeds, "dataset": data.config.dataset, **options}
-    if isinstance(protocol, str):
-        asked["protocol"] = protocol
-    config, _ = with_options(config, {name: value for name, value in asked.items() if value is not None}, "evaluate")
+    config, _ = with_options(config, options, "evaluate", apart=("network", "protocol", "seeds"))
+    recipe = protocol if isinstance(protocol, Recipe) else None
+    asked = {"network": None if custom else networks, "protocol": None if recipe else protocol, "seeds": seeds}
+    config = replaced(config, {**asked, "dataset": data.config.dataset})
     results = evaluate_stored(
         stored, config, Console(stderr=True, quiet=not progress), source=data.source,
-        named=protocol if isinstance(protocol, Recipe) else None, custom=custom, bank=_bank(teacher),
+        named=recipe, custom=custom, bank=_bank(teacher),
     )  # fmt: skip
     return Table(results["rows"], results.get("coverage", {}).get("shares", {}))
 
@@ -295,6 +311,17 @@ def open(folder: str | Path) -> Run | Stored | Experts:
     return load_set(folder)
 
 
+def _data(data: Any) -> Dataset:
+    """A data set, or the one of a name."""
+    if isinstance(data, str | Path):
+        return load(data)
+    if not isinstance(data, Dataset):
+        raise UsageError(
+            f"`data` is a data set, from jaxdistill.load or jaxdistill.Dataset.from_arrays, not {type(data).__name__}"
+        )
+    return data
+
+
 def _method(method: Any) -> tuple[Any, Callable[[Task], Method] | None]:
     """A configuration or its class, and what makes a method of one's own."""
     if isinstance(method, str):
@@ -303,6 +330,8 @@ def _method(method: Any) -> tuple[Any, Callable[[Task], Method] | None]:
         return method, None
     if isinstance(method, Method):
         return OwnMethod("own"), lambda task: method
+    if method in METHODS.values():
+        raise UsageError(f"{method.__name__} takes a configuration too; give its name, '{method.__name__}', instead")
     if callable(method) and not isinstance(method, type):
         function = method.func if isinstance(method, partial) else method
         return OwnMethod(getattr(function, "__name__", "own")), method
@@ -315,18 +344,26 @@ def _method(method: Any) -> tuple[Any, Callable[[Task], Method] | None]:
 
 
 def _bank(experts: Experts | str | Path | None) -> StoredBank | None:
-    return experts.bank if isinstance(experts, Experts) else None if experts is None else load_bank(Path(experts))
+    if experts is None or isinstance(experts, Experts):
+        return None if experts is None else experts.bank
+    if not isinstance(experts, str | Path):
+        raise UsageError(
+            f"experts are what jaxdistill.train_experts gives, or their folder, not {type(experts).__name__}"
+        )
+    return load_bank(Path(experts).expanduser())
 
 
 def _generator(generator: Run | str | Path | None) -> StoredGenerator | None:
-    if isinstance(generator, Run):
-        return generator.generator
-    return None if generator is None else load_generator(Path(generator))
+    if generator is None or isinstance(generator, Run):
+        return None if generator is None else generator.generator
+    if not isinstance(generator, str | Path):
+        raise UsageError(f"a generator is a run of one, or its folder, not {type(generator).__name__}")
+    return load_generator(Path(generator).expanduser())
 
 
 def _start(init: Run | Stored | SyntheticSet, plan: commands.Plan, data: Dataset) -> SyntheticSet:
     """A set that is in memory as what a run starts from."""
-    stored = init.set if isinstance(init, Run) else init if isinstance(init, Stored) else data.wrap(init)
+    stored = _set_of(init, data)
     config, bench = plan.config, plan.bound.bench
     return commands.start_from(stored, "`init`", bench, config.ipc, plan.method.formation)
 
@@ -336,23 +373,31 @@ def _stored(sets: Judged | Sequence[Judged] | Mapping[str, Judged], data: Datase
     if isinstance(sets, Mapping):
         named = {str(name): _set_of(one, data) for name, one in sets.items()}
     else:
-        several = [sets] if isinstance(sets, Run | Stored | SyntheticSet | str | Path) else list(sets)
-        found = [(_name_of(one), _set_of(one, data)) for one in several]
+        single = isinstance(sets, Run | Stored | SyntheticSet | str | Path) or not isinstance(sets, Sequence)
+        several: list[Any] = [sets] if single else list(sets)
+        found = [(_set_of(one, data), _name_of(one)) for one in several]
         named = {}
-        for name, one in found:
-            number = sum(other == name for other, _ in found[: len(named)]) + 1
+        for one, name in found:
+            number = sum(other == name for _, other in found[: len(named)]) + 1
             named[name if number == 1 else f"{name} {number}"] = one
     if not named:
         raise UsageError("give at least one set")
     return named
 
 
-def _set_of(one: Judged, data: Dataset) -> Stored:
+def _set_of(one: Any, data: Dataset) -> Stored:
     if isinstance(one, Run):
         return one.set
     if isinstance(one, SyntheticSet):
         return data.wrap(one)
-    return one if isinstance(one, Stored) else load_set(Path(one).expanduser())
+    if isinstance(one, str | Path):
+        return load_set(Path(one).expanduser())
+    if not isinstance(one, Stored):
+        raise UsageError(
+            f"a set is a run, what jaxdistill.open gives, a SyntheticSet or a folder, not {type(one).__name__}; of "
+            "arrays make a SyntheticSet(images, labels)"
+        )
+    return one
 
 
 def _name_of(one: Judged) -> str:

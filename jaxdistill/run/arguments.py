@@ -14,9 +14,9 @@ from typing import Any
 import tyro
 
 from jaxdistill.errors import UsageError
-from jaxdistill.names import choose
+from jaxdistill.names import choose, meant
 
-__all__ = ["MISSING", "flagged", "leading", "options", "parse", "peek", "refuse_empty"]
+__all__ = ["MISSING", "flagged", "hinted", "leading", "options", "parse", "peek", "refuse_empty"]
 
 MISSING: Any = tyro.MISSING
 """Default of an option that must be given."""
@@ -112,6 +112,21 @@ def flagged(said: str, *forms: Any) -> str:
     return re.sub(r"`(\w+)`", lambda word: f"--{word[1].replace('_', '-')}" if word[1] in known else word[0], said)
 
 
+def hinted(said: str, *forms: Any) -> str:
+    """A complaint of an unknown option with one that may be meant, and without the words that follow it.
+
+    Args:
+        said: the sentence.
+        forms: whose fields are options.
+    """
+    found = re.match(r"unknown option (--[\w-]+)[^;]*(;.*)", said)
+    if found is None:
+        return said
+    known = [f"--{name.replace('_', '-')}" for form in forms for name, _ in options(form)]
+    advice = meant(found[1], known)
+    return f"unknown option {found[1]}{f'; {advice}' if advice else found[2]}"
+
+
 def _condense(boxed: str) -> str:
     """The first thing that a box of tyro's says, in one line."""
     flat = " ".join(re.sub(r"\x1b\[[0-9;]*m|[│╭╮╰╯|+]", " ", boxed).split())
@@ -126,7 +141,7 @@ def _condense(boxed: str) -> str:
             for saying, wanted in WANTED.items():
                 if found := re.fullmatch(rf"(--[\w-]+): {saying}", said):
                     return f"{found[1]} is {wanted}, not '{found[2]:.40}'"
-            return re.sub(r"^[\w.]+: ", "", said)
+            return re.sub(r"^[\w.]+: ", "", said).rstrip(".")
     said = [section.strip(" ─") for section in re.split(r"[─-]{3,}", flat) if section.strip(" ─")]
     return said[1] if len(said) > 1 else "unusable arguments"
 

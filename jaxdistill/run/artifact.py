@@ -65,6 +65,11 @@ class Stored(NamedTuple):
         """What `SyntheticSet.label_kind` says; one-hot for plain classes."""
         return np.asarray(self.synthetic.labels)
 
+    def problem(self) -> str:
+        """What keeps the set from being saved or judged, in words; empty if nothing does."""
+        card = {"formation": self.synthetic.formation, "label_kind": self.synthetic.label_kind, **self.card}
+        return _problem(_arrays(self.synthetic, self.preprocess), {**card, "count": self.synthetic.count})
+
     def show(self) -> Image.Image:
         """The set as one picture, a row for each class; a notebook draws it."""
         return Image.fromarray(grid(self.pixels, self.card["num_classes"]))
@@ -101,9 +106,7 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
     folder = Path(folder)
     if folder.exists() and not (folder / "set.safetensors").is_file():  # it may be somebody's work
         raise ArtifactError(f"{folder} exists and is not a set; choose another place")
-    arrays = {name: value for name in FIELDS if (value := getattr(synthetic, name)) is not None}
-    arrays |= {PREFIX + name: value for name, value in preprocess.arrays().items()}
-    arrays = {name: np.asarray(value, np.float32, order="C") for name, value in arrays.items()}
+    arrays = _arrays(synthetic, preprocess)
     tensors = save(arrays)
     card = {
         **card,
@@ -124,6 +127,13 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
         files.write_text(temporary / "card.json", json.dumps(card, indent=1))
         picture = grid(preprocess.invert(arrays["images"]), card["num_classes"])
         files.write_bytes(temporary / "grid.png", png(picture))
+
+
+def _arrays(synthetic: SyntheticSet, preprocess: Preprocess) -> dict[str, np.ndarray]:
+    """Everything that is stored, by name."""
+    arrays = {name: value for name in FIELDS if (value := getattr(synthetic, name)) is not None}
+    arrays |= {PREFIX + name: value for name, value in preprocess.arrays().items()}
+    return {name: np.asarray(value, np.float32, order="C") for name, value in arrays.items()}
 
 
 def load_set(folder: Path) -> Stored:

@@ -40,6 +40,7 @@ from jaxdistill.run.judge import check_baseline, check_networks, judge
 from jaxdistill.run.looks import Best, HeldOut, Look, best_of, read_looks
 from jaxdistill.run.loop import NonFiniteError
 from jaxdistill.run.machine import machine
+from jaxdistill.run.own import check_own
 from jaxdistill.run.paths import absolute
 from jaxdistill.run.plain import name_of
 from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, start_from, task
@@ -174,6 +175,8 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
     known = task(config.network, config.augment, bench, config.run, config.steps, drawn)
     build = given.method or partial(METHODS[type(config.method)], config.method)
     method = build(known)
+    if given.method is not None:
+        check_own(name, method)
     check_method_read(config, options, bound.protocol, method, known, build)
     if experts is not None:
         if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
@@ -249,9 +252,7 @@ def train(
             grace=grace,
         )  # fmt: skip
     except NonFiniteError as error:
-        raise RunFailedError(
-            f"{error} of {config.method}; start again with a smaller step size (what was written before it is kept)"
-        ) from None
+        raise RunFailedError(f"{error} of {config.method}; start again with a smaller step size") from None
 
 
 def _driven(plan: Plan, begun: Driven, folder: Path, held_out: HeldOut, console: Console) -> Driven:
@@ -523,7 +524,7 @@ def _finish(
         if complete:
             results = json.loads(path.read_text(encoding="utf-8"))
         elif results:
-            results |= legacy(bound, read_looks(folder / "held_out.jsonl"))
+            results |= legacy(bound, read_looks(folder / "held_out.jsonl")) | _of_looks(bound, folder)
             files.write_text(path, json.dumps(results, indent=1))
         artifact.save_set(folder / "set", synthetic, bound.bench.preprocess, {**card, "evaluation": results})
         report.write(folder)
@@ -533,7 +534,8 @@ def _finish(
 def _of_looks(bound: Bound, folder: Path) -> dict[str, Any]:
     """Which look's set this is, for its card."""
     found = best_of(read_looks(folder / "held_out.jsonl"))
-    return {"kept_step": found["step"]} if found and bound.config.evaluation.keep == "best" else {}
+    kept = found is not None and bound.config.evaluation.keep == "best"
+    return {"kept_step": found["step"], "held_out_accuracy": found["mean"]} if kept else {}
 
 
 def legacy(bound: Bound, rows: list[dict[str, Any]]) -> dict[str, Any]:

@@ -112,7 +112,9 @@ def evaluate_stored(
             raise UsageError(
                 "--coverage is measured in one space, and these sets were preprocessed differently; leave it out"
             )
-    made_with = {_made_with(other.card) for other in stored.values()}
+    options = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network", "kernel"}
+    said = {name: value for name in options if (value := getattr(config, name)) is not None}
+    made_with = {dataclasses.replace(_made_with(other.card), **said) for other in stored.values()}
     judges = {other.card.get("eval_network") for other in stored.values()}
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
     asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs)

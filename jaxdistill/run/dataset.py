@@ -22,9 +22,11 @@ from jaxdistill.data.source import load as read
 from jaxdistill.errors import UsageError
 from jaxdistill.run.artifact import Stored
 from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
+from jaxdistill.run.given import typed
 from jaxdistill.run.grid import grid, img, png
 from jaxdistill.run.paths import place
 from jaxdistill.run.resolve import Bench, open_bench, task
+from jaxdistill.run.unread import check_networks_read
 from jaxdistill.types import SyntheticSet, Task
 
 __all__ = ["NOWHERE", "Dataset", "load"]
@@ -138,6 +140,7 @@ class Dataset:
         known = [field.name for field in dataclasses.fields(NetworkConfig)]
         if unknown := next((name for name in options if name not in known), None):
             raise UsageError(f"a network has no option '{unknown}'; it has {', '.join(known)}")
+        check_networks_read(network, options)
         return task(NetworkConfig(network, **options), augment, self.bench, NOWHERE, 0)._replace(steps=None)
 
     def hold_out(self, share: float = 0.1) -> Dataset:
@@ -151,7 +154,7 @@ class Dataset:
         Raises:
             UsageError: for a share that leaves a class without images.
         """
-        if not 0 < share < 1:
+        if not 0 < typed("share", share, float) < 1:
             raise UsageError(f"hold out a share between 0 and 1, not {share}")
         kept, aside = hold_out(self.source, share)
         source = kept._replace(test_images=aside.train_images, test_labels=aside.train_labels)
@@ -167,6 +170,8 @@ class Dataset:
         Raises:
             UsageError: if it is not of this data set's shape.
         """
+        if not isinstance(synthetic, SyntheticSet):
+            raise UsageError(f"a set is a SyntheticSet(images, labels), not {type(synthetic).__name__}")
         shape, classes = tuple(synthetic.images.shape[1:]), synthetic.labels.shape[-1]
         if (shape, classes) != (self.image_shape, self.num_classes) or synthetic.count % classes:
             raise UsageError(
@@ -182,7 +187,10 @@ class Dataset:
             "num_classes": classes,
             "image_shape": list(shape),
         }
-        return Stored(synthetic, self.preprocess, card)
+        made = Stored(synthetic, self.preprocess, card)
+        if problem := made.problem():
+            raise UsageError(f"this set cannot be used: {problem}")
+        return made
 
     def show(self) -> Image.Image:
         """The first training images of each class as one picture; a notebook draws it."""
@@ -216,5 +224,6 @@ def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
         >>> load("digits")
         <digits: 1,442 training and 355 test images of 8x8x1, 10 classes>
     """
-    config = DataConfig(place(str(name)), None if data_dir is None else str(data_dir))
+    path = typed("name", name, str | Path)
+    config = DataConfig(place(str(path)), None if data_dir is None else str(data_dir))
     return Dataset(read(config.dataset, config.data_dir), config)

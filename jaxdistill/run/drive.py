@@ -12,6 +12,7 @@ import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
+from jaxdistill.errors import RunFailedError
 from jaxdistill.run.loop import Chunk, Looked, run
 from jaxdistill.run.machine import machine
 from jaxdistill.run.sharding import replicated
@@ -19,10 +20,6 @@ from jaxdistill.run.signals import asked
 from jaxdistill.types import Key, Method, PyTree, SyntheticSet
 
 __all__ = ["Driven", "Feeding", "RunFailedError", "Stopped", "drive", "read_out", "say", "set_of"]
-
-
-class RunFailedError(RuntimeError):
-    """A run that began and could not end well; the message is one sentence."""
 
 
 class Feeding(NamedTuple):

@@ -61,7 +61,7 @@ def headline(run: Outcome) -> str:
         return f"{said}{'' if row['mean'] > baseline['mean'] else ', which is more'}."
     if max(count, len(baseline["accuracies"])) < 2:
         return f"{said}. One network of each does not say whether they differ."
-    return f"{said}. The two cannot be told apart: the difference lies within their deviations."
+    return f"{said}. The two cannot be told apart: the difference lies within the uncertainty of their means."
 
 
 def costs(run: Outcome) -> Iterator[tuple[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import html
 import json
+import shutil
 from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
@@ -24,15 +25,16 @@ from jaxdistill.run import artifact, checkpoint, commands, curves, files, outcom
 from jaxdistill.run.artifact import Stored
 from jaxdistill.run.basis import basis, stand_in
 from jaxdistill.run.commands import Bound, Plan
-from jaxdistill.run.config import Distill, RunConfig, Select
+from jaxdistill.run.config import Distill, OwnMethod, RunConfig, Select
 from jaxdistill.run.dataset import Dataset
 from jaxdistill.run.drive import Driven, Stopped, read_out, say, set_of
 from jaxdistill.run.generators import StoredGenerator, load_generator, write_generator
-from jaxdistill.run.given import in_python, with_options
+from jaxdistill.run.given import in_python, replaced, typed
 from jaxdistill.run.grid import img
 from jaxdistill.run.looks import HeldOut, best_of, read_looks
 from jaxdistill.run.loop import Chunk
 from jaxdistill.run.notebook import NotebookProgress, in_notebook
+from jaxdistill.run.own import check_steps
 from jaxdistill.run.plain import from_json, name_of, to_json
 from jaxdistill.run.scores import save_scores
 from jaxdistill.run.sharding import replicate
@@ -274,9 +276,11 @@ class Run:
         plan, driven = self._plan, self._driven
         if plan is None or driven is None:
             raise UsageError(f"{self.name} is a selection, which has no steps; select again instead")
-        if steps is not None and steps < 1:
+        if steps is not None and typed("steps", steps, int) < 1:
             raise UsageError(f"more steps are at least 1, not {steps}")
         target = plan.config.steps if steps is None else driven.done + steps
+        if target <= driven.done:
+            return self
         if plan.method.paced and target > (self._planned or 0):
             raise UsageError(
                 f"the steps of {self.name} follow a schedule of {self._planned} steps, so that this run cannot go on "
@@ -303,8 +307,9 @@ class Run:
         assert self._bound is not None
         bound = self._bound
         if seeds is not None:
-            config, _ = with_options(bound.config, {"eval_seeds": seeds}, self.name)
-            bound = bound._replace(config=config)
+            bound = bound._replace(config=replaced(bound.config, {"eval_seeds": seeds}))
+        if bound.config.evaluation.eval_seeds < 1:
+            raise UsageError(f"`seeds` is a number of networks, at least 1, not {bound.config.evaluation.eval_seeds}")
         console = Console(stderr=True, quiet=not progress)
         self.results = commands.judged(bound, self.synthetic, partial(say, console))
         self.results |= commands.legacy(bound, self.held_out)
@@ -330,13 +335,17 @@ class Run:
             The folder.
 
         Raises:
-            UsageError: if it exists, or this run was opened from one.
+            UsageError: if it exists or cannot be made.
             OSError: if it cannot be written.
         """
-        folder = Path(folder).expanduser()
+        folder = Path(typed("folder", folder, str | Path)).expanduser()
         if folder.exists():
             raise UsageError(f"{folder} exists; choose another folder")
-        self._wake()
+        if above := next((path for path in folder.parents if path.exists() and not path.is_dir()), None):
+            raise UsageError(f"{folder} would be below the file {above}; choose another folder")
+        if self._loaded is not None and self._bound is None:
+            shutil.copytree(self._loaded.folder, folder)
+            return folder
         assert self._bound is not None
         stored = self.set
         with files.new_folder(folder) as temporary:
@@ -417,7 +426,7 @@ class Run:
         note = None if self._plan is None else self._plan.note
         card = {**commands.base_card(self._bound, note), "cost": cost}
         if self.config.evaluation.keep == "best" and (found := best_of(self.held_out)):
-            card["kept_step"] = found["step"]
+            card |= {"kept_step": found["step"], "held_out_accuracy": found["mean"]}
         shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
         arrays = jax.tree.map(jnp.asarray, synthetic)
         return Stored(arrays, self._bound.bench.preprocess, {**card, **shape})
@@ -427,6 +436,11 @@ class Run:
         if self._bound is not None or self._loaded is None:
             return
         folder, config = self._loaded
+        if isinstance(config, Distill) and isinstance(config.method, OwnMethod):
+            raise UsageError(
+                f"{self.name} is a method of one's own, which no folder holds; give it to distill again, with this run "
+                "as its `init`"
+            )
         config, given = commands.pinned(config, commands.Given(None if data is None else data.source))
         if isinstance(config, Select):
             self._bound = commands.prepare_selection(config, given)
@@ -445,7 +459,10 @@ class Run:
 
 def begin_run(plan: Plan, *, progress: bool) -> Run:
     """A distillation, run to its last step or until someone asks to stop."""
-    state = commands.first_state(plan, commands.begin(plan, basis))
+    initial = commands.begin(plan, basis)
+    if isinstance(plan.config.method, OwnMethod):
+        check_steps(plan.name, plan.method, initial, plan.bound.keys["method"], plan.feeding.source)
+    state = commands.first_state(plan, initial)
     begun = Driven(replicate(state, plan.bound.bench.mesh), 0, dict(commands.UNSPENT))
     run = Run(plan.bound, plan=plan, driven=begun, progress=progress)
     run._train(plan.config.steps)

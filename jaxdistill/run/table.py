@@ -35,6 +35,11 @@ def tell(results: dict[str, Any]) -> None:
         if row.get("sets", 1) > 1 and row.get("baseline") is not None:
             apart = (100 * row[name] for name in ("std_sets", "std_networks"))
             print(f"{row['set']} on {row['network']}: {row['sets']} sets; deviation over {_apart(*apart)}")
+    if "kept_step" in results:
+        seen = f"{100 * results['held_out_accuracy']:.1f} % on training images held out"
+        print(f"the set is that of step {results['kept_step']}, the best look: {seen}")
+    if best := results.get("legacy_best"):
+        print(f"step {best['step']}: {_figure(best)}, {best['said']}")
     if found := results.get("coverage"):
         print(f"test images with one of the set nearby, in % (all, easier half, harder half): {found['features']}")
         for name, shares in found["shares"].items():

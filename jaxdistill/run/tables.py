@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -31,13 +32,15 @@ def gain(row: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> float | 
 
 
 def told_apart(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> bool:
-    """Whether two rows differ by more than both their deviations together.
+    """Whether two means differ by more than twice the standard error of their difference, which more networks lower.
 
-    Of a single accuracy on both sides nothing is known of how it varies, so that they do not.
+    A single accuracy, as of a recipe that draws nothing, is taken for exact beside several of the other row; of one on
+    both sides nothing is known of how they vary, so that they do not.
     """
     if len(row["accuracies"]) < 2 and len(baseline["accuracies"]) < 2:
         return False
-    return abs(row["mean"] - baseline["mean"]) > row["std"] + baseline["std"]
+    variance = sum(one["std"] ** 2 / max(len(one["accuracies"]) - 1, 1) for one in (row, baseline))
+    return abs(row["mean"] - baseline["mean"]) > 2 * math.sqrt(variance)
 
 
 class Table:
