@@ -22,7 +22,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.modes import usual
 from jaxdistill.names import canonical, choose
-from jaxdistill.run import artifact, cell, commands, compare, comparison, completion, export, listing, report
+from jaxdistill.run import artifact, cell, commands, compare, comparison, completion, export, files, listing, report
 from jaxdistill.run.arguments import MISSING, flagged, leading, options, parse, peek, refuse_empty
 from jaxdistill.run.browser import show
 from jaxdistill.run.config import Distill, RunConfig, Select
@@ -33,11 +33,13 @@ from jaxdistill.run.experts import fields_of, train_experts
 from jaxdistill.run.forms import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.run.generators import generator_card
 from jaxdistill.run.help import ASKS, methods, overview, strategies
+from jaxdistill.run.several import make_sets
 from jaxdistill.run.sharding import begin
 from jaxdistill.run.shown import distill_help, select_help
 from jaxdistill.run.signals import terminable
 from jaxdistill.run.spelling import evaluation_spelled, spelled
 from jaxdistill.run.table import tell
+from jaxdistill.run.tables import SUFFIXES, Table, check_out, written
 from jaxdistill.run.unread import check_experts_read, given
 
 __all__ = ["command", "main"]
@@ -136,7 +138,7 @@ def _distill(arguments: list[str], console: Console) -> None:
     rest = distill_help(name, rest, defaults, example)
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
     console = _begin(config.run, console)
-    _show(commands.distill(config, console, given(config, defaults)), config.run)
+    _make(commands.distill, config, console, given(config, defaults))
 
 
 def _experts(arguments: list[str], console: Console) -> None:
@@ -171,13 +173,19 @@ def _select(arguments: list[str], console: Console) -> None:
     example = "--dataset digits --ipc 10 --out runs/core"
     rest = select_help(strategy, rest, defaults, example)
     config: Select = parse(Select, rest, f"select {strategy}", example, defaults)
-    _show(commands.select_set(config, _begin(config.run, console), given(config, defaults)), config.run)
+    _make(commands.select_set, config, _begin(config.run, console), given(config, defaults))
 
 
 def _evaluate(arguments: list[str], console: Console) -> None:
     config: Evaluate = parse(Evaluate, arguments, "evaluate", "runs/first --network convnet,mlp,resnet18")
+    if config.out is not None:
+        check_out(config.out, SUFFIXES)
     begin(None, partial(say, console))
     results = compare.evaluate_sets(config, console)
+    if config.out is not None:
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        files.write_text(config.out, written(Table(results["rows"]), config.out.suffix))
+        say(console, f"wrote {config.out}")
     if config.json:
         print(json.dumps(results, indent=1))
     else:
@@ -208,7 +216,7 @@ def _report(arguments: list[str], console: Console) -> None:
 def _compare(arguments: list[str], console: Console) -> None:
     config: Compare = parse(Compare, arguments, "compare", "runs/first runs/core --out comparison.html")
     if config.out is not None:
-        comparison.check_out(config.out)
+        check_out(config.out, comparison.SUFFIXES)
     runs = comparison.compared(config.runs)
     if config.out is not None:
         comparison.write(runs, config.out)
@@ -268,9 +276,19 @@ def _begin(run: RunConfig, console: Console) -> Console:
     return Console(stderr=True, quiet=True) if run.quiet or jax.process_index() else console
 
 
-def _show(results: dict[str, Any], run: RunConfig) -> None:
+def _make(
+    command: Callable[..., dict[str, Any]], config: Distill | Select, console: Console, options: frozenset[str]
+) -> None:
+    """Make a set, or several, and print what came out."""
+    run = config.run
+    several = run.sets > 1
+    options -= {"sets"}
+    results = (
+        make_sets(config, lambda one: command(one, console, options)) if several else command(config, console, options)
+    )
     if jax.process_index():
         return
     if results:
         tell(results)
-    print(f"{run.out / 'report.html'}  {run.out / 'set'}")
+    for folder in [run.out / f"{i + 1:02d}" for i in range(run.sets)] if several else [run.out]:
+        print(f"{folder / 'report.html'}  {folder / 'set'}")

@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import subprocess
+import sys
 from typing import NamedTuple
 
 import jax
@@ -293,6 +295,22 @@ def test_things_are_seen_in_a_word_and_in_a_picture(run, digits):
     assert run.set._repr_png_().startswith(b"\x89PNG")
     assert "data:image/png" in run._repr_html_()
     assert "<svg" in run.curves._repr_html_()
+
+
+def test_nothing_is_written_unless_it_is_asked_for(digits, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = jd.distill("dm", digits, 1, steps=2, eval_every=1, eval_epochs=1, eval_every_seeds=1, **SMALL)
+    core = jd.select("forgetting", digits, 1, score_epochs=1, score_networks=1, width=8)
+    jd.train_experts(digits, count=1, epochs=1, **SMALL)
+    jd.evaluate([run, core], digits.hold_out(0.5), epochs=1, seeds=1, other_data=True, **SMALL)
+    run.show(), run.curves, repr(run)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_import_loads_the_pure_core_alone():
+    program = "import sys, jaxdistill; print({'orbax', 'tyro', 'jinja2'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
 
 
 def test_everything_public_is_there():

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from banks import TRAIN, contents, experts_of, made, read, whole
+from banks import DATA, NETWORK, TRAIN, contents, experts_of, made, read, whole
 from safetensors.numpy import load_file
 from test_cli import refused
 
@@ -218,3 +218,31 @@ def test_of_two_commands_that_make_a_bank_at_once_neither_takes_the_others_exper
     assert contents(out) == contents(bank)
     assert status == 2
     assert capsys.readouterr().err.count("\n") == 1
+
+
+@pytest.mark.parametrize(("recipe", "again"), [(["--momentum", "0"], 0), (["--momentum", "0.5"], 1)])
+def test_experts_are_trained_longer(recipe, again, tmp_path, monkeypatch, capsys):
+    """As if they had been from the start; those with momentum, which is not kept, begin anew."""
+    words = ["experts", *DATA, *NETWORK, "--count", "2", "--augment", "none", *recipe]
+    whole, grown = tmp_path / "whole", tmp_path / "grown"
+    assert main([*words, "--epochs", "4", "--out", str(whole)]) == 0
+    assert main([*words, "--epochs", "2", "--out", str(grown)]) == 0
+    begun, begin = [], training._begin
+    monkeypatch.setattr(training, "_begin", lambda *given: begun.append(given) or begin(*given))
+    longer = ["experts", "--epochs", "4", "--count", "3", "--resume", "--out", str(grown)]
+    assert main(longer) == 2
+    assert "add --longer" in capsys.readouterr().err
+    assert main([*longer, "--longer"]) == 0
+    assert len(begun) == 1 + 2 * again  # the third expert is new in any case
+    assert read(grown)["epochs"] == 4
+    for number in ("00000", "00001"):
+        ours, theirs = (read(out / number)["sha256"] for out in (grown, whole))
+        assert ours == theirs
+        histories = [dict(np.load(out / number / "history.npz")) for out in (grown, whole)]
+        assert all(np.array_equal(histories[0][name], histories[1][name]) for name in histories[0])
+    assert len(experts_of(grown)) == 3
+    assert {path.name for path in tmp_path.iterdir()} == {"whole", "grown"}
+    capsys.readouterr()
+    for more, says in ((["--epochs", "3"], "how many more"), (["--epochs", "5", "--batch", "9"], "another kind")):
+        assert main(["experts", *more, "--resume", "--longer", "--out", str(grown)]) == 2
+        assert says in capsys.readouterr().err

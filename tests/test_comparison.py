@@ -243,7 +243,7 @@ def test_compare_writes_by_the_suffix_and_prints_the_table(runs, capsys):
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        (["--out", "a.pdf"], "ends in .html, .md, .tex, which a.pdf does not"),
+        (["--out", "a.pdf"], "--out ends in one of .html, .md, .tex, which a.pdf does not"),
         (["--out", "there.md"], "there.md exists; choose another --out"),
         (["dm"], "is given twice"),
         (["nothing"], "holds no config.json"),

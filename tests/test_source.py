@@ -483,6 +483,15 @@ def test_dark_images_are_told(tmp_path):
     assert "left out: x_val" in load(str(tmp_path / "plain.npz")).summary()
 
 
+def test_without_a_test_split_every_fifth_image_of_a_class_is_for_testing_and_that_is_said(tmp_path):
+    images = np.arange(20 * 16, dtype=np.int64).reshape(20, 4, 4).astype(np.uint8)
+    np.savez(tmp_path / "alone.npz", x_train=images, y_train=np.arange(20) % 2)
+    source = load(str(tmp_path / "alone.npz"))
+    np.testing.assert_array_equal(source.test_images[..., 0], images[[8, 9, 18, 19]])
+    assert "every fifth image of a class is for testing, since there is no test split" in source.summary()
+    assert "every fifth" not in load("digits").summary()
+
+
 def test_types_that_numpy_lacks_are_named(tmp_path):
     small = (IMAGES / 255).astype(ml_dtypes.bfloat16)
     said = refused(archive(tmp_path / "small.npz", x_train=small, x_test=small[:6]))

@@ -91,8 +91,9 @@ class Segments:
         last = self.end - 1 + self.length
         if last > data.epochs:
             raise UsageError(
-                f"segments of {self.length} epochs that start up to epoch {self.end - 1} need experts of {last} "
-                f"epochs, and these have {data.epochs}; train longer ones, or start earlier"
+                f"segments of {self.length} epochs (`expert_epochs`) that start up to epoch {self.end - 1} (below "
+                f"`max_start`) need experts of {last} epochs, and these have {data.epochs}; train longer ones, "
+                "or lower `max_start`"
             )
         key_expert, key_start = jax.random.split(key)
         experts = jax.random.randint(key_expert, (self.count,), 0, data.experts)

@@ -36,6 +36,8 @@ class Source(NamedTuple):
     """Where they were read from, in words."""
     left_out: str = ""
     """What was found there and not read, in words."""
+    divided: bool = False
+    """Whether there was no test split, so that every fifth image of a class is for testing."""
 
     def summary(self) -> str:
         """What was read, in one line."""
@@ -45,6 +47,7 @@ class Source(NamedTuple):
         dark = self.train_images.dtype == np.uint8 and largest < 16
         faint = f", whose largest value is {largest} of 255" if dark else ""
         said = f"read {counts} ({h}x{w}x{c}) of {classes} classes from {self.place or self.name}{faint}"
+        said += "; every fifth image of a class is for testing, since there is no test split" if self.divided else ""
         return f"{said}; left out: {self.left_out}" if self.left_out else said
 
 
@@ -67,7 +70,7 @@ def divide(
     if not test.any():
         raise DataError(f"no class of {name} has {_TEST_SHARE} images, so that none is left for testing; add some")
     train_ids = None if ids is None else ids[~test]
-    return Source(name, images[~test], labels[~test], images[test], labels[test], class_names, train_ids)
+    return Source(name, images[~test], labels[~test], images[test], labels[test], class_names, train_ids, divided=True)
 
 
 def hold_out(source: Source, share: float) -> tuple[Source, Source]:
@@ -103,21 +106,38 @@ def from_arrays(
     name: str,
     x_train: Shaped[np.ndarray, "*images"],
     y_train: Shaped[np.ndarray, "*labels"],
-    x_test: Shaped[np.ndarray, "*more_images"],
-    y_test: Shaped[np.ndarray, "*more_labels"],
+    x_test: Shaped[np.ndarray, "*more_images"] | None = None,
+    y_test: Shaped[np.ndarray, "*more_labels"] | None = None,
 ) -> Source:
     """A source of plain arrays: images ``[n h w]`` or ``[n h w c]``, labels ``[n]`` or ``[n 1]``.
+
+    Args:
+        name: what it is called.
+        x_train: training images.
+        y_train: their classes.
+        x_test: test images; without any, see `divide`.
+        y_test: their classes.
 
     Raises:
         DataError: if the labels are anything but integers from 0 on, without gaps in training.
     """
-    train, test = (images[..., None] if images.ndim == 3 else images for images in (x_train, x_test))
-    labels, test_labels = _integers(y_train, f"y_train of {name}"), _integers(y_test, f"y_test of {name}")
+    train, labels = _with_channels(x_train), _integers(y_train, f"y_train of {name}")
     present = np.unique(labels)
     if not np.array_equal(present, np.arange(len(present))):
         gap = int((present != np.arange(len(present))).argmax())
         raise DataError(f"y_train of {name} lacks class {gap} but has larger ones; number the classes without gaps")
-    return Source(name, train, labels, test, test_labels, tuple(str(label) for label in present))
+    names = tuple(str(label) for label in present)
+    if x_test is None and y_test is None:
+        if len(train) != len(labels):
+            raise DataError(f"the training images of {name} are {len(train)}, but their labels {len(labels)}")
+        return divide(name, train, labels, names)
+    if x_test is None or y_test is None:
+        raise DataError(f"{name} has test images without labels, or labels without images; give both or neither")
+    return Source(name, train, labels, _with_channels(x_test), _integers(y_test, f"y_test of {name}"), names)
+
+
+def _with_channels(images: np.ndarray) -> np.ndarray:
+    return images[..., None] if images.ndim == 3 else images
 
 
 def checked(source: Source) -> Source:

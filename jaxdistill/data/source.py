@@ -34,10 +34,10 @@ def load(name: str, data_dir: str | None = None) -> Source:
 
     Args:
         name: ``digits`` (1,797 images of 8x8 that ship with scikit-learn); the path of an ``.npz`` with ``x_train
-            y_train x_test y_test`` (images as integers in 0..255 or floats in [0, 1]); the path of a folder with one
-            sub-folder of images for each class, or with such a folder in each of ``train`` and ``test`` (grey where all
-            are, and white where they are transparent); or a TFDS name. What comes without a test split gives every
-            fifth image of a class to it.
+            y_train`` and, if there is a test split, ``x_test y_test`` (images as integers in 0..255 or floats in
+            [0, 1]); the path of a folder with one sub-folder of images for each class, or with such a folder in each of
+            ``train`` and ``test`` (grey where all are, and white where they are transparent); or a TFDS name. What
+            comes without a test split gives every fifth image of a class to it.
         data_dir: where TFDS keeps prepared data sets.
 
     Raises:
@@ -94,7 +94,7 @@ def _digits() -> Source:
 
     images, labels = (np.asarray(array) for array in load_digits(return_X_y=True))
     images = (images.reshape(-1, 8, 8, 1) * (255 / 16)).round().astype(np.uint8)
-    return divide("digits", images, labels, tuple("0123456789"))._replace(place="scikit-learn")
+    return divide("digits", images, labels, tuple("0123456789"))._replace(place="scikit-learn", divided=False)
 
 
 def _npz(path: Path) -> Source:
@@ -111,7 +111,8 @@ def _npz(path: Path) -> Source:
         if "Object arrays" in str(error):
             raise DataError(f"{path} holds ragged or object arrays; save plain arrays of images of one size") from None
         raise DataError(f"{path} is damaged ({reason(error)}); write it again with numpy.savez") from None
-    if missing := ", ".join(key for key in wanted if key not in arrays):
+    needed = wanted[:2] if set(arrays) == {*wanted[:2]} else wanted  # without a test split it is divided
+    if missing := ", ".join(key for key in needed if key not in arrays):
         held = ", ".join(found)[:200] or "nothing"
         raise DataError(f"{path} lacks {missing} (it holds {held}); save all of {', '.join(wanted)}")
     rest = ", ".join(key for key in found if key not in wanted)[:200]

@@ -21,7 +21,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.losses.attention import attention
 from jaxdistill.matching import match_means
-from jaxdistill.methods.preset import Cells, Preset
+from jaxdistill.methods.preset import Cells, Preset, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
@@ -66,6 +66,7 @@ class DataDAM:
     }
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "code") -> Preset:
         """The released code's settings, or those of the paper's table: ``"code"`` or ``"paper"``.
 

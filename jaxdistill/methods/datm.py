@@ -16,7 +16,7 @@ from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -77,6 +77,7 @@ class DATM(MTT):
     CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The released configurations; other cells take CIFAR-10's with as many images. Digits is ours."""
         nearest = min((1, 10, 50, 500, 1000), key=lambda known: abs(known - ipc))

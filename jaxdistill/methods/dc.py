@@ -20,7 +20,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients, refresh
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
@@ -99,6 +99,7 @@ class DC:
     CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _MOST)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The code's settings, which depend on the number of images alone; 1,000 networks, 1,000 steps for digits.
 

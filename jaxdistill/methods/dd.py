@@ -21,7 +21,7 @@ from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set, soft_logits
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
@@ -68,6 +68,7 @@ class DD:
     }
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "random-init") -> Preset:
         """The code's settings for MNIST and CIFAR-10: any network of its kind, or a single one with fixed weights.
 

@@ -21,7 +21,7 @@ from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, 
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.methods.preset import Cells, Preset
+from jaxdistill.methods.preset import Cells, Preset, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
@@ -56,6 +56,7 @@ class DiT:
     CELLS: ClassVar[Cells] = {"ours": ()}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "ours") -> Preset:
         """Ours: nobody published an accuracy of such sets on small images.
 

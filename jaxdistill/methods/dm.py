@@ -18,7 +18,7 @@ from jaxdistill.check import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.matching import match_means
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.sets import by_class, class_set
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
@@ -59,6 +59,7 @@ class DM:
     CELLS: ClassVar[Cells] = {"paper": (*_PAPER, *_STATED)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The paper's settings: they depend on the cell only through CIFAR-10's larger step from 100 images on.
 

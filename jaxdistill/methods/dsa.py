@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.dc import DC, dc
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.types import Method, Task
 
 __all__ = ["DSA", "dsa"]
@@ -48,6 +48,7 @@ class DSA(DC):
     CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _LARGEST)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """DC's loops, a start from real images, the data set's augmentation and an augmented evaluation."""
         plain = super().preset(dataset, ipc, name)

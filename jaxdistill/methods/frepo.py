@@ -23,7 +23,7 @@ from jaxdistill.data.feeds import Uniform
 from jaxdistill.evaluation.regression import Regression
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
-from jaxdistill.methods.preset import Cells, Preset
+from jaxdistill.methods.preset import Cells, Preset, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one
@@ -62,6 +62,7 @@ class FRePo:
     CELLS: ClassVar[Cells] = {"paper": tuple((dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The released code's settings; no published accuracy could be verified.
 

@@ -16,7 +16,7 @@ from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -63,6 +63,7 @@ class FTD(MTT):
     CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The paper's table 7, and the author's for ImageNet subsets; Tiny-ImageNet's whitening is not known.
 

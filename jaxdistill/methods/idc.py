@@ -26,7 +26,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
 from jaxdistill.matching import match_gradients
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
@@ -103,6 +103,7 @@ class IDC:
     )
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "idc") -> Preset:
         """The code's settings; CIFAR-10's for other data sets, and its normalisation for CIFAR-100.
 

@@ -21,7 +21,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.sets import centred, targets_of
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
@@ -51,6 +51,7 @@ class KIP:
     CELLS: ClassVar[Cells] = {"notebook": (("cifar10", 10),), "conv": ()}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "notebook") -> Preset:
         """The settings of the authors' notebook with its kernel of one hidden layer, or ``"conv"``.
 

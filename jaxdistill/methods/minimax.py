@@ -26,7 +26,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import SUBSETS
-from jaxdistill.methods.preset import Cells, Preset
+from jaxdistill.methods.preset import Cells, Preset, by_cell
 from jaxdistill.modes import standardised
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
@@ -73,6 +73,7 @@ class Minimax:
     CELLS: ClassVar[Cells] = {"paper": tuple(("imagewoof", ipc) for ipc in (10, 20, 50, 100))}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The released code's settings for ImageNet subsets at 256 pixels; ours for small images.
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -91,6 +91,7 @@ class MTT:
     CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The code's settings; other cells take those of CIFAR-10 with as many images. Digits is ours.
 

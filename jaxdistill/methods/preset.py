@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import wraps
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 from jaxdistill.diffusion import Architecture
 from jaxdistill.experts import ExpertPreset
+from jaxdistill.names import base, choose
 
-__all__ = ["Cells", "Preset", "Published"]
+__all__ = ["Cells", "Preset", "Published", "by_cell"]
 
 Cells: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
 """The cells (data set, images per class) of each reading whose settings or numbers were published: a configuration's
@@ -61,3 +63,18 @@ class Preset(NamedTuple):
     best_on_test: bool = False
     """Whether numbers are published of the set that did best on the test images, out of many looks at them during a
     run; here one set is judged, once."""
+
+
+def by_cell(preset: Callable[..., Preset]) -> Callable[..., Preset]:
+    """A configuration's ``preset(dataset, ipc, name)`` for names in any spelling (``CIFAR10``, ``cifar-10``).
+
+    Raises:
+        UsageError: for a reading that there is not.
+    """
+
+    @wraps(preset)
+    def found(cls: Any, dataset: str, ipc: int, name: str | None = None) -> Preset:
+        reading = cls.PRESETS[0] if name is None else choose(name, cls.PRESETS, f"preset of {cls.__name__}")
+        return preset(cls, base(dataset), ipc, reading)
+
+    return found

@@ -18,7 +18,7 @@ from jaxdistill.check import check
 from jaxdistill.data.bank import Segments
 from jaxdistill.experts import expert_preset
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -61,6 +61,7 @@ class SelMatch(MTT):
     CELLS: ClassVar[Cells] = {"paper": tuple(_CELLS)}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The paper's settings; other cells take those of the nearest size. Digits is ours.
 

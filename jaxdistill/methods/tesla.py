@@ -17,7 +17,7 @@ from typing import ClassVar
 
 from jaxdistill.data.bank import Segments
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Cells, Preset, Published
+from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
 from jaxdistill.trajectories import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -50,6 +50,7 @@ class TESLA(MTT):
     CELLS: ClassVar[Cells] = {"paper": (("cifar10", 1), ("cifar100", 50), ("imagenet_resized/64x64", 1))}
 
     @classmethod
+    @by_cell
     def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
         """The code's settings for its three cells; others follow MTT's. All have half the step size on pixels.
 

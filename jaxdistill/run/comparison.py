@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from jaxdistill.run.judge import BASELINE
 from jaxdistill.run.outcome import Outcome, bands, read, tiled
 from jaxdistill.run.pages import duration, picture, render
 from jaxdistill.run.report import held_out_curve
-from jaxdistill.run.tables import Table, gain, told_apart
+from jaxdistill.run.tables import Table, check_out, gain, told_apart, written
 
 __all__ = ["SUFFIXES", "check_out", "compared", "table_of", "write"]
 
@@ -71,18 +71,6 @@ def table_of(runs: Mapping[str, Outcome]) -> Table:
     return Table(rows)
 
 
-def check_out(out: Path) -> None:
-    """See that a comparison can be written there.
-
-    Raises:
-        UsageError: for another suffix than those of `SUFFIXES`, or a file that is there.
-    """
-    if out.suffix not in SUFFIXES:
-        raise UsageError(f"--out is a page or a table and ends in {', '.join(SUFFIXES)}, which {out.name} does not")
-    if out.exists():
-        raise UsageError(f"{out} exists; choose another --out")
-
-
 def write(runs: Mapping[str, Outcome], out: Path) -> None:
     """Write a comparison, by its suffix as a page or as the table alone in Markdown or LaTeX.
 
@@ -91,16 +79,12 @@ def write(runs: Mapping[str, Outcome], out: Path) -> None:
         out: the file.
 
     Raises:
-        UsageError: see `check_out`.
+        UsageError: see `jaxdistill.run.tables.check_out`.
     """
-    check_out(out)
+    check_out(out, SUFFIXES)
     table = table_of(runs)
-    made: dict[str, Callable[[], str]] = {
-        ".html": lambda: render("comparison", **_context(runs, table)),
-        ".md": lambda: table.to_markdown() + "\n",
-        ".tex": lambda: table.to_latex() + "\n",
-    }
-    text = made[out.suffix]()
+    page = out.suffix == ".html"
+    text = render("comparison", **_context(runs, table)) if page else written(table, out.suffix)
     out.parent.mkdir(parents=True, exist_ok=True)
     write_text(out, text)
 

@@ -152,6 +152,9 @@ class RunConfig:
     """Folder of the run; never overwritten."""
     resume: bool = False
     """Continue the run in --out where its newest checkpoint stands; other arguments may be left out."""
+    sets: int = 1
+    """Sets to make, of as many seeds from --seed on, each in a folder of its own (01, 02 ...) in --out; accuracies are
+    pooled over sets and networks, as the papers do."""
     other_data: bool = False
     """Take what was made for other data than these: a start, experts, a generator, the run that is resumed."""
     quiet: bool = False
@@ -174,7 +177,7 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_local(self.out)
-        for flag, value in (("chunk", self.chunk), ("classes-at-once", self.classes_at_once),
+        for flag, value in (("sets", self.sets), ("chunk", self.chunk), ("classes-at-once", self.classes_at_once),
                             ("networks-at-once", self.networks_at_once)):  # fmt: skip
             if value is not None and value < 1:
                 raise UsageError(f"--{flag} is at least 1, not {value}")

@@ -54,8 +54,8 @@ class Dataset:
         cls,
         x_train: Shaped[np.ndarray, "*images"],
         y_train: Shaped[np.ndarray, "*labels"],
-        x_test: Shaped[np.ndarray, "*more_images"],
-        y_test: Shaped[np.ndarray, "*more_labels"],
+        x_test: Shaped[np.ndarray, "*more_images"] | None = None,
+        y_test: Shaped[np.ndarray, "*more_labels"] | None = None,
         *,
         class_names: Sequence[str] | None = None,
         name: str = "arrays",
@@ -65,7 +65,7 @@ class Dataset:
         Args:
             x_train: images ``[n, h, w]`` or ``[n, h, w, c]``: integers in 0..255, or floats in [0, 1].
             y_train: classes from 0 on, without gaps.
-            x_test: test images, likewise.
+            x_test: test images, likewise; without any, every fifth image of each class is for testing.
             y_test: their classes.
             class_names: what the classes are called; by default their numbers.
             name: what the data set is called. A known one (``cifar10``) has published statistics and settings.
@@ -74,7 +74,9 @@ class Dataset:
             UsageError: for arrays that cannot be used.
         """
         name = names.dataset(name)
-        source = checked(from_arrays(name, *map(np.asarray, (x_train, y_train, x_test, y_test))))
+        source = checked(
+            from_arrays(name, *(None if one is None else np.asarray(one) for one in (x_train, y_train, x_test, y_test)))
+        )
         if class_names is not None:
             if len(class_names) != len(source.class_names):
                 raise UsageError(f"{len(class_names)} class names were given for {len(source.class_names)} classes")

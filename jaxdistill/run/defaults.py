@@ -114,7 +114,9 @@ def stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, An
     out = peek(arguments, "--out")
     if out is None and "--resume" in arguments:
         raise UsageError("--resume goes on with the run in --out; give that too")
-    plain = stored_config(Path(out)) if out is not None and "--resume" in arguments else None
+    resumed = Path(out) if out is not None and "--resume" in arguments else None
+    # Several sets have a folder each.
+    plain = None if resumed is None else stored_config(resumed) or stored_config(resumed / "01")
     if plain is None:
         if "--resume" in arguments and peek(arguments, "--dataset") is None:
             raise UsageError(f"there is no run in {out} to resume; give all arguments, or another --out")

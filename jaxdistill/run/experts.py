@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,7 +23,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.train import correct
 from jaxdistill.experts import ExpertRecipe, expert_epoch
 from jaxdistill.inner import Seen
-from jaxdistill.run.bank import BankError, StoredBank, read_card, read_preprocess
+from jaxdistill.run.bank import BankError, StoredBank, load_bank, read_card, read_preprocess
 from jaxdistill.run.config import DataConfig, NetworkConfig
 from jaxdistill.run.drive import RunFailedError, say
 from jaxdistill.run.folder import hold, undone
@@ -32,6 +33,7 @@ from jaxdistill.run.plain import build
 from jaxdistill.run.record import Held, Writer, describe, other_data, record, save_card
 from jaxdistill.run.resolve import Bench, at_once, augmentation, only_network, open_bench
 from jaxdistill.run.sharding import from_first, replicate, spread
+from jaxdistill.trajectories import flatten
 from jaxdistill.types import Augment, Key, Network, PyTree, Variables
 
 __all__ = ["RECIPE", "fields_of", "fields_of_card", "held_experts", "prepare_experts", "train_experts", "trained"]
@@ -40,8 +42,13 @@ RECIPE = ExpertRecipe(momentum=0.9, weight_decay=5e-4, augment="none")
 """Training of networks that are only there to look at images."""
 
 
-def train_experts(config: Experts, console: Console) -> None:
-    """Bring a bank to the number of experts that is wanted.
+def train_experts(config: Experts, console: Console, before: StoredBank | None = None) -> None:
+    """Bring a bank to the number of experts, and to the epochs, that are wanted.
+
+    Args:
+        config: what is wanted.
+        console: where it is told how far this is.
+        before: the same experts after fewer epochs, which are gone on with where that gives the same.
 
     Raises:
         UsageError: for arguments or data that cannot be used, or a bank of other experts.
@@ -54,6 +61,8 @@ def train_experts(config: Experts, console: Console) -> None:
     bench = open_bench(config.data, stored)
     ready = prepare_experts(config, bench)
     card = ready.card
+    if stored is not None and before is None and config.longer:
+        return _lengthen(config, card, bench, console)
     new = jax.process_index() == 0 and not config.out.exists()
     problem = _problem(config, card, bench) if jax.process_index() == 0 else ""
     if bool(from_first(np.int32(bool(problem)))):
@@ -69,7 +78,7 @@ def train_experts(config: Experts, console: Console) -> None:
             with contextlib.ExitStack() as stack:
                 first = jax.process_index() == 0
                 writers = [stack.enter_context(record(config.out, int(i), card)) for i in numbers] if first else []
-                _add(config, numbers, size, ready, writers, console)
+                _add(config, numbers, size, ready, writers, console, before)
     held = sum(1 for _ in config.out.glob("*/card.json"))
     say(console, f"{config.out} holds {held} experts of {config.epochs} epochs")
 
@@ -164,6 +173,7 @@ def trained(
     mesh: Mesh,
     size: int,
     tell: Callable[[int, Variables, Seen | None], None],
+    start: tuple[int, Variables] | None = None,
 ) -> Variables:
     """Train a group of experts on real data; expert i depends on ``fold_in(key, i)`` alone.
 
@@ -178,16 +188,20 @@ def trained(
         mesh: devices.
         size: experts side by side on a device.
         tell: told the epoch, where the experts stand after it (arrays with a leading axis), and what they said.
+        start: the epochs that are behind them, and where they stand; of experts without momentum.
 
     Returns:
         Where they end.
     """
     mapper = spread(mesh, size, gather=True)
     key, chosen = replicate((key, jnp.asarray(numbers)), mesh)
-    variables = _begin(chosen, key, network, mapper)
+    done, variables = (
+        (0, _begin(chosen, key, network, mapper)) if start is None else (start[0], replicate(start[1], mesh))
+    )
     velocity = jax.tree.map(jnp.zeros_like, variables.params)
-    tell(0, variables, None)
-    for epoch in range(epochs):
+    if not done:
+        tell(0, variables, None)
+    for epoch in range(done, epochs):
         variables, velocity, seen = _advance(
             variables, velocity, chosen, key, np.int32(epoch), data, network, recipe, augment, mapper
         )
@@ -230,18 +244,68 @@ def _problem(config: Experts, card: dict[str, Any], bench: Bench) -> str:
         if not config.resume:
             return f"{config.out} exists; choose another --out, or add to it with --resume"
     try:
-        stored = read_card(config.out)
+        return _difference(config, card, read_card(config.out), bench)
     except BankError as error:
         return str(error)
+
+
+def _difference(config: Experts, card: dict[str, Any], stored: dict[str, Any], bench: Bench) -> str:
+    """What keeps experts of a card from being added to those that are there; empty if nothing does."""
     apart = ("data", "kind", "digests", "class_names")
     differ = sorted(name for name in card if name not in apart and card[name] != stored.get(name))
     if card["data"]["statistics"] != stored["data"].get("statistics", "default"):
         differ.append("statistics")
+    if differ == ["epochs"] and config.epochs > stored["epochs"]:
+        return (
+            f"{config.out} holds experts of another kind (epochs differ); they have {stored['epochs']}; add --longer "
+            "to train all of them to more"
+        )
     if differ:
         return _other(config.out, differ)
     if problem := other_data(stored, bench):
         return f"{config.out} holds experts of other data ({problem}); give it those, or choose another --out"
     return ""
+
+
+def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Console) -> None:
+    """Give all experts of a bank more epochs: in a folder beside it, which then takes its place."""
+    before = load_bank(config.out)
+    if config.epochs <= before.epochs:
+        raise BankError(
+            f"the experts in {config.out} have {before.epochs} epochs; say with --epochs how many more they are to have"
+        )
+    problem = _difference(config, {**card, "epochs": before.epochs}, before.card, bench)
+    if bool(from_first(np.int32(bool(problem)))):
+        raise BankError(problem or "process 0 refused the bank; see its message")
+    longer, shorter = (config.out.with_name(f"{config.out.name}.{word}") for word in ("longer", "shorter"))
+    count = max(config.count, len(before.params))
+    with hold(config.out, "card.json"):
+        say(console, f"training {count} experts from {before.epochs} to {config.epochs} epochs in {longer}")
+        begun = bool(from_first(np.int32(longer.exists())))
+        again = dataclasses.replace(config, out=longer, count=count, resume=begun, longer=False)
+        train_experts(again, console, before)
+        if jax.process_index() == 0:
+            config.out.rename(shorter)
+            longer.rename(config.out)
+            shutil.rmtree(shorter)
+
+
+def _gone_on(
+    config: Experts, numbers: np.ndarray, network: Network, before: StoredBank, writers: Sequence[Writer]
+) -> tuple[int, Variables] | None:
+    """Where experts that were trained before stand, with all that they recorded written again; None where training
+    from there would be another one than from the start: momentum and rounded parameters are not kept."""
+    if config.recipe.momentum or config.dtype != "float32" or max(numbers) >= len(before.params):
+        return None
+    for writer, number in zip(writers, numbers, strict=False):
+        seen = before.history(int(number))
+        for epoch, row in enumerate(before.params[number]):
+            variables = before.variables(network, int(number), epoch)
+            tracked = jax.tree.leaves(variables.statistics)
+            said = None if epoch == 0 else jax.tree.map(lambda leaf, epoch=epoch: np.asarray(leaf[epoch - 1]), seen)
+            writer.put(np.asarray(row), np.asarray(flatten(variables.statistics)) if tracked else None, said)
+    ends = [before.variables(network, int(number)) for number in numbers]
+    return before.epochs, jax.tree.map(lambda *leaves: np.stack(leaves), *ends)
 
 
 def _other(folder: Path, differ: list[str]) -> str:
@@ -256,6 +320,7 @@ def _add(
     ready: Ready,
     writers: Sequence[Writer],
     console: Console,
+    before: StoredBank | None = None,
 ) -> None:
     """Train a group, and write each of its experts."""
     bench, network, augment, _ = ready
@@ -280,7 +345,10 @@ def _add(
             progress.update(shown, completed=epoch)
 
         key = jax.random.key(config.seed)
-        end = trained(key, numbers, config.epochs, network, config.recipe, augment, bench.train, bench.mesh, size, tell)
+        start = None if before is None else _gone_on(config, numbers, network, before, writers)
+        end = trained(
+            key, numbers, config.epochs, network, config.recipe, augment, bench.train, bench.mesh, size, tell, start
+        )
         counts = np.asarray(_tested(end, bench.test, network, spread(bench.mesh, size, gather=True)))
         tested = (counts / bench.test.count).tolist()
         for i, writer in enumerate(writers):

@@ -32,6 +32,9 @@ class Experts:
     """Type in which parameters are stored; bfloat16 is half the size."""
     resume: bool = False
     """Go on with the bank in --out, or add to it; other arguments may be left out."""
+    longer: bool = False
+    """With --resume: train the experts that are there to the number of --epochs, which is larger than they have. Runs
+    that were begun with them cannot be resumed then."""
     quiet: bool = False
     """Print nothing but the folder of the experts."""
     experts_at_once: int | None = None
@@ -50,6 +53,8 @@ class Experts:
         check_seed(self.seed)
         if min(self.count, self.epochs, 1 if self.experts_at_once is None else self.experts_at_once) < 1:
             raise UsageError("--count, --epochs and --experts-at-once are at least 1")
+        if self.longer and not self.resume:
+            raise UsageError("--longer goes on with experts that are there; add --resume")
         if self.ipc is not None and self.ipc < 1:
             raise UsageError(f"--ipc is a number of images per class, at least 1, not {self.ipc}")
 
@@ -106,8 +111,12 @@ class Evaluate:
     """Networks side by side on a device; by default 1 on a CPU, what should fit on an accelerator."""
     json: bool = False
     """Print every accuracy as JSON instead of a table."""
+    out: Path | None = None
+    """A file for the table: Markdown (.md), LaTeX (.tex), HTML (.html), or every accuracy as JSON (.json); never
+    overwritten. By default the table is only printed."""
 
     def __post_init__(self) -> None:
+        check_local(self.out)
         check_seed(self.seed)
         if not self.sets:
             raise UsageError("give at least one set or run")

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from PIL import Image
@@ -418,7 +419,8 @@ class Run:
         if self.config.evaluation.keep == "best" and (found := best_of(self.held_out)):
             card["kept_step"] = found["step"]
         shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
-        return Stored(synthetic, self._bound.bench.preprocess, {**card, **shape})
+        arrays = jax.tree.map(jnp.asarray, synthetic)
+        return Stored(arrays, self._bound.bench.preprocess, {**card, **shape})
 
     def _wake(self, data: Dataset | None = None) -> None:
         """Make what was opened from a folder able to go on: read its data, experts and checkpoint again."""

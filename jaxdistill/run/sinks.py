@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.run.config import Distill
 from jaxdistill.run.files import write_bytes, write_text
 from jaxdistill.run.grid import grid, png
+from jaxdistill.run.machine import machine
 from jaxdistill.run.plain import to_json
 from jaxdistill.types import PyTree, SyntheticSet
 
@@ -31,6 +33,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Metrics", "Previews", "Progress", "TensorBoard", "WandB", "clock", "elsewhere"]
 
+EARLY = 10.0
+"""Seconds after which a log says how long a run will take."""
 MOST_PREVIEWS = 12
 """A run keeps at most this many, so that its report stays small."""
 
@@ -50,7 +54,7 @@ class Progress(AbstractContextManager["Progress"]):
         self._then = f" (then {then})" if then else ""
         self._total, self._start, self._description = total, start, description
         self._console = console or Console(stderr=True)
-        self._printed = start
+        self._printed, self._began = start, time.monotonic()
         self._rate: float | None = None
         self._bar = Bar(
             SpinnerColumn(),
@@ -77,16 +81,30 @@ class Progress(AbstractContextManager["Progress"]):
             rate = loss.size / chunk.seconds
             self._rate = rate if self._rate is None else 0.5 * (self._rate + rate)
         note = f"loss {float(loss[-1]):.4g}"
+        if seen := _looked(chunk):
+            note += "".join(f", {100 * share:.1f} % {where}" for where, share in seen.items())
         if self._rate:
             note = (
                 f"{self._rate:.3g} steps/s, {clock((self._total - chunk.step) / self._rate)} left{self._then}, {note}"
             )
         if self._console.is_terminal:
             self._bar.update(self._task, completed=chunk.step, note=note)
-        elif chunk.step - self._printed >= (self._total - self._start) / 10 or chunk.step >= self._total:
-            self._printed = chunk.step
+        elif self._due(chunk):
+            early, self._printed = self._early, chunk.step
+            if early:  # how large it is, too
+                note += f", {machine()['peak_memory_bytes'] / 2**30:.1f} GiB"
             line = f"{self._description}: step {chunk.step} of {self._total}, {note}"
             self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    @property
+    def _early(self) -> bool:
+        """Whether a log has said nothing yet of how long a run takes that is not over in seconds."""
+        return self._printed == self._start and time.monotonic() - self._began >= EARLY
+
+    def _due(self, chunk: Chunk) -> bool:
+        """Whether a log has a line of this: once early, then now and then."""
+        share = chunk.step - self._printed >= (self._total - self._start) / 10
+        return self._early or share or chunk.step >= self._total or bool(_looked(chunk))
 
     def __exit__(self, *_: object) -> None:
         self._bar.stop()
@@ -153,8 +171,8 @@ class TensorBoard(AbstractContextManager["TensorBoard"]):
         """Write the chunk's scalars."""
         for step, row in _rows(chunk):
             self._writer = self._writer or self._open(self._folder, purge_step=step)
-            for name, value in row.items():
-                self._writer.add_scalar(name, value, step)
+            for name, value in (row | (_looked(chunk) if step == chunk.step else {})).items():
+                self._writer.add_scalar(name.replace(" ", "_"), value, step)
         if self._writer is not None:
             self._writer.flush()
 
@@ -206,7 +224,8 @@ class WandB(AbstractContextManager["WandB"]):
     def __call__(self, chunk: Chunk) -> None:
         """Log the chunk's scalars."""
         for step, row in _rows(chunk):
-            self._run.log({name: value for name, value in row.items() if math.isfinite(value)}, step=step)
+            seen = _looked(chunk) if step == chunk.step else {}
+            self._run.log({name: value for name, value in (row | seen).items() if math.isfinite(value)}, step=step)
 
     def __exit__(self, kind: object, *_: object) -> None:
         if self._run is not None:
@@ -297,6 +316,16 @@ class Previews(AbstractContextManager["Previews"]):
 
 def _columns(chunk: Chunk) -> dict[str, np.ndarray]:
     return {} if chunk.infos is None else chunk.infos._asdict()
+
+
+def _looked(chunk: Chunk) -> dict[str, float]:
+    """Mean accuracies of a look after this chunk, by what was looked at."""
+    looked = getattr(chunk, "looked", None)  # whatever has steps and infos can be shown
+    if looked is None:
+        return {}
+    seen = looked[0]
+    found = {"on held-out images": seen.accuracies, "on test images": seen.test}
+    return {where: float(np.mean(shares)) for where, shares in found.items() if shares}
 
 
 def _rows(chunk: Chunk) -> Iterator[tuple[int, dict[str, Any]]]:

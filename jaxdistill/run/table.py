@@ -20,7 +20,8 @@ def tell(results: dict[str, Any]) -> None:
     means = {(row["set"], row["network"]): row["mean"] for row in rows}
     epochs = "" if protocol["epochs"] is None else f", {protocol['epochs']} epochs"
     seeds = len(rows[-1]["accuracies"])
-    times = f"{seeds} networks" if len(rows[0]["accuracies"]) == seeds else f"random {seeds} times"
+    of_sets = f" of {rows[0]['sets']} sets" if rows[0].get("sets", 1) > 1 else ""
+    times = f"{seeds} networks{of_sets}" if len(rows[0]["accuracies"]) == seeds else f"random {seeds} times"
     print(f"test accuracy in %: {protocol['name']}{epochs}, {times}")
     table = Table()
     for heading in ("set", *names):
@@ -30,10 +31,18 @@ def tell(results: dict[str, Any]) -> None:
         gains = {network: _gain(row, means) for network, row in cells.items()}
         table.add_row(name, *(_figure(cells[k]) + gains[k] for k in names))
     Console().print(table)
+    for row in rows:
+        if row.get("sets", 1) > 1 and row.get("baseline") is not None:
+            apart = (100 * row[name] for name in ("std_sets", "std_networks"))
+            print(f"{row['set']} on {row['network']}: {row['sets']} sets; deviation over {_apart(*apart)}")
     if found := results.get("coverage"):
         print(f"test images with one of the set nearby, in % (all, easier half, harder half): {found['features']}")
         for name, shares in found["shares"].items():
             print(f"{name}: {', '.join(f'{100 * shares[part]:.1f}' for part in ('all', 'easy', 'hard'))}")
+
+
+def _apart(sets: float, networks: float) -> str:
+    return f"sets {sets:.1f}, over the networks of a set {networks:.1f}"
 
 
 def _gain(row: dict[str, Any], means: dict[tuple[str, str], float]) -> str:

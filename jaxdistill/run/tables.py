@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["Table", "gain", "told_apart"]
+__all__ = ["SUFFIXES", "Table", "check_out", "gain", "told_apart", "written"]
+
+SUFFIXES = (".md", ".tex", ".html", ".json")
+"""Of files that a table can be written to."""
 
 _MEANT = {"ipc": "images per class", "protocol": "protocol"}
 """Columns that a table has where its rows differ in them, and what they are called."""
@@ -164,6 +169,38 @@ class Table:
             for name in self.sets
         ]
         return [escape(head) for head in heads], lines
+
+
+def check_out(out: Path, suffixes: Sequence[str]) -> None:
+    """See that a table or a page can be written there.
+
+    Args:
+        out: the file.
+        suffixes: what its name may end in.
+
+    Raises:
+        UsageError: for another suffix, or a file that is there.
+    """
+    if out.suffix not in suffixes:
+        raise UsageError(f"--out ends in one of {', '.join(suffixes)}, which {out.name} does not")
+    if out.exists():
+        raise UsageError(f"{out} exists; choose another --out")
+
+
+def written(table: Table, suffix: str) -> str:
+    """A table as the text of a file.
+
+    Args:
+        table: what is written.
+        suffix: of the file: ``.md``, ``.tex``, ``.html`` or ``.json``.
+    """
+    made: dict[str, Callable[[], str]] = {
+        ".md": table.to_markdown,
+        ".tex": table.to_latex,
+        ".html": table.to_html,
+        ".json": lambda: json.dumps(table.rows, indent=1),
+    }
+    return made[suffix]() + "\n"
 
 
 def _figure(row: Mapping[str, Any], more: float | None, cell: str, spread: str, gained: str) -> str:
