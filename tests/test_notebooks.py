@@ -14,6 +14,7 @@ nbformat = pytest.importorskip("nbformat")
 FOLDER = Path(__file__).parents[1] / "experiments" / "notebooks"
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 400_000
+OF_TUPLES = ("_asdict", "_fields", "_replace")
 NAMED = [path.stem for path in NOTEBOOKS]
 compile_quickly = contract.compile_quickly
 
@@ -65,7 +66,7 @@ def test_a_notebook_names_only_what_is_public(path):
             if isinstance(node, ast.ImportFrom):
                 assert not (node.module or "").startswith("jaxdistill")
             if isinstance(node, ast.Attribute):
-                assert not node.attr.startswith("_")
+                assert not node.attr.startswith("_") or node.attr in OF_TUPLES
                 if isinstance(node.value, ast.Name) and node.value.id == "jd":
                     assert node.attr in jd.__all__
 
@@ -118,20 +119,36 @@ def test_the_notebooks_method_is_scanned_vmapped_and_resumed(registered, plain, 
     contract.test_the_loop_is_the_steps_whatever_its_chunks_and_goes_on_from_a_checkpoint(plain, tmp_path)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMED)
-def test_a_notebook_runs_to_its_end_in_a_fresh_kernel(path, tmp_path, monkeypatch):
+def executed(notebook, folder, monkeypatch):
+    """The cells with code, after a fresh kernel ran all of them."""
     nbclient = pytest.importorskip("nbclient")
     pytest.importorskip("ipykernel")
     monkeypatch.setenv("PYTHONPATH", str(Path(jd.__file__).parents[1]))
-    notebook, _ = read(path)
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            cell.outputs, cell.execution_count = [], None
-    ran = nbclient.NotebookClient(
-        notebook, timeout=500, kernel_name="python3", resources={"metadata": {"path": str(tmp_path)}}
-    ).execute()
-    cells = [cell for cell in ran.cells if cell.cell_type == "code"]
+    resources = {"metadata": {"path": str(folder)}}
+    nbclient.NotebookClient(notebook, timeout=500, kernel_name="python3", resources=resources).execute()
+    return [cell for cell in notebook.cells if cell.cell_type == "code"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=NAMED)
+def test_a_notebook_runs_to_its_end_in_a_fresh_kernel(path, tmp_path, monkeypatch):
+    notebook, cells = read(path)
+    for cell in cells:
+        cell.outputs, cell.execution_count = [], None
+    cells = executed(notebook, tmp_path, monkeypatch)
     assert [cell.execution_count for cell in cells] == list(range(1, 1 + len(cells)))
-    assert not [out for cell in cells for out in cell.outputs if out.output_type == "error"]
-    assert not [out.text for cell in cells for out in cell.outputs if out.get("name") == "stderr"]
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert outputs
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_progress_is_one_line_that_is_drawn_over_itself(tmp_path, monkeypatch):
+    notebook = nbformat.v4.new_notebook()
+    lines = ["import jaxdistill as jd", 'run = jd.distill("dm", jd.load("digits"), 1, steps=4, width=8, chunk=1)']
+    notebook.cells = [nbformat.v4.new_code_cell("\n".join(lines)), nbformat.v4.new_code_cell("run.more(2);")]
+    for cell, total in zip(executed(notebook, tmp_path, monkeypatch), (4, 6), strict=True):
+        [output] = cell.outputs
+        assert output.output_type == "display_data"
+        assert f'<progress value="{total}" max="{total}"></progress> {total}/{total}, ' in output.data["text/html"]
