@@ -108,10 +108,11 @@ def test_a_baseline_that_is_not_there_is_refused():
         Table([rows_of("dm", "mlp", [0.5], baseline="random")])
 
 
-def test_two_are_told_apart_by_more_than_both_deviations():
-    wide, narrow = row("a", "b", [0.5, 0.7]), row("a", "b", [0.75, 0.77])
-    assert told_apart(wide, narrow)
-    assert not told_apart(wide, row("a", "b", [0.7, 0.7]))
+def test_two_are_told_apart_by_twice_the_error_of_their_means_difference():
+    wide, beside = [0.5, 0.7], row("a", "b", [0.7, 0.7])
+    assert not told_apart(row("a", "b", wide), beside)  # 0.1 is no more than twice 0.1 / sqrt(1)
+    assert told_apart(row("a", "b", wide * 5), beside)  # more networks of the same deviation: 0.1 / sqrt(9)
+    assert told_apart(row("a", "b", [0.75]), row("a", "b", [0.7, 0.71]))
     assert not told_apart(row("a", "b", [0.1]), row("a", "b", [0.9]))
 
 

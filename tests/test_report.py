@@ -308,7 +308,7 @@ def judged(*rows):
         (
             [0.7, 0.9],
             [0.6, 0.9],
-            "The two cannot be told apart: the difference lies within the uncertainty",
+            "The two cannot be told apart: the difference lies within the uncertainty of their means.",
         ),
         ([0.5, 0.52], [0.6, 0.62], "(± 1.0), which is more."),
         ([0.5], [0.7, 0.72], "71.0 % (± 1.0), which is more."),

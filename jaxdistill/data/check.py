@@ -196,7 +196,10 @@ def _stored(images: np.ndarray, what: str) -> np.ndarray:
     if images.dtype.kind in "iu" and 0 <= images.min() <= images.max() <= 255:
         return images.astype(np.uint8)
     if images.dtype.kind in "iu":
-        raise DataError(f"{what} range from {images.min()} to {images.max()}; bring whole numbers to 0..255")
+        raise DataError(
+            f"{what} have type {images.dtype} and range from {images.min()} to {images.max()}; give integers in 0..255 "
+            "or floats in [0, 1]"
+        )
     if images.dtype.kind == "V":
         raise DataError(
             f"{what} have a type that NumPy does not know ({images.dtype}: bfloat16 or another small float); give "

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 from rich.console import Console
 
@@ -31,7 +31,7 @@ from jaxdistill.run.experts import fields_of_card, held_experts
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.forms import Experts as ExpertsForm
 from jaxdistill.run.generators import StoredGenerator, load_generator
-from jaxdistill.run.given import in_python, replaced, typed, with_options
+from jaxdistill.run.given import in_python, replaced, with_options
 from jaxdistill.run.record import save_card
 from jaxdistill.run.runs import Run, begin_run, open_run, select_run
 from jaxdistill.run.tables import Table
@@ -39,9 +39,6 @@ from jaxdistill.selection import NEEDS, SELECTIONS
 from jaxdistill.types import Method, Network, SyntheticSet, Task
 
 __all__ = ["Experts", "distill", "evaluate", "open", "select", "train_experts"]
-
-Judged: TypeAlias = Run | Stored | SyntheticSet | str | Path
-"""What can be evaluated: a run, a set, one's own arrays, or the folder of either."""
 
 
 class Experts:
@@ -134,7 +131,7 @@ def distill(
         >>> run.synthetic.images.shape
         (10, 8, 8, 1)
     """
-    data, ipc = _data(data), typed("ipc", ipc, int)
+    data = _data(data)
     bank, drawn = _bank(experts), _generator(generator)
     kind, own = _method(method)
     name = cell.named(data.config.dataset)
@@ -192,8 +189,8 @@ def select(
         >>> jd.select("herding", jd.load("digits"), ipc=2)
         <herding: 2 images per class of digits>
     """
-    data, ipc = _data(data), typed("ipc", ipc, int)
-    strategy, bank = choose(typed("strategy", strategy, str), SELECTIONS, "selection"), _bank(experts)
+    data = _data(data)
+    strategy, bank = choose(strategy, SELECTIONS, "selection"), _bank(experts)
     fields = None if bank is None else fields_of_card(bank.card, bank.folder)
     defaults = of_select(strategy, data.config.dataset, cell.named(data.config.dataset), fields)
     defaults["data"] = dataclasses.replace(defaults["data"], data_dir=data.config.data_dir)
@@ -241,7 +238,7 @@ def train_experts(
 
 @in_python
 def evaluate(
-    sets: Judged | Sequence[Judged] | Mapping[str, Judged],
+    sets: Any,
     data: Dataset | str | Path,
     networks: str | Sequence[str] | Mapping[str, Network] | None = None,
     protocol: str | Recipe | None = None,
@@ -258,8 +255,8 @@ def evaluate(
     tested once, on the data's test images, after their last epoch.
 
     Args:
-        sets: runs, sets, a `SyntheticSet` of one's own (in the space of ``data.train``), or folders; in a mapping
-            under names of one's own.
+        sets: one or several: runs, sets, a `SyntheticSet` of one's own (in the space of ``data.train``), or folders; in
+            a mapping under names of one's own.
         data: what they were made from.
         networks: names (several give a transfer matrix), or networks under names of one's own; by default the one that
             the sets were made with.
@@ -311,15 +308,9 @@ def open(folder: str | Path) -> Run | Stored | Experts:
     return load_set(folder)
 
 
-def _data(data: Any) -> Dataset:
+def _data(data: Dataset | str | Path) -> Dataset:
     """A data set, or the one of a name."""
-    if isinstance(data, str | Path):
-        return load(data)
-    if not isinstance(data, Dataset):
-        raise UsageError(
-            f"`data` is a data set, from jaxdistill.load or jaxdistill.Dataset.from_arrays, not {type(data).__name__}"
-        )
-    return data
+    return data if isinstance(data, Dataset) else load(data)
 
 
 def _method(method: Any) -> tuple[Any, Callable[[Task], Method] | None]:
@@ -356,8 +347,6 @@ def _bank(experts: Experts | str | Path | None) -> StoredBank | None:
 def _generator(generator: Run | str | Path | None) -> StoredGenerator | None:
     if generator is None or isinstance(generator, Run):
         return None if generator is None else generator.generator
-    if not isinstance(generator, str | Path):
-        raise UsageError(f"a generator is a run of one, or its folder, not {type(generator).__name__}")
     return load_generator(Path(generator).expanduser())
 
 
@@ -368,7 +357,7 @@ def _start(init: Run | Stored | SyntheticSet, plan: commands.Plan, data: Dataset
     return commands.start_from(stored, "`init`", bench, config.ipc, plan.method.formation)
 
 
-def _stored(sets: Judged | Sequence[Judged] | Mapping[str, Judged], data: Dataset) -> dict[str, Stored]:
+def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:
     """Sets under the names that a table has them by."""
     if isinstance(sets, Mapping):
         named = {str(name): _set_of(one, data) for name, one in sets.items()}
@@ -400,7 +389,7 @@ def _set_of(one: Any, data: Dataset) -> Stored:
     return one
 
 
-def _name_of(one: Judged) -> str:
+def _name_of(one: Any) -> str:
     if isinstance(one, Run):
         return one.name
     if isinstance(one, Stored):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Shaped
 from PIL import Image
 
 from jaxdistill import names
@@ -22,7 +21,7 @@ from jaxdistill.data.source import load as read
 from jaxdistill.errors import UsageError
 from jaxdistill.run.artifact import Stored
 from jaxdistill.run.config import DataConfig, NetworkConfig, RunConfig
-from jaxdistill.run.given import typed
+from jaxdistill.run.given import in_python
 from jaxdistill.run.grid import grid, img, png
 from jaxdistill.run.paths import place
 from jaxdistill.run.resolve import Bench, open_bench, task
@@ -52,12 +51,13 @@ class Dataset:
         self.source, self.config = source, config
 
     @classmethod
+    @in_python
     def from_arrays(
         cls,
-        x_train: Shaped[np.ndarray, "*images"],
-        y_train: Shaped[np.ndarray, "*labels"],
-        x_test: Shaped[np.ndarray, "*more_images"] | None = None,
-        y_test: Shaped[np.ndarray, "*more_labels"] | None = None,
+        x_train: Any,
+        y_train: Any,
+        x_test: Any = None,
+        y_test: Any = None,
         *,
         class_names: Sequence[str] | None = None,
         name: str = "arrays",
@@ -76,9 +76,11 @@ class Dataset:
             UsageError: for arrays that cannot be used.
         """
         name = names.dataset(name)
-        source = checked(
-            from_arrays(name, *(None if one is None else np.asarray(one) for one in (x_train, y_train, x_test, y_test)))
-        )
+        try:
+            arrays = [None if one is None else np.asarray(one) for one in (x_train, y_train, x_test, y_test)]
+        except ValueError as error:  # NumPy's, of what is no array
+            raise UsageError(" ".join(str(error).split())) from None
+        source = checked(from_arrays(name, *arrays))
         if class_names is not None:
             if len(class_names) != len(source.class_names):
                 raise UsageError(f"{len(class_names)} class names were given for {len(source.class_names)} classes")
@@ -126,6 +128,7 @@ class Dataset:
         """What the images of `train` and `test` went through."""
         return self.bench.preprocess
 
+    @in_python
     def task(self, network: str = "convnet", *, augment: str = "default", **options: Any) -> Task:
         """What a method is told of this data set: network, augmentation, shapes.
 
@@ -143,6 +146,7 @@ class Dataset:
         check_networks_read(network, options)
         return task(NetworkConfig(network, **options), augment, self.bench, NOWHERE, 0)._replace(steps=None)
 
+    @in_python
     def hold_out(self, share: float = 0.1) -> Dataset:
         """A data set whose test images are a share of this one's training images, for choosing settings.
 
@@ -154,12 +158,13 @@ class Dataset:
         Raises:
             UsageError: for a share that leaves a class without images.
         """
-        if not 0 < typed("share", share, float) < 1:
+        if not 0 < share < 1:
             raise UsageError(f"hold out a share between 0 and 1, not {share}")
         kept, aside = hold_out(self.source, share)
         source = kept._replace(test_images=aside.train_images, test_labels=aside.train_labels)
         return Dataset(source, self.config)
 
+    @in_python
     def wrap(self, synthetic: SyntheticSet, method: str = "mine") -> Stored:
         """A set of one's own with all that belongs to it, so that it can be shown, saved and evaluated.
 
@@ -170,8 +175,6 @@ class Dataset:
         Raises:
             UsageError: if it is not of this data set's shape.
         """
-        if not isinstance(synthetic, SyntheticSet):
-            raise UsageError(f"a set is a SyntheticSet(images, labels), not {type(synthetic).__name__}")
         shape, classes = tuple(synthetic.images.shape[1:]), synthetic.labels.shape[-1]
         if (shape, classes) != (self.image_shape, self.num_classes) or synthetic.count % classes:
             raise UsageError(
@@ -208,6 +211,7 @@ class Dataset:
         return f"<p>{html.escape(repr(self)[1:-1])}</p>{img(png(np.asarray(self.show())), 'images of each class')}"
 
 
+@in_python
 def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
     """Read a data set.
 
@@ -224,6 +228,5 @@ def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
         >>> load("digits")
         <digits: 1,442 training and 355 test images of 8x8x1, 10 classes>
     """
-    path = typed("name", name, str | Path)
-    config = DataConfig(place(str(path)), None if data_dir is None else str(data_dir))
+    config = DataConfig(place(str(name)), None if data_dir is None else str(data_dir))
     return Dataset(read(config.dataset, config.data_dir), config)

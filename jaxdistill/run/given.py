@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import re
 import typing
 from collections.abc import Callable, Collection, Mapping
-from functools import wraps
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -28,6 +29,7 @@ FUNCTIONS = {
     "evaluate": "jaxdistill.evaluate",
 }
 """What does in Python what each command does."""
+_REST = inspect.Parameter.VAR_KEYWORD
 _ARGUMENTS = {"dataset": "data", "out": "save"}
 PLACES = frozenset(
     {"dataset", "data_dir", "out", "resume", "quiet", "checkpoint_seconds", "tensorboard", "wandb", "distributed",
@@ -91,18 +93,38 @@ def typed(name: str, value: Any, hint: Any) -> Any:
 
 
 def in_python(f: Callable[P, R]) -> Callable[P, R]:
-    """`f`, with options named in its complaints as Python has them: ``eval_seeds`` and not ``--eval-seeds``."""
+    """`f` as a caller in Python meets it: arguments of another type than they are annotated with are told in a
+    sentence, and its complaints name options as Python has them, ``eval_seeds`` and not ``--eval-seeds``.
+
+    Types are looked at where they are plain: generic ones (mappings, sequences) are the function's own matter.
+    """
+    signature = inspect.signature(f)
+
+    @cache
+    def plain() -> dict[str, Any]:
+        hints = {name: hint for name, hint in typing.get_type_hints(f).items() if name in signature.parameters}
+        named = {name: hint for name, hint in hints.items() if signature.parameters[name].kind is not _REST}
+        return {name: hint for name, hint in named.items() if _is_plain(hint)}
 
     @wraps(f)
     def said(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            return f(*args, **kwargs)
+            bound = signature.bind(*args, **kwargs)
+            for name, hint in plain().items():
+                if name in bound.arguments:
+                    bound.arguments[name] = typed(name, bound.arguments[name], hint)
+            return f(*bound.args, **bound.kwargs)
         except (UsageError, RunFailedError) as error:
             text = _COMMAND.sub(lambda words: FUNCTIONS.get(words[1], words[0]), str(error))
             text = _FLAG.sub(lambda flag: f"`{_ARGUMENTS.get(flag[1], flag[1].replace('-', '_'))}`", text)
             raise type(error)(text) from None
 
     return said
+
+
+def _is_plain(hint: Any) -> bool:
+    parts = typing.get_args(hint) or (hint,)
+    return all(isinstance(part, type) and typing.get_origin(part) is None for part in parts)
 
 
 def _names(config: Any) -> list[str]:

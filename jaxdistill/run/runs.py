@@ -29,7 +29,7 @@ from jaxdistill.run.config import Distill, OwnMethod, RunConfig, Select
 from jaxdistill.run.dataset import Dataset
 from jaxdistill.run.drive import Driven, Stopped, read_out, say, set_of
 from jaxdistill.run.generators import StoredGenerator, load_generator, write_generator
-from jaxdistill.run.given import in_python, replaced, typed
+from jaxdistill.run.given import in_python, replaced
 from jaxdistill.run.grid import img
 from jaxdistill.run.looks import HeldOut, best_of, read_looks
 from jaxdistill.run.loop import Chunk
@@ -276,7 +276,7 @@ class Run:
         plan, driven = self._plan, self._driven
         if plan is None or driven is None:
             raise UsageError(f"{self.name} is a selection, which has no steps; select again instead")
-        if steps is not None and typed("steps", steps, int) < 1:
+        if steps is not None and steps < 1:
             raise UsageError(f"more steps are at least 1, not {steps}")
         target = plan.config.steps if steps is None else driven.done + steps
         if target <= driven.done:
@@ -338,7 +338,7 @@ class Run:
             UsageError: if it exists or cannot be made.
             OSError: if it cannot be written.
         """
-        folder = Path(typed("folder", folder, str | Path)).expanduser()
+        folder = Path(folder).expanduser()
         if folder.exists():
             raise UsageError(f"{folder} exists; choose another folder")
         if above := next((path for path in folder.parents if path.exists() and not path.is_dir()), None):
