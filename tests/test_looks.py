@@ -104,7 +104,7 @@ def test_experts_that_saw_what_is_held_out_are_refused(digits):
     options = {"count": 1, "epochs": 2, "width": 8, "progress": False}
     matching = {"max_start": 1, "student_steps": 1, "expert_epochs": 1}
     seen = jd.train_experts(digits, **options)
-    with pytest.raises(jd.UsageError, match="trained on other images"):
+    with pytest.raises(jd.UsageError, match="saw the images that are held out here; train some with `hold_out`"):
         jd.distill("mtt", digits, 1, experts=seen, **matching, **{**LOOKED, "eval_seeds": 0})
     apart = jd.train_experts(digits, hold_out=0.1, **options)
     run = jd.distill("mtt", digits, 1, experts=apart, **matching, **{**LOOKED, "eval_seeds": 0})

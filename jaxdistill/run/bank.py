@@ -221,6 +221,11 @@ def check_bank(
     if (ours["image_shape"], ours["num_classes"]) != (card["image_shape"], card["num_classes"]):
         raise BankError(f"the experts in {where} were trained on {card['data']['dataset']}, not on data like this")
     if not other and (problem := other_data(card, bench)):
+        if bench.held_out is not None and not card["data"].get("hold_out"):
+            raise BankError(
+                f"the experts in {where} saw the images that are held out here; train some with --hold-out, too, or leave "
+                "--eval-every out"
+            )
         raise BankError(
             f"the experts in {where} were trained on other images or classes ({problem}); give the data set they were "
             "made from, train experts on this one, or add --other-data if that is meant"

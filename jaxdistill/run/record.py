@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import dataclasses
 import hashlib
@@ -81,7 +82,7 @@ def record(folder: Path, number: int, card: dict[str, Any]) -> Iterator[Record]:
         writer.finish()
 
 
-class Writer:
+class Writer(abc.ABC):
     """One expert as it is trained, epoch by epoch: parameters in the bank's type, and what it said of the images."""
 
     def __init__(self, card: dict[str, Any]):
@@ -106,8 +107,9 @@ class Writer:
         if seen is not None:
             self._seen.append(jax.tree.map(np.asarray, seen))
 
+    @abc.abstractmethod
     def _keep(self, row: np.ndarray) -> None:
-        raise NotImplementedError
+        """Keep the parameters after one more epoch."""
 
     def _card(self) -> dict[str, Any]:
         versions = {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")}
