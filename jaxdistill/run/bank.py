@@ -223,8 +223,8 @@ def check_bank(
     if not other and (problem := other_data(card, bench)):
         if bench.held_out is not None and not card["data"].get("hold_out"):
             raise BankError(
-                f"the experts in {where} saw the images that are held out here; train some with --hold-out, too, or leave "
-                "--eval-every out"
+                f"the experts in {where} saw the images that are held out here; train some with --hold-out, too, or "
+                "leave --eval-every out"
             )
         raise BankError(
             f"the experts in {where} were trained on other images or classes ({problem}); give the data set they were "
