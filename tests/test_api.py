@@ -410,3 +410,75 @@ def test_everything_public_is_there():
     assert set(jd.__all__) <= set(dir(jd))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = jd.nothing
+
+
+def test_a_run_that_was_stopped_is_not_taken_for_a_whole_one(digits, tmp_path, monkeypatch, capsys):
+    options = {"steps": 6, "chunk": 1, "eval_seeds": 1, "eval_epochs": 1, **SMALL}
+
+    class Interrupting(runs._History):
+        def __call__(self, chunk):
+            super().__call__(chunk)
+            if chunk.infos is not None:
+                os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "_History", Interrupting)
+        cut = jd.distill("dm", digits, 1, **options)
+    cut._history = runs._History(cut.curves)
+    cut.evaluate(progress=False)
+    folder = cut.save(tmp_path / "cut")
+    assert not (folder / "evaluation.json").exists()
+    assert f"stopped after {cut.steps} of 6 steps" in cut.set.card["setting"]
+    assert f"learned in {cut.steps} of 6 steps" in (folder / "report.html").read_text()
+    assert main(["distill", "dm", "--resume", "--quiet", "--out", str(folder)]) == 0
+    whole = jd.distill("dm", digits, 1, **options)
+    same(whole, folder)
+    theirs = json.loads((folder / "evaluation.json").read_text())["rows"]
+    assert [row["accuracies"] for row in whole.evaluate(progress=False).rows] == [row["accuracies"] for row in theirs]
+
+
+def test_what_a_run_began_with_is_on_its_card_and_asked_for_again(run, digits, experts, tmp_path):
+    begun = jd.distill("dm", digits, 1, steps=1, init=run, **SMALL)
+    assert begun.config.init == "memory"
+    folder = begun.save(tmp_path / "begun")
+    assert jd.open(folder).more(1).steps == 2
+    held = digits.hold_out(0.2)
+    apart = jd.distill("dm", held, 1, steps=1, **SMALL).save(tmp_path / "apart")
+    with pytest.raises(jd.UsageError, match="begun with other data"):
+        jd.open(apart).more(1)
+    assert jd.open(apart, held).more(1).steps == 2
+    saved = experts.save(tmp_path / "experts")
+    options = {"max_start": 1, "student_steps": 1, "expert_epochs": 1, "steps": 1}
+    matched = jd.distill("mtt", digits, 1, experts=saved, **options, **QUIET)
+    assert matched.config.bank.experts == saved
+    assert jd.open(matched.save(tmp_path / "mtt")).more(1).steps == 2
+    chosen = jd.select("herding", digits, 1, experts=experts, features="embedding")
+    assert chosen.set.card["features"] == "embedding of the first expert at its end"
+
+
+def test_a_run_that_fails_keeps_what_it_had(digits):
+    run = jd.distill("dm", digits, 1, steps=2, **SMALL)
+    before = np.asarray(run.synthetic.images)
+
+    def broken(key, state, batch):
+        after, info = run._plan.method.step(key, state, batch)
+        return after, info._replace(loss=jnp.nan * info.loss)
+
+    whole = run._plan
+    run._plan = whole._replace(method=whole.method._replace(step=broken))
+    with pytest.raises(jd.RunFailedError, match="not finite"):
+        run.more(2)
+    run._plan = whole
+    assert (run.steps, len(run.curves["loss"])) == (2, 2)
+    np.testing.assert_array_equal(run.synthetic.images, before)
+    again = jd.distill("dm", digits, 1, steps=4, **SMALL)
+    np.testing.assert_array_equal(run.more(2).synthetic.images, again.synthetic.images)
+
+
+def test_recipes_and_networks_of_ones_own_say_everything_themselves(run, digits):
+    recipe, net = jd.Protocol(1, augment="none"), jd.make_network("mlp", (8, 8, 1), 10, width=8)
+    table = jd.evaluate(run, digits, {"net": net}, recipe, 1, progress=False)
+    assert table.networks == ["net"]
+    for options, says in (({"epochs": 3}, "says its epochs itself"), ({"width": 8}, "made already")):
+        with pytest.raises(jd.UsageError, match=says):
+            jd.evaluate(run, digits, {"net": net}, recipe, 1, progress=False, **options)

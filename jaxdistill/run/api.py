@@ -22,7 +22,7 @@ from jaxdistill.run import cell, commands
 from jaxdistill.run.artifact import Stored, load_set
 from jaxdistill.run.bank import StoredBank, load_bank
 from jaxdistill.run.commands import Given
-from jaxdistill.run.compare import evaluate_stored
+from jaxdistill.run.compare import evaluate_stored, label
 from jaxdistill.run.config import Distill, OwnMethod, Select
 from jaxdistill.run.dataset import NOWHERE, Dataset, load
 from jaxdistill.run.defaults import of_distill, of_experts, of_select
@@ -30,13 +30,14 @@ from jaxdistill.run.drive import say
 from jaxdistill.run.experts import fields_of_card, held_experts
 from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.forms import Experts as ExpertsForm
-from jaxdistill.run.generators import StoredGenerator, load_generator
+from jaxdistill.run.generators import MEMORY, StoredGenerator, load_generator
 from jaxdistill.run.given import in_python, replaced, with_options
 from jaxdistill.run.record import save_card
 from jaxdistill.run.runs import Run, begin_run, open_run, select_run
 from jaxdistill.run.tables import Table
+from jaxdistill.run.unread import check_experts_read
 from jaxdistill.selection import NEEDS, SELECTIONS
-from jaxdistill.types import Method, Network, SyntheticSet, Task
+from jaxdistill.types import Method, SyntheticSet, Task
 
 __all__ = ["Experts", "distill", "evaluate", "open", "select", "train_experts"]
 
@@ -106,8 +107,9 @@ def distill(
     Ctrl-C ends it after a whole step; what is there by then is returned, and `Run.more` goes on.
 
     Args:
-        method: a name (``"dm"``), a configuration (``jd.DM(image_lr=2.0)``), or a method of one's own: a
-            `jaxdistill.Method`, or a function that makes one of a `jaxdistill.Task`.
+        method: a name (``"dm"``), whose settings are those published for the data and `ipc`, changed by `options`; a
+            configuration (``jd.DM(image_lr=2.0)``), which says all of the method's own settings; or a method of one's
+            own: a `jaxdistill.Method`, or a function that makes one of a `jaxdistill.Task`.
         data: from `jaxdistill.load`, or what that takes.
         ipc: images per class.
         experts: what `jaxdistill.train_experts` gave, or a folder of them, for methods that match trajectories.
@@ -144,16 +146,20 @@ def distill(
     else:
         if "steps" not in options:
             raise UsageError(f"{kind.name} has no published number of `steps`; give some")
-        fields = {**cell.fields(cell.own(kind), data.config.dataset), "preset": preset}
+        if preset is not None:
+            raise UsageError(f"{kind.name} is a method of one's own, which has no `preset`; leave it out")
+        fields = cell.fields(cell.own(kind, name), data.config.dataset)
     fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
     start = None
     if isinstance(init, str | Path):
         options = {**options, "init": str(init)}
     elif init is not None:
-        start = init
+        start, options = init, {**options, "init": commands.IN_MEMORY}
     config = Distill(**fields, run=NOWHERE, ipc=ipc)
-    apart = {"ipc", "preset", *(() if "init" in options else ("init",))}
-    config, names = with_options(config, options, commands.name_of(config), apart=apart)
+    config, names = with_options(config, options, commands.name_of(config), apart=("ipc", "preset"))
+    config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
+    if drawn is not None:
+        config = dataclasses.replace(config, generator=dataclasses.replace(config.generator, generator=_place(drawn)))
     config, given = commands.pinned(commands.absolute(config), Given(data.source, bank, drawn, None, own))
     plan = commands.prepare(config, given, names)
     if start is not None:
@@ -195,6 +201,7 @@ def select(
     defaults = of_select(strategy, data.config.dataset, cell.named(data.config.dataset), fields)
     defaults["data"] = dataclasses.replace(defaults["data"], data_dir=data.config.data_dir)
     config, names = with_options(Select(**defaults, run=NOWHERE, ipc=ipc), options, strategy, apart=("ipc",))
+    config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
     config, given = commands.pinned(commands.absolute(config), Given(data.source, bank))
     bound = commands.prepare_selection(config, given, names)
     if progress and NEEDS[strategy] not in ("nothing", "experts", "kernel"):
@@ -231,7 +238,8 @@ def train_experts(
     data = _data(data)
     fields = of_experts(preset, data.config.dataset, cell.named(data.config.dataset), ipc)
     fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
-    config, _ = with_options(ExpertsForm(**fields, out=NOWHERE.out), options, "experts", apart=("count", "epochs"))
+    config, names = with_options(ExpertsForm(**fields, out=NOWHERE.out), options, "experts", apart=("count", "epochs"))
+    check_experts_read(config, names)
     config = replaced(config, {"count": count, "ipc": ipc, **({} if epochs is None else {"epochs": epochs})})
     return Experts(held_experts(config, data.source, Console(stderr=True, quiet=not progress)))
 
@@ -240,7 +248,7 @@ def train_experts(
 def evaluate(
     sets: Any,
     data: Dataset | str | Path,
-    networks: str | Sequence[str] | Mapping[str, Network] | None = None,
+    networks: Any = None,
     protocol: str | Recipe | None = None,
     seeds: int = 5,
     *,
@@ -276,6 +284,9 @@ def evaluate(
     data = _data(data)
     stored = _stored(sets, data)
     custom = dict(networks) if isinstance(networks, Mapping) else {}
+    several = isinstance(networks, Sequence) and all(isinstance(name, str) for name in networks)
+    if not custom and networks is not None and not several:
+        raise UsageError("`networks` is a name, a list of names, or a mapping of names to networks")
     config = Evaluate((NOWHERE.out,), data_dir=data.config.data_dir)
     config, _ = with_options(config, options, "evaluate", apart=("network", "protocol", "seeds"))
     recipe = protocol if isinstance(protocol, Recipe) else None
@@ -289,18 +300,19 @@ def evaluate(
 
 
 @in_python
-def open(folder: str | Path) -> Run | Stored | Experts:
+def open(folder: str | Path, data: Dataset | None = None) -> Run | Stored | Experts:
     """What is in a folder: a run, a set, or experts, as jaxdistill wrote them here or on the command line.
 
     Args:
         folder: a run's, a set's, or that of experts.
+        data: what a run was begun with, where that had no name that leads to it (`Dataset.from_arrays`, `hold_out`).
 
     Raises:
         UsageError: if it is none of these, or damaged.
     """
     folder = Path(folder).expanduser()
     if (folder / "config.json").is_file():
-        return open_run(folder)
+        return open_run(folder, data)
     if (folder / "preprocess.safetensors").is_file():
         return Experts(load_bank(folder))
     if not folder.is_dir():
@@ -344,6 +356,11 @@ def _bank(experts: Experts | str | Path | None) -> StoredBank | None:
     return load_bank(Path(experts).expanduser())
 
 
+def _place(stored: StoredBank | StoredGenerator | None) -> Path | None:
+    """The folder of experts or of a generator, if they are in one."""
+    return None if stored is None or stored.folder == MEMORY else stored.folder
+
+
 def _generator(generator: Run | str | Path | None) -> StoredGenerator | None:
     if generator is None or isinstance(generator, Run):
         return None if generator is None else generator.generator
@@ -354,7 +371,8 @@ def _start(init: Run | Stored | SyntheticSet, plan: commands.Plan, data: Dataset
     """A set that is in memory as what a run starts from."""
     stored = _set_of(init, data)
     config, bench = plan.config, plan.bound.bench
-    return commands.start_from(stored, "`init`", bench, config.ipc, plan.method.formation)
+    other = config.run.other_data
+    return commands.start_from(stored, "`init`", bench, config.ipc, plan.method.formation, other_data=other)
 
 
 def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:
@@ -367,7 +385,7 @@ def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:
         found = [(_set_of(one, data), _name_of(one)) for one in several]
         named = {}
         for one, name in found:
-            number = sum(other == name for _, other in found[: len(named)]) + 1
+            number = next(i for i in range(1, len(found) + 1) if (name if i == 1 else f"{name} {i}") not in named)
             named[name if number == 1 else f"{name} {number}"] = one
     if not named:
         raise UsageError("give at least one set")
@@ -394,4 +412,4 @@ def _name_of(one: Any) -> str:
         return one.name
     if isinstance(one, Stored):
         return str(one.card["method"])
-    return "mine" if isinstance(one, SyntheticSet) else Path(one).name
+    return "mine" if isinstance(one, SyntheticSet) else label(Path(one))

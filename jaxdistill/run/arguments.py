@@ -67,7 +67,7 @@ def parse(kind: Any, arguments: list[str], command: str, example: str, defaults:
     except SystemExit as end:
         if not end.code:
             raise
-        raise UsageError(f"{_condense(complaint.getvalue())}; see 'jaxdistill {command} --help'") from None
+        raise UsageError(f"{_condense(complaint.getvalue()).rstrip('. ')}; see 'jaxdistill {command} --help'") from None
     _check_numbers(parsed)
     return kind(**{field.name: getattr(parsed, field.name) for field in dataclasses.fields(kind)})
 

@@ -148,7 +148,11 @@ def load_set(folder: Path) -> Stored:
     path = folder / "set.safetensors"
     if not (folder / "card.json").is_file() or not path.is_file():
         what = "holds no set (card.json and set.safetensors)"
-        if (folder / "preprocess.safetensors").is_file():
+        if not folder.exists():
+            what = "holds no set (there is no such folder)"
+        elif (folder / "01" / "config.json").is_file():
+            what = "holds several runs (01, 02 ...)"
+        elif (folder / "preprocess.safetensors").is_file():
             what = "is an expert bank, not a set"
         raise ArtifactError(f"{folder} {what}; give a finished run or its set folder")
     card = _card(folder / "card.json")

@@ -10,6 +10,7 @@ from typing import Any
 from jaxdistill.augment import for_dataset
 from jaxdistill.data.preprocess import constants
 from jaxdistill.diffusion import Architecture
+from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.preset import Preset
 from jaxdistill.names import base
 from jaxdistill.networks import default_depth
@@ -66,13 +67,13 @@ def preset_of(config: Distill) -> Preset:
     """The preset of a run's cell, by the reading that it names."""
     method = type(config.method)
     if isinstance(config.method, OwnMethod):
-        return own(config.method)
+        return own(config.method, named(config.data.dataset))
     return method.preset(named(config.data.dataset), config.ipc, config.preset or method.PRESETS[0])
 
 
-def own(method: OwnMethod) -> Preset:
+def own(method: OwnMethod, dataset: str) -> Preset:
     """What stands for the preset of a method of which nothing was published."""
-    return Preset(method, 0, "real", "dsa1000", listed=False)
+    return Preset(method, 0, "real", dsa_recipe(dataset), listed=False)
 
 
 def fields(preset: Preset, dataset: Any) -> dict[str, Any]:
@@ -115,7 +116,7 @@ def differences(
     found = list(_compare(ours, theirs, skipped))
     if config.init == preset.init == "cscore" and config.basis.scores is None:
         found.append("scores of our stand-in (published the C-scores of their authors)")
-    if preset.generator is not None and config.generator.generator is None:
+    if preset.generator is not None and config.generator.generator_digest is None:
         found.append("generator untrained (published one that was trained before)")
     return found + list(_of_experts(config, preset, experts))
 

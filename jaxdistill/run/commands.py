@@ -51,12 +51,16 @@ from jaxdistill.selection import NEEDS, Difficulty
 from jaxdistill.types import Feed, Key, Method, Network, PyTree, SyntheticSet, Task
 
 __all__ = [
-    "UNSPENT", "Bound", "Given", "Plan", "absolute", "base_card", "begin", "choose_set", "distill", "first_state",
-    "generator_made", "judged", "legacy", "name_of", "pinned", "prepare", "prepare_selection", "read_best",
-    "select_set", "start_from", "train", "write_looks",
+    "IN_MEMORY", "UNSPENT", "Bound", "Given", "Plan", "absolute", "base_card", "begin", "choose_set", "distill",
+    "first_state", "generator_made", "judged", "legacy", "name_of", "note_of", "pinned", "prepare",
+    "prepare_selection", "read_best", "select_set", "start_from", "train", "write_looks",
 ]  # fmt: skip
 
 PREVIEWS = 6
+IN_MEMORY = "memory"
+"""What the start of a run is called that a caller had in memory."""
+LOOKS = 3
+"""Of the evaluation's key: 0 and 1 are what it is split into, 2 is that of coverage."""
 HELD_OUT = 0.1
 """Of the training images, where a look needs some and no share is said."""
 UNSPENT = {"seconds": 0.0, "compile_seconds": 0.0}
@@ -185,8 +189,13 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
     source, on_host = _source(method.feed, config, bench, experts)
     outline = source.outline()  # trajectories that are too short are found here
     jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), bound.keys["loop"])
-    note = cell.said(config, None if experts is None else experts.card, min(bench.image_shape[:2]))
-    return Plan(bound, method, Feeding(source, on_host), given.generator, given.start, note)
+    return Plan(bound, method, Feeding(source, on_host), given.generator, given.start, note_of(bound))
+
+
+def note_of(bound: Bound) -> str:
+    """Whether a distillation is the published setting of its cell, in words."""
+    card = None if bound.experts is None else bound.experts.card
+    return cell.said(bound.config, card, min(bound.bench.image_shape[:2]))
 
 
 def begin(plan: Plan, by: Callable[[str, Means], Any]) -> SyntheticSet:
@@ -199,6 +208,10 @@ def begin(plan: Plan, by: Callable[[str, Means], Any]) -> SyntheticSet:
     config, bound = plan.config, plan.bound
     if plan.start is not None:
         return plan.start
+    if config.init == IN_MEMORY:
+        if by is basis:
+            raise UsageError("this run's start was in memory and is gone; begin another, with its `init`")
+        config = dataclasses.replace(config, init="random")  # for shapes alone
     network_key = jax.random.fold_in(bound.keys["start"], 1)
     means = Means(config.basis, bound.bench, bound.network, config.network.kernel, bound.experts, network_key)
     return start(
@@ -242,7 +255,7 @@ def train(
     if evaluation.eval_every is not None:
         look = Look(
             bound.bench, next(iter(bound.judges.values())), bound.protocol,
-            replicate(jax.random.fold_in(bound.keys["evaluation"], 1), mesh), evaluation.eval_every_seeds,
+            replicate(jax.random.fold_in(bound.keys["evaluation"], LOOKS), mesh), evaluation.eval_every_seeds,
             test=evaluation.legacy_best, networks_at_once=config.run.networks_at_once,
         )  # fmt: skip
     try:
@@ -477,7 +490,7 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
     strategy = config.strategy if isinstance(config, Select) else config.init
-    if features := described(strategy, config.basis, config.bank.experts is not None):
+    if features := described(strategy, config.basis, config.bank.digest is not None):
         card["features"] = features
     return card
 

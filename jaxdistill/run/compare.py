@@ -16,6 +16,7 @@ from jaxdistill.data.check import Source
 from jaxdistill.data.digest import TESTED, WORDS, differing, mismatch, stored_digests
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe, taught
+from jaxdistill.networks import Options
 from jaxdistill.run import artifact
 from jaxdistill.run.artifact import Stored
 from jaxdistill.run.bank import StoredBank, check_bank, load_bank
@@ -31,7 +32,7 @@ from jaxdistill.run.sharding import replicate
 from jaxdistill.run.unread import check_data_read, check_evaluation_read, given
 from jaxdistill.types import Network, SyntheticSet
 
-__all__ = ["evaluate_sets", "evaluate_stored"]
+__all__ = ["evaluate_sets", "evaluate_stored", "label"]
 
 
 def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     Raises:
         UsageError: if a set cannot be read, or the sets do not belong together.
     """
-    short = [_label(path) for path in config.sets]
+    short = [label(path) for path in config.sets]
     labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
     return evaluate_stored(
         {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}, config, console
@@ -76,7 +77,8 @@ def evaluate_stored(
     """
     spaces = _spaces(stored)
     labels, first = list(stored), next(iter(stored.values()))
-    recipe = config.protocol or _first_judged_by(stored)
+    _check_own(config, named, custom)
+    recipe = config.protocol or (type(named).__name__ if named else _first_judged_by(stored))
     for label, other in stored.items():
         if not _of_one_kind(other.card, first.card):
             raise UsageError(
@@ -117,8 +119,10 @@ def evaluate_stored(
     made_with = {dataclasses.replace(_made_with(other.card), **said) for other in stored.values()}
     judges = {other.card.get("eval_network") for other in stored.values()}
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
-    asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs)
-    protocol = named or asked.resolve(next(iter(kernels)))
+    protocol = named
+    if protocol is None:
+        asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs)
+        protocol = asked.resolve(next(iter(kernels)))
     protocol.check(bench.image_shape)
     by = "network" if protocol.instead is None else "kernel"
     chosen = config.network or custom
@@ -132,7 +136,9 @@ def evaluate_stored(
         check_evaluation_read(config, ",".join(judged), protocol)
     if bank is None and config.teacher is not None:
         bank = load_bank(config.teacher, 1)
-    teach = _teacher(bank, recipe, protocol, bench, other_data=config.other_data)
+    teachers = {
+        name: _teacher(bank, recipe, protocol, one, other_data=config.other_data) for name, one in benches.items()
+    }
     key = replicate(keys(config.seed)["evaluation"], bench.mesh)
     say(console, bench.source.summary())
     results: dict[str, Any] = {}
@@ -141,10 +147,19 @@ def evaluate_stored(
             key, {label: other.synthetic for label, other in group.items()}, judged, benches[name], protocol, recipe,
             config.seeds, ipc={label: other.card["ipc"] for label, other in group.items()},
             space=name if len(spaces) > 1 else "", networks_at_once=config.networks_at_once, coverage=config.coverage,
-            teach=teach, tell=partial(say, console),
+            teach=teachers[name], tell=partial(say, console),
         )  # fmt: skip
         results = {**found, "rows": [*results.get("rows", []), *found["rows"]]}
     return results
+
+
+def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:
+    """Refuse what a recipe or networks of a caller's own say themselves."""
+    options = given(config, {})
+    if named is not None and (both := options & {"epochs", "labels", "kernel"}):
+        raise UsageError(f"a recipe of one's own says its {min(both)} itself; leave --{min(both)} out")
+    if custom and (both := options & {*Options._fields, "initial", "network_seed"}):
+        raise UsageError(f"networks of one's own are made already; leave --{min(both).replace('_', '-')} out")
 
 
 def _spaces(stored: Mapping[str, Stored]) -> dict[str, dict[str, Stored]]:
@@ -231,7 +246,7 @@ def _made_with(card: dict[str, Any]) -> NetworkConfig:
     return NetworkConfig(**said)
 
 
-def _label(path: Path) -> str:
+def label(path: Path) -> str:
     """A set's name in a table: its run's."""
     path = path.resolve()
     return path.parent.name if path.name == "set" else path.name

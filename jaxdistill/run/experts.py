@@ -55,7 +55,9 @@ def train_experts(config: Experts, console: Console, before: StoredBank | None =
         RunFailedError: if an expert does not stay finite.
     """
     # Not fitted anew where experts are added: on another machine whitening would differ in its last digits.
+    _recover(config)
     stored = read_preprocess(config.out) if config.resume and (config.out / "card.json").is_file() else None
+    stored = stored if before is None else before.preprocess
     if stored is not None and config.data.zca != (stored.whiten is not None):
         raise BankError(_other(config.out, ["zca"]))
     bench = open_bench(config.data, stored)
@@ -142,7 +144,8 @@ def fields_of(folder: Path) -> dict[str, Any]:
     Raises:
         BankError: if it is no bank.
     """
-    return fields_of_card(read_card(folder), folder)
+    there = sum(1 for _ in folder.glob("[0-9]*/card.json"))
+    return {**fields_of_card(read_card(folder), folder), **({"count": there} if there else {})}
 
 
 def fields_of_card(card: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -267,6 +270,21 @@ def _difference(config: Experts, card: dict[str, Any], stored: dict[str, Any], b
     return ""
 
 
+def _beside(folder: Path) -> tuple[Path, Path]:
+    """Where experts are made longer, and where those that were shorter are for a moment."""
+    longer, shorter = (folder.with_name(f"{folder.name}.{word}") for word in ("longer", "shorter"))
+    return longer, shorter
+
+
+def _recover(config: Experts) -> None:
+    """End an exchange of a bank for a longer one that was cut."""
+    longer, shorter = _beside(config.out)
+    if config.resume and shorter.is_dir() and not jax.process_index():
+        if not config.out.exists():
+            longer.rename(config.out)
+        shutil.rmtree(shorter)
+
+
 def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Console) -> None:
     """Give all experts of a bank more epochs: in a folder beside it, which then takes its place."""
     before = load_bank(config.out)
@@ -277,7 +295,7 @@ def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Cons
     problem = _difference(config, {**card, "epochs": before.epochs}, before.card, bench)
     if bool(from_first(np.int32(bool(problem)))):
         raise BankError(problem or "process 0 refused the bank; see its message")
-    longer, shorter = (config.out.with_name(f"{config.out.name}.{word}") for word in ("longer", "shorter"))
+    longer, shorter = _beside(config.out)
     count = max(config.count, len(before.params))
     with hold(config.out, "card.json"):
         say(console, f"training {count} experts from {before.epochs} to {config.epochs} epochs in {longer}")

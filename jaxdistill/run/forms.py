@@ -64,7 +64,7 @@ class Evaluate:
     """Train fresh networks on finished sets, and on random real images of the same size, under one protocol."""
 
     sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Runs, or their set/ folders, of one data set and size."""
+    """Runs, or their set/ folders, of one data set."""
     network: str | None = None
     """Networks that are trained on the sets, separated by commas: several give a transfer matrix. By default the one
     that the (first) set was made with. The options of networks are as that was made for this one, and as usual for

@@ -25,6 +25,7 @@ from jaxdistill.run.resolve import Bench
 from jaxdistill.types import Generator, PyTree
 
 __all__ = [
+    "MEMORY",
     "Drawn",
     "GeneratorError",
     "StoredGenerator",
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 SCHEMA, KIND = 1, "generator"
+MEMORY = Path("memory")
+"""What stands for the folder of what is in none."""
 
 
 class GeneratorError(UsageError):
@@ -102,7 +105,7 @@ def generator_in_memory(
         "versions": {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")},
         "sha256": digest,
     }
-    return StoredGenerator(Path("memory"), architecture, image_shape, classes, digest, params, drawn, card)
+    return StoredGenerator(MEMORY, architecture, image_shape, classes, digest, params, drawn, card)
 
 
 def save_generator(

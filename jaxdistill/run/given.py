@@ -33,7 +33,8 @@ _REST = inspect.Parameter.VAR_KEYWORD
 _ARGUMENTS = {"dataset": "data", "out": "save"}
 PLACES = frozenset(
     {"dataset", "data_dir", "out", "resume", "quiet", "checkpoint_seconds", "tensorboard", "wandb", "distributed",
-     "sets", "experts", "digest", "generator", "generator_digest", "json", "longer", "name", "strategy", "teacher"}
+     "sets", "experts", "expert_count", "digest", "generator", "generator_digest", "json", "longer", "name",
+     "strategy", "teacher"}
     | {field.name for field in dataclasses.fields(Digests)}
 )  # fmt: skip
 """Fields that say where something lies or is written, or which data they are: arguments of their own in Python, if
@@ -60,7 +61,9 @@ def with_options(
     names = set(_names(config)) - {*apart} - PLACES
     for name in options:
         if name not in names:
-            advice = meant(name, names) or f"it has {', '.join(sorted(names))}"
+            parts = [known for known in sorted(names) if name in known.split("_")]
+            advice = f"did you mean {' or '.join(parts)}?" if parts else meant(name, names)
+            advice = advice or f"it has {', '.join(sorted(names))}"
             raise UsageError(f"{what} has no option '{name}'; {advice}")
     return replaced(config, options), frozenset(name for name in options if options[name] != _value(config, name))
 
@@ -88,7 +91,7 @@ def typed(name: str, value: Any, hint: Any) -> Any:
     if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of NumPy or JAX
         value = value.item()
     if not fits(value, hint):
-        raise UsageError(f"`{name}` is {_wanted(hint)}, not {value!r:.60}")
+        raise UsageError(f"`{name}` is {_wanted(hint)}, not {' '.join(repr(value).split()):.60}")
     return value
 
 

@@ -70,4 +70,7 @@ def _shapes(tree: PyTree) -> str:
 
 
 def _said(value: Any) -> str:
-    return "nothing" if value is None else f"a {type(value).__name__}"
+    if value is None or (hasattr(value, "shape") and hasattr(value, "dtype")):
+        return "nothing" if value is None else "an array"
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeiou' else 'a'} {name}"

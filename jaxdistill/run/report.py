@@ -103,6 +103,7 @@ def _context(run: Outcome) -> dict[str, Any]:
         "stages": _stages(run.folder / "previews", config["ipc"], len(names) or None),
         "curves": list(_curves(run)),
         "held_out": bool(run.held_out),
+        "learned": run.cost.get("steps", config.get("steps")),
         "kept_step": card.get("kept_step"),
         "legacy_best": run.legacy_best,
         "results": _results(run),

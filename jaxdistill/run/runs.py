@@ -20,6 +20,7 @@ from jaxtyping import Float
 from PIL import Image
 from rich.console import Console
 
+from jaxdistill.data.digest import differing
 from jaxdistill.errors import UsageError
 from jaxdistill.run import artifact, checkpoint, commands, curves, files, outcome, report, sinks
 from jaxdistill.run.artifact import Stored
@@ -164,6 +165,7 @@ class _Loaded(NamedTuple):
 
     folder: Path
     config: Distill | Select
+    data: Dataset | None
 
 
 class Run:
@@ -209,6 +211,11 @@ class Run:
         return len(self.curves["loss"]) if self._driven is None and "loss" in self.curves else self._done
 
     @property
+    def _finished(self) -> bool:
+        """Whether all steps are done; what an unfinished run was judged by is not its result."""
+        return not isinstance(self.config, Distill) or self._done >= self.config.steps
+
+    @property
     def _done(self) -> int:
         return 0 if self._driven is None else self._driven.done
 
@@ -216,6 +223,7 @@ class Run:
     def set(self) -> Stored:
         """The set, with its preprocessing and its card."""
         if self._chosen is None:
+            self._wake()
             assert self._plan is not None
             assert self._driven is not None
             self._chosen = self._as_stored(self._last(), self._driven.cost())
@@ -288,7 +296,7 @@ class Run:
             )
         config = dataclasses.replace(plan.config, steps=max(target, self._planned or 0))
         self._bound = plan.bound._replace(config=config)
-        self._plan = plan._replace(bound=self._bound)
+        self._plan = plan._replace(bound=self._bound, note=commands.note_of(self._bound))
         self._train(target)
         return self
 
@@ -350,13 +358,13 @@ class Run:
         stored = self.set
         with files.new_folder(folder) as temporary:
             files.write_text(temporary / "config.json", json.dumps(to_json(self._bound.config), indent=1))
-            if self.results:
+            if self.results and self._finished:
                 files.write_text(temporary / "evaluation.json", json.dumps(self.results, indent=1))
             if self._scores is not None:
                 save_scores(temporary / "scores.npz", self._scores, self._bound.bench.source)
             if self._plan is not None and self._driven is not None:
                 self._write_steps(temporary, self._plan, self._driven)
-            card = {**stored.card, **({"evaluation": self.results} if self.results else {})}
+            card = {**stored.card, **({"evaluation": self.results} if self.results and self._finished else {})}
             artifact.save_set(temporary / "set", stored.synthetic, stored.preprocess, card)
         report.write(folder)
         return folder
@@ -381,8 +389,10 @@ class Run:
     def __repr__(self) -> str:
         of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
         done = f" after {self.steps} of {self.config.steps} steps" if isinstance(self.config, Distill) else ""
-        loss = self.curves.get("loss", np.empty(0))
-        return f"<{self.name}: {of}{done}{f', loss {loss[-1]:.4g}' if loss.size else ''}>"
+        loss, best = self.curves.get("loss", np.empty(0)), best_of(self.held_out)
+        kept = isinstance(self.config, Distill) and self.config.evaluation.keep == "best" and best is not None
+        said = f", the set of step {best['step']} kept" if kept and best else ""
+        return f"<{self.name}: {of}{done}{f', loss {loss[-1]:.4g}' if loss.size else ''}{said}>"
 
     def _repr_html_(self) -> str:
         table = self._table().to_html() if self.results else ""
@@ -407,10 +417,20 @@ class Run:
             watching.append(_progress(target, driven.done, self.name))
         self._chosen = None
         self.results = {}
+        kept = driven._replace(state=jax.tree.map(np.asarray, driven.state))  # the loop takes what it is given
         try:
             self._driven = commands.train(to_here, driven, watching, grace=False)
         except Stopped as stopped:
             self._driven = stopped.driven
+        except BaseException:
+            self._driven = kept._replace(state=replicate(kept.state, bench.mesh))
+            self._cut(kept.done)
+            raise
+
+    def _cut(self, steps: int) -> None:
+        """Forget what was recorded after a step."""
+        self._history = _History({name: values[:steps] for name, values in self.curves.items()})
+        self._held_out.rows = [row for row in self._held_out.rows if row["step"] <= steps]
 
     def _last(self) -> SyntheticSet:
         """The set of the last step, or of the best look."""
@@ -424,6 +444,8 @@ class Run:
     def _as_stored(self, synthetic: SyntheticSet, cost: dict[str, Any]) -> Stored:
         assert self._bound is not None
         note = None if self._plan is None else self._plan.note
+        if not self._finished:
+            note = f"{note}; stopped after {self._done} of {self.config.steps} steps"
         card = {**commands.base_card(self._bound, note), "cost": cost}
         if self.config.evaluation.keep == "best" and (found := best_of(self.held_out)):
             card |= {"kept_step": found["step"], "held_out_accuracy": found["mean"]}
@@ -431,28 +453,35 @@ class Run:
         arrays = jax.tree.map(jnp.asarray, synthetic)
         return Stored(arrays, self._bound.bench.preprocess, {**card, **shape})
 
-    def _wake(self, data: Dataset | None = None) -> None:
+    def _wake(self) -> None:
         """Make what was opened from a folder able to go on: read its data, experts and checkpoint again."""
         if self._bound is not None or self._loaded is None:
             return
-        folder, config = self._loaded
+        folder, config, data = self._loaded
         if isinstance(config, Distill) and isinstance(config.method, OwnMethod):
             raise UsageError(
                 f"{self.name} is a method of one's own, which no folder holds; give it to distill again, with this run "
                 "as its `init`"
             )
+        stored = config
         config, given = commands.pinned(config, commands.Given(None if data is None else data.source))
+        if (config.bank.digest, _generator_of(config)) != (stored.bank.digest, _generator_of(stored)):
+            raise UsageError(
+                f"the run in {folder} was begun with other experts or another generator than are there now"
+            )
         if isinstance(config, Select):
-            self._bound = commands.prepare_selection(config, given)
+            self._bound = _same_data(commands.prepare_selection(config, given), stored, folder)
             return
         plan = commands.prepare(config, given)
+        _same_data(plan.bound, stored, folder)
         shapes = jax.eval_shape(plan.method.init, plan.bound.keys["method"], commands.begin(plan, stand_in))
         found = checkpoint.restore(folder / "checkpoints", shapes, partial(say, Console(stderr=True)))
         if found is None:
             raise UsageError(f"{folder} has no checkpoint that can be read; distill again")
         step, state, spent = found
-        if step != self.steps:
+        if step > self.steps:
             raise UsageError(f"the run in {folder} has gone on to step {step} since it was opened; open it again")
+        self._cut(step)  # a killed run has recorded more than it has kept
         self._driven = Driven(replicate(state, plan.bound.bench.mesh), step, spent)
         self._plan, self._bound, self._planned = plan, plan.bound, config.steps
 
@@ -477,8 +506,22 @@ def select_run(bound: Bound) -> Run:
     return run
 
 
-def open_run(folder: Path) -> Run:
-    """A run's folder, as `Run.save` or the command line wrote it.
+def _generator_of(config: Distill | Select) -> str | None:
+    return config.generator.generator_digest if isinstance(config, Distill) else None
+
+
+def _same_data(bound: Bound, stored: Distill | Select, folder: Path) -> Bound:
+    """What was read, if it is what a stored run was begun with."""
+    differ = differing(stored.data.digests, bound.bench.digests)
+    if differ and not stored.run.other_data:
+        raise UsageError(
+            f"{folder} was begun with other data ({', '.join(differ)} differ); give jaxdistill.open those as its `data`"
+        )
+    return bound
+
+
+def open_run(folder: Path, data: Dataset | None = None) -> Run:
+    """A run's folder, as `Run.save` or the command line wrote it; with its data, where no name leads to them.
 
     Raises:
         UsageError: if it cannot be read.
@@ -487,7 +530,7 @@ def open_run(folder: Path) -> Run:
     config = from_json(found.config, RunConfig(folder))
     chosen = artifact.load_set(folder) if found.card else None
     scores = files.load_arrays(folder / "scores.npz")["scores"] if (folder / "scores.npz").is_file() else None
-    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config), scores=scores)
+    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config, data), scores=scores)
     run._history = _History(found.scalars)
     run._held_out = HeldOut(read_looks(folder / "held_out.jsonl"), commands.read_best(folder / "best"))
     run.results = found.evaluation

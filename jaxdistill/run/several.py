@@ -75,4 +75,4 @@ def pooled(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
                 "seconds": sum(row["seconds"] for row in alike),
             }
         )
-    return {**{name: value for name, value in results[0].items() if name != "coverage"}, "rows": rows}
+    return {name: results[0][name] for name in ("protocol", "test_images")} | {"rows": rows}

@@ -136,7 +136,7 @@ class Table:
         return self.to_markdown()
 
     def __repr__(self) -> str:
-        return f"Table of {len(self.sets)} sets and {len(self.networks)} networks\n{self}"
+        return str(self)
 
     def _repr_html_(self) -> str:
         return self.to_html()
