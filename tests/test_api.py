@@ -460,11 +460,12 @@ def test_a_run_that_fails_keeps_what_it_had(digits):
     run = jd.distill("dm", digits, 1, steps=2, **SMALL)
     before = np.asarray(run.synthetic.images)
 
+    whole = run._plan
+
     def broken(key, state, batch):
-        after, info = run._plan.method.step(key, state, batch)
+        after, info = whole.method.step(key, state, batch)
         return after, info._replace(loss=jnp.nan * info.loss)
 
-    whole = run._plan
     run._plan = whole._replace(method=whole.method._replace(step=broken))
     with pytest.raises(jd.RunFailedError, match="not finite"):
         run.more(2)

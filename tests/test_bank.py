@@ -229,6 +229,8 @@ def test_experts_are_trained_longer(recipe, again, tmp_path, monkeypatch, capsys
     assert main([*words, "--epochs", "2", "--out", str(grown)]) == 0
     begun, begin = [], training._begin
     monkeypatch.setattr(training, "_begin", lambda *given: begun.append(given) or begin(*given))
+    assert main(["experts", "--resume", "--out", str(grown)]) == 0
+    assert len(experts_of(grown)) == 2  # none is added unless it is said
     longer = ["experts", "--epochs", "4", "--count", "3", "--resume", "--out", str(grown)]
     assert main(longer) == 2
     assert "add --longer" in capsys.readouterr().err

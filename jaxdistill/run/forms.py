@@ -23,7 +23,7 @@ class Experts:
     out: Path
     """Folder of the experts (their bank)."""
     count: int = 10
-    """Number of experts in all; the papers have 100. With --resume those that lack are added."""
+    """Number of experts in all; the papers have 100. With --resume those that lack are added, by default none."""
     epochs: int = 50
     """Epochs that each expert is trained for; methods read up to the last start and a few more."""
     seed: int = 0

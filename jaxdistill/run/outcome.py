@@ -88,9 +88,7 @@ def read(folder: Path) -> Outcome:
     config = _json(folder / "config.json")
     if not config:
         several = (folder / "01" / "config.json").is_file()
-        advice = (
-            "give one of the runs in it, as 01" if several else "give the folder that was --out of distill or select"
-        )
+        advice = "give one of the runs in it" if several else "give the folder that was --out of distill or select"
         raise UsageError(f"{folder} holds no config.json; {advice}")
     if not _is_config(config):
         raise UsageError(f"{folder / 'config.json'} is damaged: it is no configuration of a run; restore it")
