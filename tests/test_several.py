@@ -45,6 +45,8 @@ def test_nothing_is_pooled_where_nothing_was_judged():
 
 def test_sets_are_resumed_and_added(sets, capsys):
     before = (sets / "01" / "set" / "set.safetensors").stat().st_mtime_ns
+    assert main(["distill", "dm", "--resume", "--out", str(sets)]) == 0
+    assert "2 sets; deviation over sets" in capsys.readouterr().out
     assert main(["distill", "dm", "--sets", "3", "--resume", "--out", str(sets)]) == 0
     assert "3 sets; deviation over sets" in capsys.readouterr().out
     assert jd.open(sets / "03").config.seed == 5

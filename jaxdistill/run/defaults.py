@@ -115,13 +115,14 @@ def stored(arguments: list[str], matches: Callable[[Any], bool]) -> dict[str, An
     if out is None and "--resume" in arguments:
         raise UsageError("--resume goes on with the run in --out; give that too")
     resumed = Path(out) if out is not None and "--resume" in arguments else None
-    # Several sets have a folder each.
-    plain = None if resumed is None else stored_config(resumed) or stored_config(resumed / "01")
+    plain, sets = None if resumed is None else stored_config(resumed), 1
+    if resumed is not None and plain is None:  # several sets have a folder each
+        plain, sets = stored_config(resumed / "01"), max(1, sum(1 for _ in resumed.glob("[0-9][0-9]")))
     if plain is None:
         if "--resume" in arguments and peek(arguments, "--dataset") is None:
             raise UsageError(f"there is no run in {out} to resume; give all arguments, or another --out")
         return None
-    found = from_json(plain, RunConfig(MISSING))
+    found = from_json(plain, RunConfig(MISSING, sets=sets))
     if not matches(found):
         raise UsageError(f"{out} is a run of another command; resume it with that one, or choose another --out")
     return vars(found)

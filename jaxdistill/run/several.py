@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, TypeVar
 
 import jax
@@ -13,6 +14,7 @@ import numpy as np
 from jaxdistill.errors import UsageError
 from jaxdistill.run import files
 from jaxdistill.run.config import Distill, Select
+from jaxdistill.run.sharding import from_first
 
 __all__ = ["make_sets", "pooled"]
 
@@ -33,19 +35,28 @@ def make_sets(config: Config, make: Callable[[Config], dict[str, Any]]) -> dict[
         UsageError: if the folder is there and not resumed.
     """
     out = config.run.out
-    if out.exists() and not config.run.resume:
-        raise UsageError(f"{out} exists; choose another --out, or go on with its sets with --resume")
-    if (out / "config.json").is_file():
-        raise UsageError(f"{out} is a run of one set; choose another --out for several, or leave --sets out")
+    problem = "" if jax.process_index() else _problem(out, resume=config.run.resume)
+    if bool(from_first(np.int32(bool(problem)))):
+        raise UsageError(problem or "process 0 refused the output folder; see its message")
     results = []
     for i in range(config.run.sets):
         folder = out / f"{i + 1:02d}"
-        run = dataclasses.replace(config.run, out=folder, sets=1, resume=config.run.resume and folder.exists())
+        there = bool(from_first(np.int32(folder.exists())))
+        run = dataclasses.replace(config.run, out=folder, sets=1, resume=config.run.resume and there)
         results.append(make(dataclasses.replace(config, seed=config.seed + i, run=run)))
     found = pooled(results)
     if found and not jax.process_index():
         files.write_text(out / "evaluation.json", json.dumps(found, indent=1))
     return found
+
+
+def _problem(out: Path, *, resume: bool) -> str:
+    """What keeps several sets from being made in a folder; empty if nothing does."""
+    if out.exists() and not resume:
+        return f"{out} exists; choose another --out, or go on with its sets with --resume"
+    if (out / "config.json").is_file():
+        return f"{out} is a run of one set; choose another --out for several, or leave --sets out"
+    return ""
 
 
 def pooled(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
