@@ -116,7 +116,7 @@ def differences(
     found = list(_compare(ours, theirs, skipped))
     if config.init == preset.init == "cscore" and config.basis.scores is None:
         found.append("scores of our stand-in (published the C-scores of their authors)")
-    if preset.generator is not None and config.generator.generator_digest is None:
+    if preset.generator is not None and not config.generator.given:
         found.append("generator untrained (published one that was trained before)")
     return found + list(_of_experts(config, preset, experts))
 

@@ -490,7 +490,7 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
     strategy = config.strategy if isinstance(config, Select) else config.init
-    if features := described(strategy, config.basis, config.bank.digest is not None):
+    if features := described(strategy, config.basis, config.bank.given):
         card["features"] = features
     return card
 

@@ -26,6 +26,11 @@ class BankConfig:
     digest: Annotated[str | None, tyro.conf.Suppress] = None
     """Which experts they are; set when the run begins."""
 
+    @property
+    def given(self) -> bool:
+        """Whether there are any, in a folder or in memory."""
+        return self.experts is not None or self.digest is not None
+
     def __post_init__(self) -> None:
         if self.expert_count is not None and self.expert_count < 1:
             raise UsageError(f"--expert-count is at least 1, not {self.expert_count}")
@@ -44,3 +49,8 @@ class GeneratorConfig:
     generator_digest: Annotated[str | None, tyro.conf.Suppress] = None
     """Which generator it is; set when the run begins."""
     architecture: Architecture = dataclasses.field(default_factory=Architecture)
+
+    @property
+    def given(self) -> bool:
+        """Whether there is one, in a folder or in memory."""
+        return self.generator is not None or self.generator_digest is not None

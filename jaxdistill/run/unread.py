@@ -72,12 +72,12 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     """
     check_data_read(config.data, options)
     check_networks_read(f"{config.network.network},{config.evaluation.eval_network or ''}", options)
-    if config.bank.digest is None:
+    if not config.bank.given:
         _refuse({"expert_count"} & {*options}, "there are no --experts to count")
     selects = isinstance(config, Select)
     basis, start = config.basis, config.strategy if selects else config.init
     need = NEEDS.get("random" if start == "real" else start, "nothing")
-    alone = config.bank.digest is None
+    alone = not config.bank.given
     trains = alone and (need == "outputs" or (need == "features" and basis.features == "embedding"))
     scored = need == "scores"
     read = {
