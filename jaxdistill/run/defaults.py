@@ -10,8 +10,9 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.experts import expert_preset
+from jaxdistill.methods import METHODS
 from jaxdistill.methods.preset import Preset
-from jaxdistill.names import choose
+from jaxdistill.names import canonical
 from jaxdistill.run import cell
 from jaxdistill.run.arguments import MISSING, peek
 from jaxdistill.run.config import DataConfig, EvaluationConfig, GeneratorConfig, NetworkConfig, RunConfig
@@ -70,7 +71,10 @@ def of_distill(
     Raises:
         UsageError: for a reading that there is not.
     """
-    reading = method.PRESETS[0] if reading is None else choose(reading, method.PRESETS, f"preset of {method.__name__}")
+    reading = method.PRESETS[0] if reading is None else canonical(reading, method.PRESETS)
+    if reading not in method.PRESETS:
+        called = METHODS[method].__name__
+        raise UsageError(f"unknown preset '{reading}' of {called}; choose one of {', '.join(method.PRESETS)}")
     preset = method.preset(name, ipc, reading)
     drawn, preset = like_generator(generator, preset)
     return {
