@@ -32,7 +32,10 @@ from jaxdistill.run.forms import Evaluate
 from jaxdistill.run.forms import Experts as ExpertsForm
 from jaxdistill.run.generators import MEMORY, StoredGenerator, load_generator
 from jaxdistill.run.given import in_python, replaced, with_options
+from jaxdistill.run.paths import absolute
+from jaxdistill.run.plain import name_of
 from jaxdistill.run.record import save_card
+from jaxdistill.run.resolve import start_from
 from jaxdistill.run.runs import Run, begin_run, open_run, select_run
 from jaxdistill.run.tables import Table
 from jaxdistill.run.unread import check_experts_read
@@ -156,11 +159,11 @@ def distill(
     elif init is not None:
         start, options = init, {**options, "init": commands.IN_MEMORY}
     config = Distill(**fields, run=NOWHERE, ipc=ipc)
-    config, names = with_options(config, options, commands.name_of(config), apart=("ipc", "preset"))
+    config, names = with_options(config, options, name_of(config), apart=("ipc", "preset"))
     config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
     if drawn is not None:
         config = dataclasses.replace(config, generator=dataclasses.replace(config.generator, generator=_place(drawn)))
-    config, given = commands.pinned(commands.absolute(config), Given(data.source, bank, drawn, None, own))
+    config, given = commands.pinned(absolute(config), Given(data.source, bank, drawn, None, own))
     plan = commands.prepare(config, given, names)
     if start is not None:
         plan = plan._replace(start=_start(start, plan, data))
@@ -202,7 +205,7 @@ def select(
     defaults["data"] = dataclasses.replace(defaults["data"], data_dir=data.config.data_dir)
     config, names = with_options(Select(**defaults, run=NOWHERE, ipc=ipc), options, strategy, apart=("ipc",))
     config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
-    config, given = commands.pinned(commands.absolute(config), Given(data.source, bank))
+    config, given = commands.pinned(absolute(config), Given(data.source, bank))
     bound = commands.prepare_selection(config, given, names)
     if progress and NEEDS[strategy] not in ("nothing", "experts", "kernel"):
         say(Console(stderr=True), f"selecting by {strategy}")
@@ -372,7 +375,7 @@ def _start(init: Run | Stored | SyntheticSet, plan: commands.Plan, data: Dataset
     stored = _set_of(init, data)
     config, bench = plan.config, plan.bound.bench
     other = config.run.other_data
-    return commands.start_from(stored, "`init`", bench, config.ipc, plan.method.formation, other_data=other)
+    return start_from(stored, "`init`", bench, config.ipc, plan.method.formation, other_data=other)
 
 
 def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:

@@ -43,7 +43,7 @@ from jaxdistill.run.machine import machine
 from jaxdistill.run.own import check_own
 from jaxdistill.run.paths import absolute
 from jaxdistill.run.plain import name_of
-from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, start_from, task
+from jaxdistill.run.resolve import Bench, keys, networks, only_network, open_bench, select, start, task
 from jaxdistill.run.scores import save_scores
 from jaxdistill.run.sharding import from_first, replicate
 from jaxdistill.run.unread import check_method_read, check_read
@@ -51,9 +51,9 @@ from jaxdistill.selection import NEEDS, Difficulty
 from jaxdistill.types import Feed, Key, Method, Network, PyTree, SyntheticSet, Task
 
 __all__ = [
-    "IN_MEMORY", "UNSPENT", "Bound", "Given", "Plan", "absolute", "base_card", "begin", "choose_set", "distill",
-    "first_state", "generator_made", "judged", "legacy", "name_of", "note_of", "pinned", "prepare",
-    "prepare_selection", "read_best", "select_set", "start_from", "train", "write_looks",
+    "IN_MEMORY", "UNSPENT", "Bound", "Given", "Plan", "base_card", "begin", "choose_set", "distill", "first_state",
+    "generator_made", "judged", "kept_look", "note_of", "of_looks", "pinned", "prepare", "prepare_selection",
+    "read_best", "select_set", "train", "write_looks",
 ]  # fmt: skip
 
 PREVIEWS = 6
@@ -524,7 +524,7 @@ def _finish(
     card = {**base_card(bound, note), "cost": cost}
     if (folder / "generator" / "card.json").is_file():
         card["generator"] = json.loads((folder / "generator" / "card.json").read_text(encoding="utf-8"))["sha256"]
-    card |= _of_looks(bound, folder)
+    card |= kept_look(bound, read_looks(folder / "held_out.jsonl"))
     results: dict[str, Any] = {}
     path = folder / "evaluation.json"
     if writes:
@@ -537,27 +537,26 @@ def _finish(
         if complete:
             results = json.loads(path.read_text(encoding="utf-8"))
         elif results:
-            results |= legacy(bound, read_looks(folder / "held_out.jsonl")) | _of_looks(bound, folder)
+            results |= of_looks(bound, read_looks(folder / "held_out.jsonl"))
             files.write_text(path, json.dumps(results, indent=1))
         artifact.save_set(folder / "set", synthetic, bound.bench.preprocess, {**card, "evaluation": results})
         report.write(folder)
     return results
 
 
-def _of_looks(bound: Bound, folder: Path) -> dict[str, Any]:
-    """Which look's set this is, for its card."""
-    found = best_of(read_looks(folder / "held_out.jsonl"))
-    kept = found is not None and bound.config.evaluation.keep == "best"
-    return {"kept_step": found["step"], "held_out_accuracy": found["mean"]} if kept else {}
+def of_looks(bound: Bound, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """What evaluation.json says of the looks along a run, whose rows these are."""
+    return kept_look(bound, rows) | _legacy(bound, rows)
 
 
-def legacy(bound: Bound, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    """The best of all looks at the test images, as some papers report it, for evaluation.json.
+def kept_look(bound: Bound, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """Which look's set is the result, where it is the best one's."""
+    found = best_of(rows) if bound.config.evaluation.keep == "best" else None
+    return {} if found is None else {"kept_step": found["step"], "held_out_accuracy": found["mean"]}
 
-    Args:
-        bound: of the run.
-        rows: of its looks.
-    """
+
+def _legacy(bound: Bound, rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The best of all looks at the test images, as some papers report it."""
     found = best_of(rows, "test_mean") if bound.config.evaluation.legacy_best else None
     if found is None:
         return {}

@@ -39,7 +39,7 @@ from jaxdistill.run.own import check_steps
 from jaxdistill.run.plain import from_json, name_of, to_json
 from jaxdistill.run.scores import save_scores
 from jaxdistill.run.sharding import replicate
-from jaxdistill.run.tables import Table
+from jaxdistill.run.tables import Table, import_pandas
 from jaxdistill.types import SyntheticSet
 
 __all__ = ["Curves", "Looks", "Run", "begin_run", "open_run", "select_run"]
@@ -54,15 +54,16 @@ class Curves(dict[str, Float[np.ndarray, " steps"]]):
         Raises:
             UsageError: if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError("to_pandas needs pandas: run pip install pandas, or read the arrays") from None
-        return pandas.DataFrame(dict(self), index=pandas.RangeIndex(1, 1 + len(self["loss"]), name="step"))
+        pandas = import_pandas()
+        return pandas.DataFrame(dict(self), index=pandas.RangeIndex(1, 1 + self.steps, name="step"))
+
+    @property
+    def steps(self) -> int:
+        """How many there are numbers of."""
+        return len(next(iter(self.values()), ()))
 
     def __repr__(self) -> str:
-        length = len(next(iter(self.values()), ()))
-        return f"<curves of {length} steps: {', '.join(self)}>"
+        return f"<curves of {self.steps} steps: {', '.join(self)}>"
 
     def _repr_html_(self) -> str:
         return "".join(
@@ -79,10 +80,7 @@ class Looks(list[dict[str, Any]]):
         Raises:
             UsageError: if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError("to_pandas needs pandas: run pip install pandas, or read the rows") from None
+        pandas = import_pandas()
         return pandas.DataFrame(list(self))
 
     def __repr__(self) -> str:
@@ -208,7 +206,7 @@ class Run:
     @property
     def steps(self) -> int:
         """Steps done; 0 of a selection."""
-        return len(self.curves["loss"]) if self._driven is None and "loss" in self.curves else self._done
+        return self.curves.steps if self._driven is None else self._driven.done
 
     @property
     def _finished(self) -> bool:
@@ -320,7 +318,7 @@ class Run:
             raise UsageError(f"`seeds` is a number of networks, at least 1, not {bound.config.evaluation.eval_seeds}")
         console = Console(stderr=True, quiet=not progress)
         self.results = commands.judged(bound, self.synthetic, partial(say, console))
-        self.results |= commands.legacy(bound, self.held_out)
+        self.results |= commands.of_looks(bound, self.held_out)
         return self._table()
 
     def _table(self) -> Table:
@@ -390,8 +388,7 @@ class Run:
         of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
         done = f" after {self.steps} of {self.config.steps} steps" if isinstance(self.config, Distill) else ""
         loss, best = self.curves.get("loss", np.empty(0)), best_of(self.held_out)
-        kept = isinstance(self.config, Distill) and self.config.evaluation.keep == "best" and best is not None
-        said = f", the set of step {best['step']} kept" if kept and best else ""
+        said = f", the set of step {best['step']} kept" if best and self.config.evaluation.keep == "best" else ""
         return f"<{self.name}: {of}{done}{f', loss {loss[-1]:.4g}' if loss.size else ''}{said}>"
 
     def _repr_html_(self) -> str:
@@ -417,6 +414,7 @@ class Run:
             watching.append(_progress(target, driven.done, self.name))
         self._chosen = None
         self.results = {}
+        best = self._held_out.best
         kept = driven._replace(state=jax.tree.map(np.asarray, driven.state))  # the loop takes what it is given
         try:
             self._driven = commands.train(to_here, driven, watching, grace=False)
@@ -425,6 +423,7 @@ class Run:
         except BaseException:
             self._driven = kept._replace(state=replicate(kept.state, bench.mesh))
             self._cut(kept.done)
+            self._held_out.best = best
             raise
 
     def _cut(self, steps: int) -> None:
@@ -447,8 +446,7 @@ class Run:
         if not self._finished:
             note = f"{note}; stopped after {self._done} of {self.config.steps} steps"
         card = {**commands.base_card(self._bound, note), "cost": cost}
-        if self.config.evaluation.keep == "best" and (found := best_of(self.held_out)):
-            card |= {"kept_step": found["step"], "held_out_accuracy": found["mean"]}
+        card |= commands.kept_look(self._bound, self.held_out)
         shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
         arrays = jax.tree.map(jnp.asarray, synthetic)
         return Stored(arrays, self._bound.bench.preprocess, {**card, **shape})

@@ -9,27 +9,29 @@ from rich.console import Console
 from rich.table import Table
 
 from jaxdistill.run.judge import BASELINE
+from jaxdistill.run.tables import Table as Accuracies
+from jaxdistill.run.tables import gain
 
 __all__ = ["tell"]
 
 
 def tell(results: dict[str, Any]) -> None:
     """Print evaluation.json as a table: sets by networks, in percent, each beside random."""
-    protocol, rows = results["protocol"], results["rows"]
-    names = list(dict.fromkeys(row["network"] for row in rows))
-    means = {(row["set"], row["network"]): row["mean"] for row in rows}
+    protocol = results["protocol"]
+    usual = ({"baseline": None if row["set"] == BASELINE else BASELINE} for row in results["rows"])  # as the first ones
+    found = Accuracies([{**one, **row} for one, row in zip(usual, results["rows"], strict=True)])
+    rows = found.rows
     epochs = "" if protocol["epochs"] is None else f", {protocol['epochs']} epochs"
     seeds = len(rows[-1]["accuracies"])
     of_sets = f" of {rows[0]['sets']} sets" if rows[0].get("sets", 1) > 1 else ""
     times = f"{seeds} networks{of_sets}" if len(rows[0]["accuracies"]) == seeds else f"random {seeds} times"
     print(f"test accuracy in %: {protocol['name']}{epochs}, {times}")
     table = Table()
-    for heading in ("set", *names):
+    for heading in ("set", *found.networks):
         table.add_column(heading, justify="left" if heading == "set" else "right")
-    for name in dict.fromkeys(row["set"] for row in rows):
-        cells = {row["network"]: row for row in rows if row["set"] == name}
-        gains = {network: _gain(row, means) for network, row in cells.items()}
-        table.add_row(name, *(_figure(cells[k]) + gains[k] for k in names))
+    for name in found.sets:
+        cells = [(found.cell(name, network), found.baseline(name, network)) for network in found.networks]
+        table.add_row(name, *("" if row is None else f"{_figure(row)}{_gained(row, beside)}" for row, beside in cells))
     Console().print(table)
     for row in rows:
         if row.get("sets", 1) > 1 and row.get("baseline") is not None:
@@ -40,9 +42,9 @@ def tell(results: dict[str, Any]) -> None:
         print(f"the set is that of step {results['kept_step']}, the best look: {seen}")
     if best := results.get("legacy_best"):
         print(f"step {best['step']}: {_figure(best)}, {best['said']}")
-    if found := results.get("coverage"):
-        print(f"test images with one of the set nearby, in % (all, easier half, harder half): {found['features']}")
-        for name, shares in found["shares"].items():
+    if covered := results.get("coverage"):
+        print(f"test images with one of the set nearby, in % (all, easier half, harder half): {covered['features']}")
+        for name, shares in covered["shares"].items():
             print(f"{name}: {', '.join(f'{100 * shares[part]:.1f}' for part in ('all', 'easy', 'hard'))}")
 
 
@@ -50,10 +52,9 @@ def _apart(sets: float, networks: float) -> str:
     return f"sets {sets:.1f}, over the networks of a set {networks:.1f}"
 
 
-def _gain(row: dict[str, Any], means: dict[tuple[str, str], float]) -> str:
-    """What the set is better by than its baseline, in points; nothing of a baseline."""
-    baseline = row.get("baseline", None if row["set"] == BASELINE else BASELINE)  # the first ones did not say
-    return "" if baseline is None else f" ({100 * (row['mean'] - means[baseline, row['network']]):+.1f})"
+def _gained(row: dict[str, Any], baseline: dict[str, Any] | None) -> str:
+    more = gain(row, baseline)
+    return "" if more is None else f" ({100 * more:+.1f})"
 
 
 def _figure(row: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["SUFFIXES", "Table", "check_out", "gain", "told_apart", "written"]
+__all__ = ["SUFFIXES", "Table", "check_out", "gain", "import_pandas", "told_apart", "written"]
 
 SUFFIXES = (".md", ".tex", ".html", ".json")
 """Of files that a table can be written to."""
@@ -24,6 +24,19 @@ _COVERED = {"all": "covered", "easy": "easier half", "hard": "harder half"}
 """Columns of coverage, and what they are called."""
 _LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 _LATEX |= {sign: f"\\{sign}" for sign in "&%$#_{}"}
+
+
+def import_pandas() -> Any:
+    """The module, for what it makes of tables and curves.
+
+    Raises:
+        UsageError: if it is not installed.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise UsageError("to_pandas needs pandas: run pip install pandas, or read the rows and arrays") from None
+    return pandas
 
 
 def gain(row: Mapping[str, Any], baseline: Mapping[str, Any] | None) -> float | None:
@@ -120,10 +133,7 @@ class Table:
         Raises:
             UsageError: if pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise UsageError("to_pandas needs pandas: run pip install pandas, or read .rows") from None
+        pandas = import_pandas()
         covered = {name: {f"covered_{part}": shares[part] for part in shares} for name, shares in self.coverage.items()}
         return pandas.DataFrame(
             [{**row, "gain": gain(row, self._compared(row)), **covered.get(row["set"], {})} for row in self.rows]
