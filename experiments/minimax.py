@@ -22,10 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxdistill as jd
-from jaxdistill.run.config import DataConfig
-from jaxdistill.run.generators import generator_of, load_generator
-from jaxdistill.run.made import GeneratorConfig
-from jaxdistill.run.resolve import augmentation, open_bench
+from jaxdistill.commands.workspace import augmentation, generator_of, open_bench
+from jaxdistill.io.generators import load_generator
+from jaxdistill.settings.config import DataConfig, GeneratorConfig
 
 WEIGHTS = {"generator": None, "plain": (0, 0), "representativeness": (1, 0), "diversity": (0, 1), "both": (1, 1)}
 

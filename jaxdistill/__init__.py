@@ -18,8 +18,8 @@ from jaxdistill import networks as networks
 from jaxdistill import selection as selection
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode as decode
-from jaxdistill.data.bank import Bank as Bank
-from jaxdistill.data.bank import Segment as Segment
+from jaxdistill.common.lazy import DOOR as _DOOR
+from jaxdistill.common.lazy import lazily as _lazily
 from jaxdistill.data.feeds import ClassBalanced as ClassBalanced
 from jaxdistill.data.feeds import RealData as RealData
 from jaxdistill.data.feeds import Uniform as Uniform
@@ -28,6 +28,9 @@ from jaxdistill.data.feeds import sample as sample
 from jaxdistill.data.preprocess import Preprocess as Preprocess
 from jaxdistill.data.preprocess import fit as fit_preprocess
 from jaxdistill.data.source import load as load_data
+from jaxdistill.data.trajectories import Bank as Bank
+from jaxdistill.data.trajectories import Segment as Segment
+from jaxdistill.data.trajectories import flatten as flatten
 from jaxdistill.diffusion import Architecture as Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.diffusion.sample import Sampling as Sampling
@@ -36,12 +39,8 @@ from jaxdistill.errors import UsageError as UsageError
 from jaxdistill.evaluation import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluation import Evaluation as Evaluation
 from jaxdistill.evaluation import Protocol as Protocol
-from jaxdistill.experts import ExpertRecipe as ExpertRecipe
-from jaxdistill.experts import expert_epoch as expert_epoch
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.kernels.regression import label_solve as label_solve
-from jaxdistill.lazy import DOOR as _DOOR
-from jaxdistill.lazy import lazily as _lazily
 from jaxdistill.methods import METHODS as METHODS
 from jaxdistill.methods.datadam import DataDAM as DataDAM
 from jaxdistill.methods.datadam import datadam as datadam
@@ -75,8 +74,9 @@ from jaxdistill.methods.tesla import TESLA as TESLA
 from jaxdistill.methods.tesla import tesla as tesla
 from jaxdistill.networks import make as make_network
 from jaxdistill.selection import SELECTIONS as SELECTIONS
-from jaxdistill.selection.features import pixels as pixels
-from jaxdistill.trajectories import flatten as flatten
+from jaxdistill.training.experts import ExpertRecipe as ExpertRecipe
+from jaxdistill.training.experts import expert_epoch as expert_epoch
+from jaxdistill.training.proxy import pixels as pixels
 from jaxdistill.types import Batch as Batch
 from jaxdistill.types import Method as Method
 from jaxdistill.types import Network as Network
@@ -84,17 +84,17 @@ from jaxdistill.types import SyntheticSet as SyntheticSet
 from jaxdistill.types import Task as Task
 
 if _TYPE_CHECKING:
-    from jaxdistill.run.api import Experts as Experts
-    from jaxdistill.run.api import distill as distill
-    from jaxdistill.run.api import evaluate as evaluate
-    from jaxdistill.run.api import open as open
-    from jaxdistill.run.api import select as select
-    from jaxdistill.run.api import train_experts as train_experts
-    from jaxdistill.run.artifact import Stored as Stored
-    from jaxdistill.run.dataset import Dataset as Dataset
-    from jaxdistill.run.dataset import load as load
-    from jaxdistill.run.runs import Run as Run
-    from jaxdistill.run.tables import Table as Table
+    from jaxdistill.api.dataset import Dataset as Dataset
+    from jaxdistill.api.dataset import load as load
+    from jaxdistill.api.door import Experts as Experts
+    from jaxdistill.api.door import distill as distill
+    from jaxdistill.api.door import evaluate as evaluate
+    from jaxdistill.api.door import open as open
+    from jaxdistill.api.door import select as select
+    from jaxdistill.api.door import train_experts as train_experts
+    from jaxdistill.api.runs import Run as Run
+    from jaxdistill.io.artifact import Stored as Stored
+    from jaxdistill.report.tables import Table as Table
 
 __version__ = _version("jaxdistill")
 

@@ -1,5 +1,5 @@
 """``python -m jaxdistill``."""
 
-from jaxdistill.cli import command
+from jaxdistill.cli.entry import command
 
 command()

@@ -192,7 +192,7 @@ class Feed(Protocol):
 
     source: ClassVar[str]
     """What `data` is: ``"real"`` is the training split (`jaxdistill.data.feeds.RealData`), ``"experts"`` a
-    `jaxdistill.data.bank.Bank`. Both give themselves without their large arrays as ``outline()``."""
+    `jaxdistill.data.trajectories.Bank`. Both give themselves without their large arrays as ``outline()``."""
 
     def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
         """Integer arrays that name the examples of this step."""
@@ -241,7 +241,7 @@ class Task(NamedTuple):
     num_classes: int
     map_classes: Callable[..., PyTree] = map_one_by_one
     """How a method goes over the class axis, with the signature of `map_one_by_one`. How many classes run at once, and
-    on which devices, is decided by whoever builds the task (`jaxdistill.run.sharding`)."""
+    on which devices, is decided by whoever builds the task (`jaxdistill.engine.devices`)."""
     kernel: Kernel | None = None
     """What takes the network's place in kernel methods."""
     generator: Callable[[], Generator] | None = None

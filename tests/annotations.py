@@ -9,7 +9,7 @@ import numpy as np
 from beartype import BeartypeConf, beartype
 
 UNCHECKED = {
-    "jaxdistill.run.config": "tyro stands its own mark in the place of what a command line has to give",
+    "jaxdistill.settings.config": "tyro stands its own mark in the place of what a command line has to give",
 }
 """Modules that the hook leaves out, with the reason."""
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from annotations import UNCHECKED, checked, modules
 
-from jaxdistill.data.bank import Bank
-from jaxdistill.run.files import os_error
+from jaxdistill.data.trajectories import Bank
+from jaxdistill.io.files import os_error
 from jaxdistill.types import SyntheticSet
 
 LEFT_OUT = sorted(modules().keys() - set(checked()))

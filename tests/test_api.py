@@ -14,9 +14,9 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxdistill as jd
+from jaxdistill.api import runs
 from jaxdistill.cli import main
 from jaxdistill.data.feeds import ClassBalanced
-from jaxdistill.run import runs
 
 QUIET = {"progress": False}
 SMALL = {"width": 8, **QUIET}

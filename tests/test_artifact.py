@@ -19,9 +19,9 @@ from PIL import Image
 from safetensors.numpy import load_file, save
 
 from jaxdistill.data.preprocess import fit
-from jaxdistill.run import artifact, checkpoint, files
-from jaxdistill.run.artifact import ArtifactError, load_set, save_set
-from jaxdistill.run.grid import grid, png
+from jaxdistill.io import artifact, checkpoint, files
+from jaxdistill.io.artifact import ArtifactError, load_set, save_set
+from jaxdistill.io.pictures import grid, png
 from jaxdistill.types import SyntheticSet
 
 RNG = np.random.default_rng(0)

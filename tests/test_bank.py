@@ -11,17 +11,17 @@ from banks import DATA, NETWORK, TRAIN, contents, experts_of, made, read, whole
 from safetensors.numpy import load_file
 from test_cli import refused
 
-from jaxdistill import cli
+from jaxdistill.cli import entry as cli
 from jaxdistill.cli import main
+from jaxdistill.commands import train_experts as training
+from jaxdistill.commands.run_folder import hold
+from jaxdistill.commands.workspace import augmentation, only_network, open_bench
+from jaxdistill.data.trajectories import flatten
 from jaxdistill.evaluation.train import correct
-from jaxdistill.experts import EXPERTS, ExpertRecipe, expert_epoch, expert_preset
-from jaxdistill.run import experts as training
-from jaxdistill.run.bank import load_bank, open_bank
-from jaxdistill.run.config import DataConfig, NetworkConfig
-from jaxdistill.run.folder import hold
-from jaxdistill.run.record import record
-from jaxdistill.run.resolve import augmentation, only_network, open_bench
-from jaxdistill.trajectories import flatten
+from jaxdistill.io.expert_bank import load_bank, open_bank
+from jaxdistill.io.expert_writer import record
+from jaxdistill.settings.config import DataConfig, NetworkConfig
+from jaxdistill.training.experts import EXPERTS, ExpertRecipe, expert_epoch, expert_preset
 from jaxdistill.types import Variables
 
 

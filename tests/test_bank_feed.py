@@ -8,8 +8,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from jaxdistill.data.bank import Bank, Segments
 from jaxdistill.data.feeds import sample
+from jaxdistill.data.trajectories import Bank, Segments
 
 EXPERTS, EPOCHS, P = 3, 9, 5
 # Numbers that bfloat16 holds exactly, all different.

@@ -13,9 +13,9 @@ from banks import DATA, MTT, SHORT, TRAIN, contents, flipped, made
 from test_cli import refused
 
 from jaxdistill.data.preprocess import Preprocess
-from jaxdistill.run.artifact import ArtifactError, save_set
-from jaxdistill.run.bank import BankError, load_bank, open_bank
-from jaxdistill.run.record import digest_of
+from jaxdistill.io.artifact import ArtifactError, save_set
+from jaxdistill.io.expert_bank import BankError, load_bank, open_bank
+from jaxdistill.io.expert_writer import digest_of
 from jaxdistill.types import SyntheticSet
 
 

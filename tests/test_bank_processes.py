@@ -13,7 +13,7 @@ from banks import TRAIN, contents, experts_of, made, read, whole
 from processes import in_two_processes, started
 
 from jaxdistill.cli import main
-from jaxdistill.run.bank import load_bank
+from jaxdistill.io.expert_bank import load_bank
 
 
 def compiled():

@@ -12,7 +12,7 @@ from test_readme import LOADER
 
 from jaxdistill.cli import main
 from jaxdistill.data.source import load
-from jaxdistill.run.bank import load_bank
+from jaxdistill.io.expert_bank import load_bank
 
 
 @pytest.fixture(scope="module")

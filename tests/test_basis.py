@@ -15,16 +15,16 @@ import pytest
 from test_cli import refused
 
 from jaxdistill.cli import main
+from jaxdistill.commands import selection_inputs as basing
+from jaxdistill.commands.selection_inputs import Means, basis, for_file, scores, stand_in
+from jaxdistill.commands.workspace import open_bench
+from jaxdistill.io.artifact import load_set
+from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.networks import make as make_network
-from jaxdistill.run import basis as basing
-from jaxdistill.run.artifact import load_set
-from jaxdistill.run.bank import StoredBank, load_bank
-from jaxdistill.run.basis import Means, basis, for_file, scores, stand_in
-from jaxdistill.run.config import BasisConfig, DataConfig, RunConfig
-from jaxdistill.run.plain import from_json, to_json
-from jaxdistill.run.resolve import open_bench
 from jaxdistill.selection import NEEDS, SCORES, SELECTIONS, Difficulty
 from jaxdistill.selection.difficulty import grand
+from jaxdistill.settings.as_json import from_json, to_json
+from jaxdistill.settings.config import BasisConfig, DataConfig, RunConfig
 
 SIZES = (24, 16, 20)
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3), SIZES))

@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxdistill import cli
 from jaxdistill.augment import for_dataset
+from jaxdistill.cli import entry as cli
 from jaxdistill.cli import main
+from jaxdistill.commands.workspace import open_bench
 from jaxdistill.data.preprocess import constants
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import PROTOCOLS, dsa_recipe
-from jaxdistill.experts import EXPERTS, ExpertPreset, ExpertRecipe, expert_preset
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import default_depth
-from jaxdistill.run import cell
-from jaxdistill.run.config import DataConfig, Distill, NetworkConfig, RunConfig
-from jaxdistill.run.resolve import open_bench
+from jaxdistill.settings import cell
+from jaxdistill.settings.config import DataConfig, Distill, NetworkConfig, RunConfig
+from jaxdistill.training.experts import EXPERTS, ExpertPreset, ExpertRecipe, expert_preset
 
 TABLE = tomllib.loads((Path(__file__).parent / "reference" / "cells.toml").read_text(encoding="utf-8"))
 STRATEGIES, STATISTICS = TABLE.pop("strategies"), TABLE.pop("statistics")

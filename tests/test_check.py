@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from jaxdistill.check import check
+from jaxdistill.common.validate import check
 
 INFINITE = float("inf")
 RULES = {

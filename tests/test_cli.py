@@ -12,20 +12,20 @@ import pytest
 from safetensors.numpy import load_file
 
 import jaxdistill
-from jaxdistill import cli
+from jaxdistill.cli import entry as cli
 from jaxdistill.cli import main
+from jaxdistill.cli.spelling import evaluation_spelled
+from jaxdistill.commands import evaluate as compare
+from jaxdistill.commands.workspace import Bench
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import Digests
 from jaxdistill.data.feeds import real_data
 from jaxdistill.data.preprocess import Preprocess
-from jaxdistill.run import compare
-from jaxdistill.run.artifact import Stored
-from jaxdistill.run.config import Distill, RunConfig, Select
-from jaxdistill.run.forms import Evaluate, Experts
-from jaxdistill.run.plain import from_json, to_json
-from jaxdistill.run.resolve import Bench
-from jaxdistill.run.sharding import make_mesh
-from jaxdistill.run.spelling import evaluation_spelled
+from jaxdistill.engine.devices import make_mesh
+from jaxdistill.io.artifact import Stored
+from jaxdistill.settings.as_json import from_json, to_json
+from jaxdistill.settings.config import Distill, RunConfig, Select
+from jaxdistill.settings.options import Evaluate, Experts
 from jaxdistill.types import SyntheticSet
 
 SMALL = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-seeds", "2", "--eval-epochs", "2", "--quiet"]

@@ -12,9 +12,9 @@ from test_report import CARD, CONFIG, EVALUATION, Page, images, row, save
 
 from jaxdistill.cli import main
 from jaxdistill.errors import UsageError
-from jaxdistill.run import comparison, curves
-from jaxdistill.run.grid import grid
-from jaxdistill.run.tables import Table, told_apart
+from jaxdistill.io.pictures import grid
+from jaxdistill.report import comparison, curves
+from jaxdistill.report.tables import Table, told_apart
 
 
 def rows_of(name, network, accuracies, ipc=10, baseline=None):

@@ -15,20 +15,19 @@ from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import encode_images
-from jaxdistill.data.bank import Bank
 from jaxdistill.data.feeds import sample
+from jaxdistill.data.trajectories import Bank, flatten
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
-from jaxdistill.experts import ExpertRecipe, expert_epoch
+from jaxdistill.engine.devices import make_mesh, replicate
+from jaxdistill.engine.host_batches import step_keys
+from jaxdistill.engine.loop import run
+from jaxdistill.io import checkpoint
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
-from jaxdistill.run import checkpoint
-from jaxdistill.run.feeding import step_keys
-from jaxdistill.run.loop import run
-from jaxdistill.run.sharding import make_mesh, replicate
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.trajectories import flatten
+from jaxdistill.training.experts import ExpertRecipe, expert_epoch
 from jaxdistill.types import SyntheticSet, Task, map_one_by_one
 
 IPC = 3
@@ -282,7 +281,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import test_contract as contract
-from jaxdistill.run.sharding import spread
+from jaxdistill.engine.devices import spread
 
 out = {}
 for config in contract.METHODS:

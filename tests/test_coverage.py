@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment.formation import decode_images
+from jaxdistill.commands import cover
 from jaxdistill.evaluation.coverage import CHUNK, coverage, nearest, radius
-from jaxdistill.run import cover
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 RNG = np.random.default_rng(0)

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.common.sets import class_set
 from jaxdistill.losses.attention import attention
 from jaxdistill.methods.datadam import DataDAM, datadam
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.networks import make as make_network
-from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "datadam.npz")

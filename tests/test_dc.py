@@ -10,12 +10,12 @@ import pytest
 from toys import assert_close, wide_task
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.common.sets import class_set
 from jaxdistill.losses.gradients import output_cosine, squared
 from jaxdistill.losses.gradients import weights as matrices
-from jaxdistill.matching import match_gradients
 from jaxdistill.methods.dc import DC, dc, loops
 from jaxdistill.methods.dsa import DSA, dsa
-from jaxdistill.sets import class_set
+from jaxdistill.methods.matching import match_gradients
 from jaxdistill.types import Batch, Network, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dc.npz")

@@ -9,10 +9,10 @@ import pytest
 from toys import CLASSES, SIDE, make_toy
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import sample
 from jaxdistill.methods.dd import DD, Learned, as_set, dd, outer_gradient
 from jaxdistill.networks import make as make_network
-from jaxdistill.sets import class_set
 from jaxdistill.types import Batch, SyntheticSet, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dd.npz")  # made by experiments/golden/dd.py

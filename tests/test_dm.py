@@ -10,8 +10,8 @@ import pytest
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.losses.embeddings import mean_embedding_distance
-from jaxdistill.matching import match_means
 from jaxdistill.methods.dm import DM, dm
+from jaxdistill.methods.matching import match_means
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import SyntheticSet, Task, Variables
 

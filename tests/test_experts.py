@@ -10,16 +10,16 @@ import pytest
 from toys import CLASSES, SIDE, assert_close, wide_task
 
 from jaxdistill.augment import make as make_augment
-from jaxdistill.chunks import training_gradient
-from jaxdistill.data.bank import Bank
+from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import sample
-from jaxdistill.experts import EXPERTS, ExpertRecipe, expert_epoch, flat_gradient
+from jaxdistill.data.trajectories import Bank, flatten, unflatten
 from jaxdistill.methods.mtt import MTT, mtt
+from jaxdistill.methods.trajectory_matching import distance
 from jaxdistill.networks import make as make_network
-from jaxdistill.sets import class_set
-from jaxdistill.trajectories import distance, flatten, unflatten
+from jaxdistill.training.experts import EXPERTS, ExpertRecipe, expert_epoch, flat_gradient
+from jaxdistill.training.gradients import training_gradient
+from jaxdistill.training.unroll import unroll
 from jaxdistill.types import Features, Network, SyntheticSet, Task, Variables
-from jaxdistill.unroll import unroll
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "trajectories.npz")  # by experiments/golden/trajectories.py
 PLAIN, N = make_augment("none"), 7

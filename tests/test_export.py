@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from jaxdistill.data.preprocess import fit
 from jaxdistill.data.source import silence
-from jaxdistill.run.artifact import ArtifactError, load_set, save_set
-from jaxdistill.run.export import FORMATS, export
+from jaxdistill.io.artifact import ArtifactError, load_set, save_set
+from jaxdistill.io.export import FORMATS, export
 from jaxdistill.types import SyntheticSet
 
 RNG = np.random.default_rng(0)

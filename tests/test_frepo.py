@@ -10,11 +10,11 @@ from toys import make_toy, wide_task
 from jaxdistill.augment import for_dataset
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.zoom import Zoom
+from jaxdistill.common.sets import centred, class_set
 from jaxdistill.data.feeds import sample
 from jaxdistill.evaluation import PROTOCOLS, Regression, evaluate
 from jaxdistill.methods.frepo import FRePo, frepo, set_gradient
 from jaxdistill.networks import make as make_network
-from jaxdistill.sets import centred, class_set
 from jaxdistill.types import Task
 
 SHAPE, CLASSES = (8, 8, 1), 4

@@ -13,8 +13,8 @@ from test_cli import refused
 
 from jaxdistill.cli import main
 from jaxdistill.diffusion import make
-from jaxdistill.run.artifact import load_set
-from jaxdistill.run.generators import load_generator
+from jaxdistill.io.artifact import load_set
+from jaxdistill.io.generators import load_generator
 
 GOLDEN = Path(__file__).parent / "reference"
 SIZES = ["--patch", "4", "--hidden", "16", "--layers", "2", "--heads", "2", "--diffusion-steps", "20"]

@@ -11,16 +11,16 @@ from pathlib import Path
 import pytest
 
 from jaxdistill import selection
-from jaxdistill.cli import FORMS, main
+from jaxdistill.cli import listing
+from jaxdistill.cli.completion import SHELLS
+from jaxdistill.cli.entry import FORMS, main
+from jaxdistill.cli.listing import KINDS, paper_of, rows, title_of
+from jaxdistill.cli.method_help import field_docs
+from jaxdistill.cli.parsing import options
+from jaxdistill.common.names import ALIASES
 from jaxdistill.methods import CHECKED, METHOD_NAMES, METHODS
-from jaxdistill.names import ALIASES
-from jaxdistill.run import listing
-from jaxdistill.run.arguments import options
-from jaxdistill.run.completion import SHELLS
-from jaxdistill.run.config import Distill, Select
-from jaxdistill.run.listing import KINDS, paper_of, rows, title_of
-from jaxdistill.run.needs import needs
-from jaxdistill.run.shown import field_docs
+from jaxdistill.settings.config import Distill, Select
+from jaxdistill.settings.needs import needs
 
 REFERENCE = Path(__file__).parent / "reference"
 

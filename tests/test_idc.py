@@ -13,8 +13,8 @@ import pytest
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode_images, encode_images, some_tiles
 from jaxdistill.losses import gradients
-from jaxdistill.matching import match_gradients
 from jaxdistill.methods.idc import DISTANCES, IDC, idc
+from jaxdistill.methods.matching import match_gradients
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import Batch, SyntheticSet, Task, Variables
 

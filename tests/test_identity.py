@@ -11,22 +11,22 @@ import pytest
 from PIL import Image
 from test_cli import refused
 
-from jaxdistill import names
 from jaxdistill.augment import for_dataset
 from jaxdistill.cli import main
+from jaxdistill.common import names
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import Digests, digests_of, mismatch, stored_digests
 from jaxdistill.data.prepared import check_dataset
 from jaxdistill.data.source import load
 from jaxdistill.errors import UsageError
+from jaxdistill.io.scores import read_scores, save_scores
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import full_name
 from jaxdistill.networks import make as make_network
-from jaxdistill.run.cell import named
-from jaxdistill.run.config import Distill, RunConfig
-from jaxdistill.run.paths import absolute, place
-from jaxdistill.run.plain import from_json
-from jaxdistill.run.scores import read_scores, save_scores
+from jaxdistill.settings.as_json import from_json
+from jaxdistill.settings.cell import named
+from jaxdistill.settings.config import Distill, RunConfig
+from jaxdistill.settings.paths import absolute, place
 
 RNG = np.random.default_rng(0)
 LABELS = np.arange(24) % 3

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from jaxdistill.augment.formation import decode, decode_images
-from jaxdistill.chunks import each_image, training_gradient
 from jaxdistill.data.feeds import real_data
 from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
 from jaxdistill.evaluation.train import correct, train
-from jaxdistill.inner import epoch
 from jaxdistill.losses.classification import sample_losses
+from jaxdistill.training.gradients import each_image, training_gradient
+from jaxdistill.training.sgd import epoch
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 C, D = 3, 4

@@ -6,13 +6,13 @@ import jax
 import numpy as np
 import pytest
 
+from jaxdistill.commands import judge as judging
+from jaxdistill.commands.judge import judge
+from jaxdistill.commands.workspace import networks, open_bench, select
+from jaxdistill.common.sets import class_set
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.evaluation.train import _correct_counts
-from jaxdistill.run import judge as judging
-from jaxdistill.run.config import DataConfig, EvaluationConfig, NetworkConfig
-from jaxdistill.run.judge import judge
-from jaxdistill.run.resolve import networks, open_bench, select
-from jaxdistill.sets import class_set
+from jaxdistill.settings.config import DataConfig, EvaluationConfig, NetworkConfig
 
 
 @pytest.fixture(scope="module")

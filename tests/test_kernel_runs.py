@@ -11,11 +11,11 @@ from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.cli import main
+from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import sample
+from jaxdistill.io.artifact import load_set
 from jaxdistill.methods.frepo import FRePo, frepo
 from jaxdistill.networks import make as make_network
-from jaxdistill.run.artifact import load_set
-from jaxdistill.sets import class_set
 from jaxdistill.types import Task
 
 TINY = ["--dataset", "digits", "--ipc", "1", "--width", "4", "--quiet"]

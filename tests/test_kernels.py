@@ -226,7 +226,7 @@ import jax, jax.core, numpy as np
 from jax.interpreters import ad
 from jaxdistill.kernels import make, tangents
 from jaxdistill.kernels.gram import gram
-from jaxdistill.run.sharding import make_mesh, spread
+from jaxdistill.engine.devices import make_mesh, spread
 
 if hasattr(jax.core, "Value"):
     del jax.core.Value  # as from a JAX that has dropped it

@@ -7,7 +7,7 @@ import pytest
 
 import jaxdistill as jd
 from jaxdistill.cli import main
-from jaxdistill.run import resolve
+from jaxdistill.commands import workspace as resolve
 
 LOOKED = {"steps": 4, "eval_every": 2, "eval_every_seeds": 1, "eval_epochs": 1, "width": 8, "progress": False}
 WORDS = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-epochs", "1", "--eval-seeds", "1", "--quiet"]
@@ -28,7 +28,7 @@ def test_looks_never_touch_the_test_images(digits, monkeypatch):
 
     open_bench = resolve.open_bench
     monkeypatch.setattr(
-        "jaxdistill.run.commands.open_bench", lambda *given: open_bench(*given)._replace(test=Unreadable())
+        "jaxdistill.commands.plan.open_bench", lambda *given: open_bench(*given)._replace(test=Unreadable())
     )
     blind = jd.distill("dm", digits, 1, augment="none", **LOOKED)
     assert [row["step"] for row in blind.held_out] == [row["step"] for row in usual.held_out] == [0, 2, 4]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.run.loop import NonFiniteError, run
-from jaxdistill.run.sharding import begin, from_first, make_mesh, replicate, spread
+from jaxdistill.engine.devices import begin, from_first, make_mesh, replicate, spread
+from jaxdistill.engine.loop import NonFiniteError, run
 from jaxdistill.types import Method, SyntheticSet
 
 

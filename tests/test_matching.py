@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from toys import assert_close, wide_task
 
-from jaxdistill.chunks import CHUNK_PIXELS
+from jaxdistill.engine.devices import make_mesh, spread
 from jaxdistill.losses.gradients import absolute, absolute_mean, kernels, squared
-from jaxdistill.matching import gradient_distance, match_gradients, refresh
 from jaxdistill.methods.dc import DISTANCES
-from jaxdistill.run.sharding import make_mesh, spread
+from jaxdistill.methods.matching import gradient_distance, match_gradients, refresh
+from jaxdistill.training.gradients import CHUNK_PIXELS
 from jaxdistill.types import Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dc.npz")

@@ -13,8 +13,8 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import sample
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
+from jaxdistill.diffusion.memory import diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.diffusion.sample import Sampling
-from jaxdistill.losses.minimax import diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import DiT, dit
 from jaxdistill.methods.minimax import Minimax, minimax
 from jaxdistill.networks import make as make_network

@@ -14,15 +14,15 @@ from test_selection import bases, data  # noqa: F401 (fixtures)
 from toys import make_toy
 
 import jaxdistill as jd
+from jaxdistill.common.promotion import standard, standardised
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.evaluation.coverage import coverage, radius
 from jaxdistill.evaluation.protocol import Protocol
-from jaxdistill.inner import Seen
 from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHODS
-from jaxdistill.modes import standard, standardised
 from jaxdistill.networks import NETWORKS
 from jaxdistill.selection import NEEDS, SCORES, SELECTIONS, Witness
+from jaxdistill.training.sgd import Seen
 
 KEY = jax.random.key(0)
 

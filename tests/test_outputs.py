@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.data.batches import each_batch
 from jaxdistill.data.feeds import real_data
 from jaxdistill.selection.outputs import logits, outputs
 from jaxdistill.selection.uncertainty import entropy, least_confidence, margin
+from jaxdistill.training.inference import each_batch
 from jaxdistill.types import Features, Network, Variables
 
 

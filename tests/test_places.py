@@ -14,10 +14,12 @@ import pytest
 from processes import started
 
 from jaxdistill.cli import main
+from jaxdistill.commands import run_folder as folder
+from jaxdistill.engine import signals
+from jaxdistill.engine.pod import meet
 from jaxdistill.errors import UsageError
-from jaxdistill.run import files, folder, signals
-from jaxdistill.run.artifact import load_set
-from jaxdistill.run.pod import meet
+from jaxdistill.io import files
+from jaxdistill.io.artifact import load_set
 
 SHORT = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--quiet"]
 RUN = ["distill", "dm", *SHORT]
@@ -83,7 +85,7 @@ def test_output_that_is_cut_off_is_no_complaint(monkeypatch, capsys):
     def closed(*_):
         raise BrokenPipeError
 
-    monkeypatch.setattr("jaxdistill.cli.COMMANDS", {"list": closed})
+    monkeypatch.setattr("jaxdistill.cli.entry.COMMANDS", {"list": closed})
     assert main(["list"]) == 1
     assert capsys.readouterr().err == ""
 

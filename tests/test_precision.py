@@ -6,10 +6,10 @@ import pytest
 from toys import make_toy
 
 from jaxdistill.augment.photo import Photo
+from jaxdistill.diffusion import memory as minimax
 from jaxdistill.evaluation.coverage import nearest
 from jaxdistill.kernels import KERNELS, make
 from jaxdistill.kernels.regression import LINEAR, label_solve, predict, support_gradient
-from jaxdistill.losses import minimax
 from jaxdistill.losses.ridge import solve_labels, squared_error
 from jaxdistill.selection.gradmatch import nonnegative
 from jaxdistill.selection.herding import herd

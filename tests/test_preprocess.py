@@ -8,8 +8,8 @@ import pytest
 from jaxdistill.data import preprocess
 from jaxdistill.data.preprocess import STATISTICS, fit
 from jaxdistill.errors import UsageError
-from jaxdistill.experts import EXPERTS, expert_preset
 from jaxdistill.methods import METHOD_NAMES
+from jaxdistill.training.experts import EXPERTS, expert_preset
 
 RNG = np.random.default_rng(0)
 # Neighbouring pixels depend on each other, so that there is something to whiten.

@@ -9,7 +9,7 @@ import jax
 import pytest
 
 import jaxdistill as jd
-from jaxdistill.cli import COMMANDS
+from jaxdistill.cli.entry import COMMANDS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.selection import SELECTIONS
 
@@ -30,7 +30,7 @@ def test_the_loader_example_runs_on_a_set(tmp_path, monkeypatch):
     import numpy as np
 
     from jaxdistill.data.preprocess import Preprocess
-    from jaxdistill.run.artifact import save_set
+    from jaxdistill.io.artifact import save_set
     from jaxdistill.types import SyntheticSet
 
     monkeypatch.chdir(tmp_path)

@@ -12,13 +12,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from jaxdistill import cli
-from jaxdistill.run import curves, report
-from jaxdistill.run.further import again, preset_of, to_try
-from jaxdistill.run.grid import grid
-from jaxdistill.run.outcome import Outcome, read
-from jaxdistill.run.paths import absolute
-from jaxdistill.run.plain import to_json
+from jaxdistill.cli import entry as cli
+from jaxdistill.io.pictures import grid
+from jaxdistill.report import curves
+from jaxdistill.report import page as report
+from jaxdistill.report.further import again, preset_of, to_try
+from jaxdistill.report.outcome import Outcome, read
+from jaxdistill.settings.as_json import to_json
+from jaxdistill.settings.paths import absolute
 
 HOSTILE = '<script>alert("1")</script> & "dogs"'
 NAMES = ["cat", HOSTILE, "frog"]

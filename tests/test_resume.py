@@ -13,7 +13,7 @@ from processes import finish, in_two_processes, started
 from safetensors.numpy import load_file
 
 from jaxdistill.cli import main
-from jaxdistill.run import checkpoint
+from jaxdistill.io import checkpoint
 
 RUN = ["distill", "dm", "--dataset", "digits", "--ipc", "2", "--width", "8", "--per-class", "16", "--chunk", "2"]
 EVALUATION = ["--eval-seeds", "2", "--eval-epochs", "3"]

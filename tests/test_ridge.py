@@ -9,6 +9,7 @@ import pytest
 from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.common.sets import centred, class_set
 from jaxdistill.data.feeds import ClassBalanced, sample
 from jaxdistill.evaluation import PROTOCOLS, KernelRidge, evaluate
 from jaxdistill.kernels import make as make_kernel
@@ -16,7 +17,6 @@ from jaxdistill.kernels.regression import label_solve, support_gradient
 from jaxdistill.losses.ridge import coefficients, label_margin, penalised, precisely, squared_error
 from jaxdistill.methods.kip import KIP, kip, kip_loss
 from jaxdistill.networks import make as make_network
-from jaxdistill.sets import centred, class_set
 from jaxdistill.types import SyntheticSet, Task
 
 SHAPE, CLASSES, RIDGE = (8, 8, 1), 4, 1e-3

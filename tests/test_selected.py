@@ -13,9 +13,9 @@ from jaxdistill.augment.formation import decode
 from jaxdistill.data.feeds import real_data
 from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
 from jaxdistill.evaluation.train import train
-from jaxdistill.inner import epoch
 from jaxdistill.methods.selmatch import SelMatch
 from jaxdistill.networks import make as make_network
+from jaxdistill.training.sgd import epoch
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 C, D = 3, 4

@@ -10,7 +10,7 @@ import pytest
 
 from jaxdistill.data.feeds import RealData, real_data
 from jaxdistill.kernels import make as make_kernel
-from jaxdistill.selection import (
+from jaxdistill.selection import (  # fmt: skip
     NEEDS,
     SELECTIONS,
     Difficulty,
@@ -21,7 +21,7 @@ from jaxdistill.selection import (
     kcenter,
     kmeans,
     uniform,
-)  # fmt: skip
+)
 from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.selection.herding import herd
 from jaxdistill.types import Network, Variables

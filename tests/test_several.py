@@ -7,7 +7,7 @@ import pytest
 
 import jaxdistill as jd
 from jaxdistill.cli import main
-from jaxdistill.run.several import pooled
+from jaxdistill.commands.several import pooled
 
 WORDS = ["--dataset", "digits", "--ipc", "1", "--width", "8", "--eval-epochs", "1", "--eval-seeds", "2", "--quiet"]
 

@@ -11,8 +11,8 @@ from PIL import Image
 from rich.console import Console
 
 from jaxdistill.cli import main
-from jaxdistill.run.grid import grid
-from jaxdistill.run.sinks import Metrics, Previews, Progress, TensorBoard, WandB
+from jaxdistill.engine.callbacks import Metrics, Previews, Progress, TensorBoard, WandB
+from jaxdistill.io.pictures import grid
 from jaxdistill.types import SyntheticSet
 
 

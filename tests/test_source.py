@@ -15,7 +15,7 @@ from sklearn.datasets import load_digits
 
 from jaxdistill.data.feeds import real_data
 from jaxdistill.data.source import DataError, load, silence
-from jaxdistill.run.scores import read_scores, save_scores
+from jaxdistill.io.scores import read_scores, save_scores
 
 RNG = np.random.default_rng(0)
 IMAGES = RNG.integers(0, 256, (12, 4, 4, 1), dtype=np.uint8)

@@ -10,11 +10,12 @@ from jax.flatten_util import ravel_pytree
 from toys import assert_close, wide_task
 from trajectory_toys import GOLDEN, IMAGES, LABELS, NETWORKS, PLAN, SHAPE, SMALL, P, loop
 
-from jaxdistill import chunks
 from jaxdistill.augment import make as make_augment
-from jaxdistill.trajectories import distance, flatten, minibatches, unflatten
+from jaxdistill.data.trajectories import flatten, unflatten
+from jaxdistill.methods.trajectory_matching import distance, minibatches
+from jaxdistill.training import gradients as chunks
+from jaxdistill.training.unroll import unroll
 from jaxdistill.types import Variables
-from jaxdistill.unroll import unroll
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 from trajectory_toys import GOLDEN, IMAGES, LABELS, NETWORKS, SMALL, P, loop
 
-from jaxdistill import trajectories
-from jaxdistill.data.bank import Segment, Segments
+from jaxdistill.common.sets import class_set
+from jaxdistill.data.trajectories import Segment, Segments, unflatten
+from jaxdistill.methods import trajectory_matching as trajectories
 from jaxdistill.methods.mtt import MTT, mtt
-from jaxdistill.sets import class_set
-from jaxdistill.trajectories import match_trajectories, unflatten
+from jaxdistill.methods.trajectory_matching import match_trajectories
 from jaxdistill.types import Variables
 
 

@@ -3,7 +3,9 @@
 import pytest
 
 from jaxdistill.cli import main
-from jaxdistill.run import artifact, commands, experts, export, generators
+from jaxdistill.commands import distill
+from jaxdistill.commands import train_experts as experts
+from jaxdistill.io import artifact, export, generators
 
 DATA = ["--dataset", "digits", "--width", "8", "--quiet"]
 SHORT = [*DATA, "--ipc", "1", "--eval-seeds", "0"]
@@ -17,7 +19,7 @@ def raising(error):
 
 
 CASES = [
-    (["distill", "dm", *SHORT, "--steps", "2"], (commands, "drive")),
+    (["distill", "dm", *SHORT, "--steps", "2"], (distill, "drive")),
     (["select", "random", *SHORT], (artifact, "save_set")),
     (["experts", *DATA, "--count", "1", "--epochs", "1"], (experts, "trained")),
 ]
@@ -41,7 +43,7 @@ def test_a_command_can_be_given_again(words, place, error, tmp_path, monkeypatch
 def test_what_is_worth_keeping_stays(tmp_path, monkeypatch, capsys):
     words = [*CASES[0][0], "--out", str(tmp_path / "run")]
     with monkeypatch.context() as patch:
-        patch.setattr(commands, "_finish", raising(ValueError("our fault")))
+        patch.setattr(distill, "finish", raising(ValueError("our fault")))
         with pytest.raises(ValueError, match="our fault"):
             main(words)
     assert list((tmp_path / "run" / "checkpoints").iterdir())
@@ -54,7 +56,7 @@ def test_a_folder_of_another_is_left_alone(tmp_path, monkeypatch, capsys):
     assert main(words) == 0
     for path in (tmp_path / "run" / "checkpoints").iterdir():
         path.rename(tmp_path / path.name)
-    monkeypatch.setattr(commands, "drive", raising(ValueError("our fault")))
+    monkeypatch.setattr(distill, "drive", raising(ValueError("our fault")))
     with pytest.raises(ValueError, match="our fault"):
         main([*words, "--resume"])
     assert (tmp_path / "run" / "config.json").is_file()

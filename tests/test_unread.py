@@ -6,10 +6,13 @@ from pathlib import Path
 import pytest
 
 from jaxdistill.cli import main
+from jaxdistill.commands import distill, select
+from jaxdistill.commands import evaluate as compare
+from jaxdistill.commands import train_experts as experts
+from jaxdistill.commands.selection_inputs import stand_in
 from jaxdistill.networks import NETWORKS, Options, reads
-from jaxdistill.run import commands, compare, experts
-from jaxdistill.run.config import BasisConfig, DataConfig, Distill, RunConfig
-from jaxdistill.run.unread import given
+from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, RunConfig
+from jaxdistill.settings.unread import given
 
 DATA = ["--dataset", "digits", "--ipc", "1", "--width", "8"]
 CHECKED = [
@@ -82,8 +85,9 @@ def stopped(monkeypatch):
     def begin(*given, **more):
         raise Begun
 
-    monkeypatch.setattr(commands, "open_folder", begin)
-    monkeypatch.setattr(commands, "basis", lambda strategy, means: commands.stand_in(strategy, means))
+    for part in (distill, select):
+        monkeypatch.setattr(part, "open_folder", begin)
+        monkeypatch.setattr(part, "basis", lambda strategy, means: stand_in(strategy, means))
     monkeypatch.setattr(experts, "_problem", begin)
     monkeypatch.setattr(compare, "judge", begin)
 

@@ -5,13 +5,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxdistill.common.sets import by_step, class_set
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.evaluation.protocol import InOrder
 from jaxdistill.evaluation.train import train
 from jaxdistill.networks import make as make_network
-from jaxdistill.sets import by_step, class_set
+from jaxdistill.training.unroll import train_in_order, unroll
 from jaxdistill.types import Features, Network, Variables
-from jaxdistill.unroll import train_in_order, unroll
 
 C, IPC, D = 3, 4, 4
 

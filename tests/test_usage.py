@@ -11,20 +11,22 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from jaxdistill import cli
 from jaxdistill.augment import make as make_augment
+from jaxdistill.cli import entry as cli
 from jaxdistill.cli import main
+from jaxdistill.cli.parsing import options, parse, refuse_empty
+from jaxdistill.commands import conversion as converting
+from jaxdistill.commands import distill, plan, select
+from jaxdistill.commands import evaluate as compare
+from jaxdistill.commands import train_experts as experts
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHOD_NAMES, METHODS
 from jaxdistill.methods.dm import DM
 from jaxdistill.networks import make as make_network
-from jaxdistill.run import commands, compare, experts
-from jaxdistill.run import convert as converting
-from jaxdistill.run.arguments import options, parse, refuse_empty
-from jaxdistill.run.config import DataConfig, Distill, RunConfig, Select
-from jaxdistill.run.forms import Compare, Convert, Evaluate, Experts, Export, List, Report
-from jaxdistill.run.plain import to_json
+from jaxdistill.settings.as_json import to_json
+from jaxdistill.settings.config import DataConfig, Distill, RunConfig, Select
+from jaxdistill.settings.options import Compare, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.types import Task
 
 BAD = {
@@ -67,7 +69,7 @@ def made(tmp_path_factory):
 @pytest.fixture(scope="module")
 def reads():
     """`open_bench`, which reads each data set once."""
-    read, known = commands.open_bench, {}
+    read, known = plan.open_bench, {}
 
     def once(data, stored=None):
         if (data, stored is None) not in known:
@@ -84,9 +86,10 @@ def stopped(monkeypatch, reads):
     def begin(*given, **more):
         raise Begun
 
-    for part in (commands, experts, compare):
+    for part in (plan, experts, compare):
         monkeypatch.setattr(part, "open_bench", reads)
-    monkeypatch.setattr(commands, "open_folder", begin)
+    for part in (distill, select):
+        monkeypatch.setattr(part, "open_folder", begin)
     monkeypatch.setattr(experts, "_problem", begin)
     monkeypatch.setattr(compare, "judge", begin)
     monkeypatch.setattr(cli.export, "export", begin)
@@ -161,7 +164,8 @@ def test_what_we_get_wrong_is_no_sentence(error, made, tmp_path, stopped, monkey
     def fail(*given, **more):
         raise error
 
-    monkeypatch.setattr(commands, "open_folder", fail)
+    for part in (distill, select):
+        monkeypatch.setattr(part, "open_folder", fail)
     with pytest.raises(type(error), match="no"):
         main(words_of(Distill, made, tmp_path / "run"))
 
@@ -174,9 +178,12 @@ def test_the_core_says_fields_and_the_command_line_options(made, tmp_path, stopp
     assert cli.flagged(said, *cli._forms("convert", [])) == said
     assert main([*words_of(Distill, made, tmp_path / "run"), "--image-lr", "0"]) == 2
     assert "--image-lr of DM is a positive number, not 0.0" in capsys.readouterr().err
-    root = Path(cli.__file__).parent
+    root, edges = (
+        Path(jaxdistill.__file__).parent,
+        ("io", "engine", "settings", "report", "commands", "api", "cli", "data"),
+    )
     for path in root.rglob("*.py"):
-        if path.relative_to(root).parts[0] not in ("run", "cli.py", "data"):
+        if path.relative_to(root).parts[0] not in edges:
             code = re.sub(r'(?s)(?<!f)""".*?"""', "", path.read_text())
             assert not re.search(r"[\"'][^\"'\n]*--[a-z]", code), f"{path} names an option of the command line"
 

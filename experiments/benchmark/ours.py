@@ -9,18 +9,17 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.augment import make as make_augment
-from jaxdistill.chunks import training_gradient
-from jaxdistill.data.bank import Segment
+from jaxdistill.commands.workspace import on_cpu
+from jaxdistill.common.sets import class_set
+from jaxdistill.data.trajectories import Segment, flatten
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.diffusion.sample import Sampling, sample
-from jaxdistill.inner import sgd_update
+from jaxdistill.engine.devices import make_mesh, spread
 from jaxdistill.methods import METHOD_NAMES, METHODS
 from jaxdistill.networks import make as make_network
-from jaxdistill.run.resolve import on_cpu
-from jaxdistill.run.sharding import make_mesh, spread
-from jaxdistill.sets import class_set
-from jaxdistill.trajectories import flatten
+from jaxdistill.training.gradients import training_gradient
+from jaxdistill.training.sgd import sgd_update
 from jaxdistill.types import Batch, Task, Variables
 
 __all__ = ["CASES"]

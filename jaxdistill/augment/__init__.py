@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import functools
 
-from jaxdistill import names
 from jaxdistill.augment.chain import Chain, Each, chain
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
 from jaxdistill.augment.photo import Photo
 from jaxdistill.augment.reflect import Reflect
 from jaxdistill.augment.zoom import Zoom
+from jaxdistill.common import names
 from jaxdistill.errors import UsageError
 from jaxdistill.types import Augment
 

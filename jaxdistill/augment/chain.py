@@ -7,7 +7,7 @@ import dataclasses
 import jax
 
 from jaxdistill.augment.dsa import DSA, OPERATIONS, Images, parse
-from jaxdistill.modes import standard
+from jaxdistill.common.promotion import standard
 from jaxdistill.types import Key
 
 __all__ = ["Chain", "Each", "chain"]

@@ -15,11 +15,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.operations import over_batch
+from jaxdistill.common import draws
+from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
-from jaxdistill.modes import standard
 from jaxdistill.types import Key
 
 __all__ = ["DSA", "OPERATIONS", "Images", "parse"]

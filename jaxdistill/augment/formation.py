@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
-from jaxdistill.modes import standard
 from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["decode", "decode_images", "encode_images", "some_tiles", "tile_shape"]

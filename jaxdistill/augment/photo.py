@@ -13,11 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
 from jaxdistill.augment.operations import Image, over_batch
-from jaxdistill.modes import standard
+from jaxdistill.common import draws
+from jaxdistill.common.promotion import standard
 from jaxdistill.types import Key
 
 __all__ = ["IMAGENET", "Photo", "jitter", "resized_crop"]

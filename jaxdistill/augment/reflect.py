@@ -12,7 +12,7 @@ from jaxtyping import Array, Int
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
 from jaxdistill.augment.operations import Image, over_batch
-from jaxdistill.modes import standard
+from jaxdistill.common.promotion import standard
 from jaxdistill.types import Key
 
 __all__ = ["Reflect"]

@@ -8,10 +8,10 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill import draws
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import DSA, OPERATIONS, Images
 from jaxdistill.augment.operations import Image, over_batch
+from jaxdistill.common import draws
 from jaxdistill.types import Key
 
 __all__ = ["Zoom"]

@@ -1,1 +1,1 @@
-""""""
+"""Images and expert trajectories, as arrays, files and feeds of batches."""

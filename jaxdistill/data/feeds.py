@@ -11,9 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int, Integer, Shaped
 
-from jaxdistill import draws
+from jaxdistill.common import draws
+from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
-from jaxdistill.modes import standard
 from jaxdistill.types import AnyArray, Batch, Feed, Key, PyTree, SyntheticSet
 
 __all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data", "sample"]

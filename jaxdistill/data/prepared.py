@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from jaxdistill import names
+from jaxdistill.common import names
 from jaxdistill.data.check import DataError, Source
 from jaxdistill.data.pictures import reason
 from jaxdistill.errors import UsageError

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from jaxdistill import names
+from jaxdistill.common import names
 from jaxdistill.data.check import DataError, Source, checked, divide, from_arrays
 from jaxdistill.data.pictures import read_folder, reason
 from jaxdistill.data.prepared import check_dataset, read_prepared

@@ -11,12 +11,12 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.common.promotion import standard, standardised
 from jaxdistill.diffusion import autoencoder as autoencoders
 from jaxdistill.diffusion import schedule
 from jaxdistill.diffusion.autoencoder import Autoencoder
 from jaxdistill.diffusion.dit import Transformer
 from jaxdistill.errors import UsageError
-from jaxdistill.modes import standard, standardised
 from jaxdistill.types import Generator, Key, PyTree
 
 __all__ = ["Architecture", "make"]

@@ -18,7 +18,7 @@ import numpy as np
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float
 
-from jaxdistill import draws
+from jaxdistill.common import draws
 from jaxdistill.diffusion.attention import attend
 from jaxdistill.errors import UsageError
 from jaxdistill.networks.layers import Conv

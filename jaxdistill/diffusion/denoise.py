@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill import draws
+from jaxdistill.common import draws
 from jaxdistill.diffusion import schedule as schedules
 from jaxdistill.diffusion.schedule import Schedule, at
 from jaxdistill.errors import UsageError

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill import draws
-from jaxdistill.check import check
+from jaxdistill.common import draws
+from jaxdistill.common.validate import check
 from jaxdistill.diffusion import schedule as schedules
 from jaxdistill.diffusion.denoise import log_variance_of
 from jaxdistill.diffusion.schedule import at

@@ -16,8 +16,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
-from jaxdistill.modes import standard
 
 __all__ = ["Coverage", "coverage", "nearest", "radius"]
 

@@ -15,9 +15,9 @@ from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.evaluation.regression import Regression
 from jaxdistill.evaluation.ridge import KernelRidge
 from jaxdistill.evaluation.soft import SoftLabels
-from jaxdistill.inner import epoch
+from jaxdistill.training.sgd import epoch
+from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
-from jaxdistill.unroll import train_in_order
 
 __all__ = ["PROTOCOLS", "InOrder", "Protocol", "dsa_recipe"]
 

@@ -12,10 +12,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
-from jaxdistill.chunks import training_gradient
+from jaxdistill.common.sets import centred
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.sets import centred
+from jaxdistill.training.gradients import training_gradient
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
 __all__ = ["Regression"]

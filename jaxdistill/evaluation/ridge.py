@@ -8,13 +8,13 @@ from typing import Literal
 import jax
 from jaxtyping import Array, Float
 
+from jaxdistill.common.sets import centred
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.kernels import RANDOM, make
 from jaxdistill.kernels.gram import gram
 from jaxdistill.kernels.regression import predict
 from jaxdistill.losses.ridge import coefficients, precisely
-from jaxdistill.sets import centred
 from jaxdistill.types import Augment, Key, Network, SyntheticSet, Variables
 
 __all__ = ["KernelRidge"]

@@ -16,10 +16,10 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.mix import cutmix
-from jaxdistill.chunks import each_image, training_gradient
+from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.modes import standard
+from jaxdistill.training.gradients import each_image, training_gradient
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
 __all__ = ["SoftLabels", "taught"]

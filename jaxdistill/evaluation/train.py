@@ -13,14 +13,14 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.augment.formation import decode
-from jaxdistill.data.batches import each_batch
+from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.modes import standard
+from jaxdistill.training.inference import each_batch
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
-__all__ = ["Evaluation", "correct", "evaluate", "train"]
+__all__ = ["BASELINE", "Evaluation", "correct", "evaluate", "train"]
 
 
 class Evaluation(NamedTuple):
@@ -139,3 +139,7 @@ def evaluate(
         accuracies = [*accuracies, *(found / data.labels.shape[0]).tolist()][:seeds]
         tell(accuracies)
     return Evaluation(np.asarray(accuracies, np.float64))
+
+
+BASELINE = "random"
+"""Name of the row that every other one is compared with."""

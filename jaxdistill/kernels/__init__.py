@@ -19,10 +19,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdistill.common.promotion import standard, standardised
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels import relu
 from jaxdistill.kernels.tangents import stax
-from jaxdistill.modes import standard, standardised
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import Kernel, Key
 

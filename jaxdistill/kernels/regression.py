@@ -10,12 +10,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxdistill.common.promotion import standard
+from jaxdistill.common.sets import targets_of
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.gram import gram
 from jaxdistill.losses.ridge import coefficients, precise, precisely, solve_labels
-from jaxdistill.modes import standard
-from jaxdistill.sets import targets_of
 from jaxdistill.types import Kernel, Key, PyTree, map_one_by_one
 
 __all__ = ["LINEAR", "SupportGradient", "label_solve", "predict", "support_gradient"]

@@ -1,1 +1,1 @@
-""""""
+"""Losses: arrays in, a scalar out."""

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
+from jaxdistill.common.names import choose
 from jaxdistill.methods import datadam, datm, dc, dd, dit, dm, dsa, frepo, ftd, idc, kip, minimax, mtt, selmatch, tesla
-from jaxdistill.names import choose
 from jaxdistill.types import Method
 
 __all__ = ["CHECKED", "METHODS", "METHOD_NAMES", "method_config"]

@@ -15,14 +15,14 @@ import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.check import check
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.sets import by_class, class_set
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
-from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
-from jaxdistill.matching import match_gradients, refresh
-from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
-from jaxdistill.modes import standardised
-from jaxdistill.sets import by_class, class_set
+from jaxdistill.methods.matching import match_gradients, refresh
+from jaxdistill.presets.base import Cells, Preset, Published, by_cell
+from jaxdistill.training.sgd import epoch
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["DC", "DCInfo", "DCState", "dc", "loops"]

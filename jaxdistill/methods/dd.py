@@ -16,16 +16,16 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxdistill.augment import STRATEGIES
-from jaxdistill.check import check
-from jaxdistill.chunks import training_gradient
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.sets import by_class, class_set, soft_logits
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
-from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
-from jaxdistill.modes import standardised
-from jaxdistill.sets import by_class, class_set, soft_logits
+from jaxdistill.presets.base import Cells, Preset, Published, by_cell
+from jaxdistill.training.gradients import training_gradient
+from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
-from jaxdistill.unroll import train_in_order
 
 __all__ = ["DD", "DDInfo", "DDState", "Learned", "as_set", "dd", "outer_gradient"]
 

@@ -14,15 +14,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, UInt32
 
-from jaxdistill.check import check
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.methods.preset import Cells, Preset, by_cell
-from jaxdistill.modes import standardised
+from jaxdistill.presets.base import Cells, Preset, by_cell
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["SUBSETS", "DiT", "DiTInfo", "DiTState", "dit"]

@@ -14,13 +14,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxdistill.check import check
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.sets import by_class, class_set
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.matching import match_means
-from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
-from jaxdistill.modes import standardised
-from jaxdistill.sets import by_class, class_set
+from jaxdistill.methods.matching import match_means
+from jaxdistill.presets.base import Cells, Preset, Published, by_cell
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 
 __all__ = ["DM", "DMInfo", "DMState", "dm"]

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.dc import DC, dc
-from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
+from jaxdistill.presets.base import Cells, Preset, Published, by_cell
 from jaxdistill.types import Method, Task
 
 __all__ = ["DSA", "dsa"]

@@ -17,15 +17,15 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import for_dataset
-from jaxdistill.check import check
-from jaxdistill.chunks import each_image, training_gradient
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.sets import centred, targets_of
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.evaluation.regression import Regression
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
-from jaxdistill.methods.preset import Cells, Preset, by_cell
-from jaxdistill.modes import standardised
-from jaxdistill.sets import centred, targets_of
+from jaxdistill.presets.base import Cells, Preset, by_cell
+from jaxdistill.training.gradients import each_image, training_gradient
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one
 
 __all__ = ["FRePo", "FRePoInfo", "FRePoState", "SetGradient", "frepo", "set_gradient"]

@@ -20,15 +20,15 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import make as augmentation
 from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
-from jaxdistill.check import check
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.sets import class_set
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
 from jaxdistill.errors import UsageError
-from jaxdistill.inner import epoch
 from jaxdistill.losses import gradients
-from jaxdistill.matching import match_gradients
-from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
-from jaxdistill.modes import standardised
-from jaxdistill.sets import class_set
+from jaxdistill.methods.matching import match_gradients
+from jaxdistill.presets.base import Cells, Preset, Published, by_cell
+from jaxdistill.training.sgd import epoch
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["IDC", "IDCInfo", "IDCState", "idc"]

@@ -16,14 +16,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxdistill.check import check
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.sets import centred, targets_of
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
-from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
-from jaxdistill.modes import standardised
-from jaxdistill.sets import centred, targets_of
+from jaxdistill.presets.base import Cells, Preset, Published, by_cell
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 
 __all__ = ["KIP", "KIPInfo", "KIPState", "kip", "kip_loss"]

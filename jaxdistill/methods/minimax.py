@@ -16,18 +16,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, UInt32
 
-from jaxdistill.check import check
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
+from jaxdistill.diffusion.memory import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.losses.minimax import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.methods.dit import SUBSETS
-from jaxdistill.methods.preset import Cells, Preset, by_cell
-from jaxdistill.modes import standardised
+from jaxdistill.presets.base import Cells, Preset, by_cell
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]

@@ -14,12 +14,12 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from jaxdistill.check import check
-from jaxdistill.data.bank import Segments
-from jaxdistill.experts import expert_preset
+from jaxdistill.common.validate import check
+from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
-from jaxdistill.methods.preset import Cells, Preset, Published, by_cell
-from jaxdistill.trajectories import match_trajectories
+from jaxdistill.methods.trajectory_matching import match_trajectories
+from jaxdistill.presets.base import Cells, Preset, Published, by_cell
+from jaxdistill.training.experts import expert_preset
 from jaxdistill.types import Method, Task
 
 __all__ = ["SelMatch", "selmatch"]

@@ -11,9 +11,9 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from jaxdistill.common.names import canonical, meant
+from jaxdistill.common.promotion import standard, standardised
 from jaxdistill.errors import UsageError
-from jaxdistill.modes import standard, standardised
-from jaxdistill.names import canonical, meant
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet

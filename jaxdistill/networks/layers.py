@@ -16,7 +16,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill import draws
+from jaxdistill.common import draws
 from jaxdistill.errors import UsageError
 from jaxdistill.networks.convolution import convolution
 from jaxdistill.types import Features, Key, PyTree

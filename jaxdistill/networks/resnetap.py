@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill import draws
+from jaxdistill.common import draws
 from jaxdistill.networks.convolution import convolution
 from jaxdistill.networks.layers import POOLINGS, Norm
 from jaxdistill.networks.resnet import Block

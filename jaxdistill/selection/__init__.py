@@ -7,9 +7,8 @@ from typing import NamedTuple
 
 from jaxtyping import Array, Float
 
+from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
-from jaxdistill.inner import Seen
-from jaxdistill.modes import standard
 from jaxdistill.selection import difficulty, uncertainty
 from jaxdistill.selection.craig import craig
 from jaxdistill.selection.glister import glister
@@ -32,6 +31,7 @@ from jaxdistill.selection.strategies import (
 )
 from jaxdistill.selection.taught import Teachers, correct, labelled
 from jaxdistill.selection.uniform import uniform
+from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Network, Variables
 
 __all__ = [

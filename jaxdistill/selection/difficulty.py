@@ -15,10 +15,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.chunks import training_gradient
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.selection.groups import group
+from jaxdistill.training.gradients import training_gradient
 from jaxdistill.types import Network, Variables
 
 __all__ = ["cscore", "el2n", "forgetting", "grand", "window"]
@@ -32,7 +32,7 @@ def forgetting(correct: Bool[Array | np.ndarray, "epochs n"]) -> Float[Array, " 
     example that only some of the networks never learned lies between that and the others, wherever its mean is.
 
     Args:
-        correct: whether each epoch classified the example correctly (`jaxdistill.inner.Seen`).
+        correct: whether each epoch classified the example correctly (`jaxdistill.training.sgd.Seen`).
 
     Source: Toneva et al., ICLR 2019, arXiv:1812.05159.
     """
@@ -45,7 +45,7 @@ def el2n(error: Float[Array | np.ndarray, "epochs n"], epoch: int) -> Float[Arra
     """Length of the error vector, probabilities minus label, in one epoch: EL2N. An early epoch is what is meant.
 
     Args:
-        error: of each epoch (`jaxdistill.inner.Seen`).
+        error: of each epoch (`jaxdistill.training.sgd.Seen`).
         epoch: which one, from 0.
 
     Raises:
@@ -65,7 +65,7 @@ def cscore(confidence: Float[Array | np.ndarray, "epochs n"]) -> Float[Array, " 
     network learns the example is the paper's proxy for it.
 
     Args:
-        confidence: of each epoch (`jaxdistill.inner.Seen`).
+        confidence: of each epoch (`jaxdistill.training.sgd.Seen`).
 
     Source: Jiang et al., ICML 2021, arXiv:2002.03206.
     """

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.modes import standard
+from jaxdistill.common.promotion import standard
 from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.types import Key
 

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
-from jaxdistill.modes import standard
 from jaxdistill.selection.groups import group
 from jaxdistill.types import Key
 

@@ -16,11 +16,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.data.batches import each_batch
+from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
-from jaxdistill.modes import standard
 from jaxdistill.selection.groups import Groups
 from jaxdistill.selection.strategies import Strategy, real_set
+from jaxdistill.training.inference import each_batch
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [

@@ -10,12 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdistill import draws
+from jaxdistill.common import draws
+from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.selection.difficulty import window
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.kmeans import centroid_images
-from jaxdistill.sets import class_set
 from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["Difficulty", "Select", "Strategy", "average", "by_difficulty", "centroids", "noise", "picked", "real_set"]

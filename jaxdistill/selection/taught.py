@@ -13,12 +13,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.chunks import each_image
+from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.uniform import uniform
-from jaxdistill.sets import class_set
+from jaxdistill.training.gradients import each_image
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = ["Teachers", "correct", "labelled"]

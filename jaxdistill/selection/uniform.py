@@ -5,8 +5,8 @@ from __future__ import annotations
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill import draws
-from jaxdistill.modes import standard
+from jaxdistill.common import draws
+from jaxdistill.common.promotion import standard
 from jaxdistill.selection.groups import group
 from jaxdistill.types import Key
 

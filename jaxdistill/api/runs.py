@@ -1,0 +1,546 @@
+"""A run as notebooks hold it: it goes on, is judged, shown and saved; nothing of it is on disk until it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import html
+import json
+import shutil
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float
+from PIL import Image
+from rich.console import Console
+
+from jaxdistill.api.dataset import Dataset
+from jaxdistill.api.given import in_python, replaced
+from jaxdistill.api.notebook import NotebookProgress, in_notebook
+from jaxdistill.commands import distill as distilling
+from jaxdistill.commands import finish as finishing
+from jaxdistill.commands import plan as planning
+from jaxdistill.commands import select as selecting
+from jaxdistill.commands.looks import HeldOut, best_of, read_looks
+from jaxdistill.commands.own_method import check_steps
+from jaxdistill.commands.plan import Bound, Plan
+from jaxdistill.commands.selection_inputs import basis, stand_in
+from jaxdistill.data.digest import differing
+from jaxdistill.engine import callbacks as sinks
+from jaxdistill.engine.devices import replicate
+from jaxdistill.engine.drive import Driven, Stopped, read_out, say, set_of
+from jaxdistill.engine.loop import Chunk
+from jaxdistill.errors import UsageError
+from jaxdistill.io import artifact, checkpoint, files
+from jaxdistill.io.artifact import Stored
+from jaxdistill.io.generators import StoredGenerator, load_generator, write_generator
+from jaxdistill.io.pictures import img
+from jaxdistill.io.scores import save_scores
+from jaxdistill.report import curves, outcome
+from jaxdistill.report import page as report
+from jaxdistill.report.tables import Table, import_pandas
+from jaxdistill.settings.as_json import from_json, name_of, to_json
+from jaxdistill.settings.config import Distill, OwnMethod, RunConfig, Select
+from jaxdistill.types import SyntheticSet
+
+__all__ = ["Curves", "Looks", "Run", "begin_run", "open_run", "select_run"]
+
+
+class Curves(dict[str, Float[np.ndarray, " steps"]]):
+    """Every scalar of a run by name, one number a step: ``loss`` and whatever else the method says."""
+
+    def to_pandas(self) -> Any:
+        """A pandas ``DataFrame`` with a line for each step.
+
+        Raises:
+            UsageError: if pandas is not installed.
+        """
+        pandas = import_pandas()
+        return pandas.DataFrame(dict(self), index=pandas.RangeIndex(1, 1 + self.steps, name="step"))
+
+    @property
+    def steps(self) -> int:
+        """How many there are numbers of."""
+        return len(next(iter(self.values()), ()))
+
+    def __repr__(self) -> str:
+        return f"<curves of {self.steps} steps: {', '.join(self)}>"
+
+    def _repr_html_(self) -> str:
+        return "".join(
+            _figure(name, np.arange(1.0, 1 + len(values)), values.astype(float)) for name, values in self.items()
+        )
+
+
+class Looks(list[dict[str, Any]]):
+    """Looks at held-out training images along a run: a dictionary each, with ``step accuracies mean std``."""
+
+    def to_pandas(self) -> Any:
+        """A pandas ``DataFrame`` with a line for each look.
+
+        Raises:
+            UsageError: if pandas is not installed.
+        """
+        pandas = import_pandas()
+        return pandas.DataFrame(list(self))
+
+    def __repr__(self) -> str:
+        seen = (f"step {row['step']}: {_percent(row)}" for row in self if "mean" in row)
+        return f"<accuracy on held-out training images in %: {'; '.join(seen) or 'none'}>"
+
+    def _repr_html_(self) -> str:
+        having = [row for row in self if "mean" in row]
+        steps, means = (np.array([row[name] for row in having], float) for name in ("step", "mean"))
+        cells = "".join(f"<tr><td>{row['step']}</td><td>{_percent(row)}</td></tr>" for row in having)
+        head = "<thead><tr><th>step</th><th>held out, %</th></tr></thead>"
+        return f"{_figure('held out, %', steps, 100 * means)}<table>{head}<tbody>{cells}</tbody></table>"
+
+
+def _percent(row: Mapping[str, Any]) -> str:
+    return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" if "std" in row else f"{100 * row['mean']:.1f}"
+
+
+def _figure(name: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> str:
+    """A curve with the numbers of its axes, as SVG; nothing where there is no line to draw."""
+    drawn = curves.draw(name, steps, values)
+    if drawn is None:
+        return ""
+    left, top, width, height = 48, 18, 300, 140
+    marks = [
+        f'<text x="{left - 5}" y="{top + tick.at / 100 * height + 4:.1f}" text-anchor="end">{tick.label}</text>'
+        for tick in drawn.y
+    ]
+    marks += [
+        f'<text x="{left + tick.at / 100 * width:.1f}" y="{top + height + 15}" text-anchor="middle">{tick.label}</text>'
+        for tick in drawn.x
+    ]
+    path = '<path fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"'
+    return (
+        f'<svg width="{left + width + 24}" height="{top + height + 22}" style="max-width:100%" font-size="11" '
+        f'font-family="sans-serif" fill="currentColor"><text x="{left}" y="12">{html.escape(name)}: {drawn.last}</text>'
+        f'{"".join(marks)}<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="#8881"/>'
+        f'<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="0 0 {curves.BOX} {curves.BOX}" '
+        f'preserveAspectRatio="none">{path} opacity=".3" d="{drawn.raw}"/>{path} stroke-width="2" d="{drawn.smooth}"/>'
+        "</svg></svg>"
+    )
+
+
+class _History(AbstractContextManager["_History"]):
+    """A sink that keeps every scalar."""
+
+    def __init__(self, columns: Mapping[str, np.ndarray] = MappingProxyType({})):
+        self.columns: dict[str, list[np.ndarray]] = {name: [values] for name, values in columns.items()}
+
+    def __call__(self, chunk: Chunk) -> None:
+        for name, values in {} if chunk.infos is None else chunk.infos._asdict().items():
+            self.columns.setdefault(name, []).append(np.asarray(values))
+
+    def __exit__(self, *_: object) -> None: ...
+
+    @property
+    def curves(self) -> Curves:
+        return Curves({name: np.concatenate(parts) for name, parts in self.columns.items()})
+
+
+class _Pictures(sinks.Previews):
+    """Previews that stay in memory, by step."""
+
+    def __init__(self, *args: Any):
+        super().__init__(Path(), *args)
+        self.found: dict[int, bytes] = {}
+
+    def _keep(self, step: int, picture: bytes) -> None:
+        self.found[step] = picture
+
+    def _kept(self) -> list[int]:
+        return sorted(self.found)
+
+    def _drop(self, step: int) -> None:
+        del self.found[step]
+
+
+class _Loaded(NamedTuple):
+    """Where a run was opened."""
+
+    folder: Path
+    config: Distill | Select
+    data: Dataset | None
+
+
+class Run:
+    """A set that was distilled or selected, and how it came about. `jaxdistill.distill`, `select` and `open` make it.
+
+    Attributes:
+        results: what `evaluate` found last, as ``evaluation.json`` has it; empty before.
+    """
+
+    def __init__(
+        self,
+        bound: Bound | None,
+        *,
+        plan: Plan | None = None,
+        driven: Driven | None = None,
+        chosen: Stored | None = None,
+        loaded: _Loaded | None = None,
+        scores: np.ndarray | None = None,
+        progress: bool = True,
+    ):
+        self._bound, self._plan, self._driven = bound, plan, driven
+        self._chosen, self._loaded, self._scores, self._progress = chosen, loaded, scores, progress
+        self._history, self._pictures, self._held_out = _History(), None, HeldOut([])
+        self._planned = None if plan is None else plan.config.steps
+        self.results: dict[str, Any] = {}
+
+    @property
+    def config(self) -> Distill | Select:
+        """Everything that was asked for."""
+        if self._bound is None:
+            assert self._loaded is not None
+            return self._loaded.config
+        return self._bound.config
+
+    @property
+    def name(self) -> str:
+        """The method's or the strategy's."""
+        return name_of(self.config)
+
+    @property
+    def steps(self) -> int:
+        """Steps done; 0 of a selection."""
+        return self.curves.steps if self._driven is None else self._driven.done
+
+    @property
+    def _finished(self) -> bool:
+        """Whether all steps are done; what an unfinished run was judged by is not its result."""
+        return not isinstance(self.config, Distill) or self._done >= self.config.steps
+
+    @property
+    def _done(self) -> int:
+        return 0 if self._driven is None else self._driven.done
+
+    @property
+    def set(self) -> Stored:
+        """The set, with its preprocessing and its card."""
+        if self._chosen is None:
+            self._wake()
+            assert self._plan is not None
+            assert self._driven is not None
+            self._chosen = self._as_stored(self._last(), self._driven.cost())
+        return self._chosen
+
+    @property
+    def synthetic(self) -> SyntheticSet:
+        """The set's arrays."""
+        return self.set.synthetic
+
+    @property
+    def generator(self) -> StoredGenerator:
+        """What the run has trained to draw its set from.
+
+        Raises:
+            UsageError: if its method trains none.
+        """
+        if self._loaded is not None and self._bound is None:
+            return load_generator(self._loaded.folder)
+        plan, driven = self._plan, self._driven
+        if plan is None or driven is None or plan.method.learned is None:
+            raise UsageError(f"{self.name} trains no generator; give a run of one that does, as dit")
+        return distilling.generator_made(plan, driven)
+
+    @property
+    def curves(self) -> Curves:
+        """Every scalar of the run, one number a step; empty of a selection."""
+        return self._history.curves
+
+    @property
+    def held_out(self) -> Looks:
+        """What each look at held-out training images saw (`eval_every`): step, accuracies, mean and std."""
+        return Looks(self._held_out.rows)
+
+    @property
+    def scores(self) -> Float[np.ndarray, " images"] | None:
+        """How hard each training image is by the score that a selection went by, in the data set's own order.
+
+        Larger is harder, but for C-scores, which are low for what is hard. None where it went by something else.
+        """
+        return self._scores
+
+    @in_python
+    def more(self, steps: int | None = None) -> Run:
+        """Go on: with so many steps more, or by default to the number of steps that was planned.
+
+        Args:
+            steps: how many more.
+
+        Returns:
+            This run, which has then gone on.
+
+        Raises:
+            UsageError: if there is nothing to go on with, or the method's steps follow a schedule of their number.
+            RunFailedError: if the loss does not stay finite.
+        """
+        self._wake()
+        plan, driven = self._plan, self._driven
+        if plan is None or driven is None:
+            raise UsageError(f"{self.name} is a selection, which has no steps; select again instead")
+        if steps is not None and steps < 1:
+            raise UsageError(f"more steps are at least 1, not {steps}")
+        target = plan.config.steps if steps is None else driven.done + steps
+        if target <= driven.done:
+            return self
+        if plan.method.paced and target > (self._planned or 0):
+            raise UsageError(
+                f"the steps of {self.name} follow a schedule of {self._planned} steps, so that this run cannot go on "
+                f"to {target}; distill again with more `steps`, or start with `init` from this run"
+            )
+        config = dataclasses.replace(plan.config, steps=max(target, self._planned or 0))
+        self._bound = plan.bound._replace(config=config)
+        self._plan = plan._replace(bound=self._bound, note=planning.note_of(self._bound))
+        self._train(target)
+        return self
+
+    @in_python
+    def evaluate(self, *, seeds: int | None = None, progress: bool = True) -> Table:
+        """Train fresh networks on the set by its method's recipe, random images of its size beside it.
+
+        What `jaxdistill.evaluate` does for several sets, recipes and networks, this does for one as the command line
+        does after a run; it is saved with the run.
+
+        Args:
+            seeds: independent networks of each kind; by default as configured (5).
+            progress: say how far it is.
+        """
+        self._wake()
+        assert self._bound is not None
+        bound = self._bound
+        if seeds is not None:
+            bound = bound._replace(config=replaced(bound.config, {"eval_seeds": seeds}))
+        if bound.config.evaluation.eval_seeds < 1:
+            raise UsageError(f"`seeds` is a number of networks, at least 1, not {bound.config.evaluation.eval_seeds}")
+        console = Console(stderr=True, quiet=not progress)
+        self.results = finishing.judged(bound, self.synthetic, partial(say, console))
+        self.results |= finishing.of_looks(bound, self.held_out)
+        return self._table()
+
+    def _table(self) -> Table:
+        return Table(self.results["rows"], self.results.get("coverage", {}).get("shares", {}))
+
+    def show(self) -> Image.Image:
+        """The set as one picture, a row for each class; a notebook draws it."""
+        return self.set.show()
+
+    @in_python
+    def save(self, folder: str | Path) -> Path:
+        """Write the folder that ``jaxdistill distill`` or ``select`` would have written, report included.
+
+        A run can be gone on with from there: here with `jaxdistill.open`, or by ``jaxdistill distill --resume``.
+
+        Args:
+            folder: a new one.
+
+        Returns:
+            The folder.
+
+        Raises:
+            UsageError: if it exists or cannot be made.
+            OSError: if it cannot be written.
+        """
+        folder = Path(folder).expanduser()
+        if folder.exists():
+            raise UsageError(f"{folder} exists; choose another folder")
+        if above := next((path for path in folder.parents if path.exists() and not path.is_dir()), None):
+            raise UsageError(f"{folder} would be below the file {above}; choose another folder")
+        if self._loaded is not None and self._bound is None:
+            shutil.copytree(self._loaded.folder, folder)
+            return folder
+        assert self._bound is not None
+        stored = self.set
+        with files.new_folder(folder) as temporary:
+            files.write_text(temporary / "config.json", json.dumps(to_json(self._bound.config), indent=1))
+            if self.results and self._finished:
+                files.write_text(temporary / "evaluation.json", json.dumps(self.results, indent=1))
+            if self._scores is not None:
+                save_scores(temporary / "scores.npz", self._scores, self._bound.bench.source)
+            if self._plan is not None and self._driven is not None:
+                self._write_steps(temporary, self._plan, self._driven)
+            card = {**stored.card, **({"evaluation": self.results} if self.results and self._finished else {})}
+            artifact.save_set(temporary / "set", stored.synthetic, stored.preprocess, card)
+        report.write(folder)
+        return folder
+
+    def _write_steps(self, folder: Path, plan: Plan, driven: Driven) -> None:
+        """What a distillation has beside its set."""
+        with sinks.Metrics(folder / "metrics.jsonl", 0) as metrics:
+            columns = self.curves
+            if columns:
+                kind = NamedTuple("Info", [(name, Any) for name in columns])
+                metrics(Chunk(driven.done, None, kind(**columns), 0.0, 0.0))
+        if self._pictures is not None:
+            (folder / "previews").mkdir()
+            for step, picture in self._pictures.found.items():
+                files.write_bytes(folder / "previews" / f"step_{step:06d}.png", picture)
+        checkpoint.save(folder / "checkpoints", driven.done, driven.state, driven.spent)
+        if self.held_out:
+            distilling.write_looks(plan, folder, self.held_out, self._held_out.best)
+        if plan.method.learned is not None:
+            write_generator(folder / "generator", distilling.generator_made(plan, driven))
+
+    def __repr__(self) -> str:
+        of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
+        done = f" after {self.steps} of {self.config.steps} steps" if isinstance(self.config, Distill) else ""
+        loss, best = self.curves.get("loss", np.empty(0)), best_of(self.held_out)
+        said = f", the set of step {best['step']} kept" if best and self.config.evaluation.keep == "best" else ""
+        return f"<{self.name}: {of}{done}{f', loss {loss[-1]:.4g}' if loss.size else ''}{said}>"
+
+    def _repr_html_(self) -> str:
+        table = self._table().to_html() if self.results else ""
+        return f"<p>{html.escape(repr(self)[1:-1])}</p>{img(self.set._repr_png_(), 'the set')}{table}"
+
+    def _train(self, target: int) -> None:
+        """Drive the plan to a step, or as far as it gets until someone asks to stop."""
+        plan, driven = self._plan, self._driven
+        assert plan is not None
+        assert driven is not None
+        config, bench = plan.config, plan.bound.bench
+        to_here = plan._replace(bound=plan.bound._replace(config=dataclasses.replace(config, steps=target)))
+        watching: list[AbstractContextManager[Any]] = [self._history, self._held_out]
+        if plan.method.learned is None:
+            if self._pictures is None:
+                every = max(1, config.steps // distilling.PREVIEWS)
+                self._pictures = _Pictures(
+                    partial(read_out, plan.method), bench.preprocess.invert, bench.num_classes, every
+                )
+            watching.append(self._pictures)
+        if self._progress and target > driven.done:
+            watching.append(_progress(target, driven.done, self.name))
+        self._chosen = None
+        self.results = {}
+        best = self._held_out.best
+        kept = driven._replace(state=jax.tree.map(np.asarray, driven.state))  # the loop takes what it is given
+        try:
+            self._driven = distilling.train(to_here, driven, watching, grace=False)
+        except Stopped as stopped:
+            self._driven = stopped.driven
+        except BaseException:
+            self._driven = kept._replace(state=replicate(kept.state, bench.mesh))
+            self._cut(kept.done)
+            self._held_out.best = best
+            raise
+
+    def _cut(self, steps: int) -> None:
+        """Forget what was recorded after a step."""
+        self._history = _History({name: values[:steps] for name, values in self.curves.items()})
+        self._held_out.rows = [row for row in self._held_out.rows if row["step"] <= steps]
+
+    def _last(self) -> SyntheticSet:
+        """The set of the last step, or of the best look."""
+        assert self._plan is not None
+        assert self._driven is not None
+        best = self._held_out.best
+        if self.config.evaluation.keep == "best" and best is not None:
+            return best.synthetic
+        return set_of(self._plan.method, self._driven.state, self._plan.bound.bench.mesh)
+
+    def _as_stored(self, synthetic: SyntheticSet, cost: dict[str, Any]) -> Stored:
+        assert self._bound is not None
+        note = None if self._plan is None else self._plan.note
+        if not self._finished:
+            note = f"{note}; stopped after {self._done} of {self.config.steps} steps"
+        card = {**finishing.base_card(self._bound, note), "cost": cost}
+        card |= finishing.kept_look(self._bound, self.held_out)
+        shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
+        arrays = jax.tree.map(jnp.asarray, synthetic)
+        return Stored(arrays, self._bound.bench.preprocess, {**card, **shape})
+
+    def _wake(self) -> None:
+        """Make what was opened from a folder able to go on: read its data, experts and checkpoint again."""
+        if self._bound is not None or self._loaded is None:
+            return
+        folder, config, data = self._loaded
+        if isinstance(config, Distill) and isinstance(config.method, OwnMethod):
+            raise UsageError(
+                f"{self.name} is a method of one's own, which no folder holds; give it to distill again, with this run "
+                "as its `init`"
+            )
+        stored = config
+        config, given = planning.pinned(config, planning.Given(None if data is None else data.source))
+        if (config.bank.digest, _generator_of(config)) != (stored.bank.digest, _generator_of(stored)):
+            raise UsageError(
+                f"the run in {folder} was begun with other experts or another generator than are there now"
+            )
+        if isinstance(config, Select):
+            self._bound = _same_data(planning.prepare_selection(config, given), stored, folder)
+            return
+        plan = planning.prepare(config, given)
+        _same_data(plan.bound, stored, folder)
+        shapes = jax.eval_shape(plan.method.init, plan.bound.keys["method"], distilling.begin(plan, stand_in))
+        found = checkpoint.restore(folder / "checkpoints", shapes, partial(say, Console(stderr=True)))
+        if found is None:
+            raise UsageError(f"{folder} has no checkpoint that can be read; distill again")
+        step, state, spent = found
+        if step > self.steps:
+            raise UsageError(f"the run in {folder} has gone on to step {step} since it was opened; open it again")
+        self._cut(step)  # a killed run has recorded more than it has kept
+        self._driven = Driven(replicate(state, plan.bound.bench.mesh), step, spent)
+        self._plan, self._bound, self._planned = plan, plan.bound, config.steps
+
+
+def begin_run(plan: Plan, *, progress: bool) -> Run:
+    """A distillation, run to its last step or until someone asks to stop."""
+    initial = distilling.begin(plan, basis)
+    if isinstance(plan.config.method, OwnMethod):
+        check_steps(plan.name, plan.method, initial, plan.bound.keys["method"], plan.feeding.source)
+    state = distilling.first_state(plan, initial)
+    begun = Driven(replicate(state, plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))
+    run = Run(plan.bound, plan=plan, driven=begun, progress=progress)
+    run._train(plan.config.steps)
+    return run
+
+
+def select_run(bound: Bound) -> Run:
+    """A selection."""
+    synthetic, scores, cost = selecting.choose_set(bound)
+    run = Run(bound, scores=scores)
+    run._chosen = run._as_stored(synthetic, cost)
+    return run
+
+
+def _generator_of(config: Distill | Select) -> str | None:
+    return config.generator.generator_digest if isinstance(config, Distill) else None
+
+
+def _same_data(bound: Bound, stored: Distill | Select, folder: Path) -> Bound:
+    """What was read, if it is what a stored run was begun with."""
+    differ = differing(stored.data.digests, bound.bench.digests)
+    if differ and not stored.run.other_data:
+        raise UsageError(
+            f"{folder} was begun with other data ({', '.join(differ)} differ); give jaxdistill.open those as its `data`"
+        )
+    return bound
+
+
+def open_run(folder: Path, data: Dataset | None = None) -> Run:
+    """A run's folder, as `Run.save` or the command line wrote it; with its data, where no name leads to them.
+
+    Raises:
+        UsageError: if it cannot be read.
+    """
+    found = outcome.read(folder)
+    config = from_json(found.config, RunConfig(folder))
+    chosen = artifact.load_set(folder) if found.card else None
+    scores = files.load_arrays(folder / "scores.npz")["scores"] if (folder / "scores.npz").is_file() else None
+    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config, data), scores=scores)
+    run._history = _History(found.scalars)
+    run._held_out = HeldOut(read_looks(folder / "held_out.jsonl"), distilling.read_best(folder / "best"))
+    run.results = found.evaluation
+    return run
+
+
+def _progress(total: int, start: int, name: str) -> AbstractContextManager[Any]:
+    return NotebookProgress(total, start, name) if in_notebook() else sinks.Progress(total, start, name)

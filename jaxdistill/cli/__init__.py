@@ -1,0 +1,6 @@
+"""The command line."""
+
+from jaxdistill.cli.entry import command as command
+from jaxdistill.cli.entry import main as main
+
+__all__ = ["command", "main"]

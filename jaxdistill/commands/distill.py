@@ -1,0 +1,267 @@
+"""`distill`: from a plan to a set, in a folder, going on where it was cut."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from jaxdistill.commands.finish import base_card, finish
+from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
+from jaxdistill.commands.plan import Plan, pinned, prepare
+from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
+from jaxdistill.commands.selection_inputs import Means, basis, stand_in
+from jaxdistill.commands.workspace import (
+    start,
+)
+from jaxdistill.engine import callbacks as sinks
+from jaxdistill.engine.callbacks import TensorBoard, WandB
+from jaxdistill.engine.devices import from_first, replicate
+from jaxdistill.engine.drive import Driven, RunFailedError, drive, read_out, say, set_of
+from jaxdistill.engine.loop import NonFiniteError
+from jaxdistill.errors import UsageError
+from jaxdistill.io import artifact, checkpoint, files
+from jaxdistill.io.generators import Drawn, StoredGenerator, generator_in_memory, write_generator
+from jaxdistill.settings.as_json import to_json
+from jaxdistill.settings.config import Distill
+from jaxdistill.settings.paths import absolute
+from jaxdistill.types import PyTree, SyntheticSet
+
+__all__ = [
+    "IN_MEMORY",
+    "UNSPENT",
+    "begin",
+    "distill",
+    "elsewhere",
+    "first_state",
+    "generator_made",
+    "read_best",
+    "train",
+    "write_looks",
+]
+
+PREVIEWS = 6
+IN_MEMORY = "memory"
+"""What the start of a run is called that a caller had in memory."""
+LOOKS = 3
+"""Of the evaluation's key: 0 and 1 are what it is split into, 2 is that of coverage."""
+UNSPENT = {"seconds": 0.0, "compile_seconds": 0.0}
+
+
+def distill(config: Distill, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Run a method from data to report, or go on with a run that was cut; returns the content of evaluation.json.
+
+    Whatever is wrong with the arguments or the data is found before anything is written or said; then comes whether
+    this is the published setting of its cell. What nothing reads is refused if it is among the `options` given
+    (`jaxdistill.settings.unread`).
+
+    Raises:
+        UsageError: for arguments or data that cannot be used.
+        RunFailedError: if the loss does not stay finite.
+    """
+    config, given = pinned(absolute(config))
+    check_folder(config)
+    plan = prepare(config, given, options)
+    config, bench, method = check_data(plan.config, plan.bound.bench.digests), plan.bound.bench, plan.method
+    check_more(config, plan.name, paced=method.paced)
+    # A run that is resumed has begun: networks are not trained again for the shapes of its start.
+    begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
+    initial = begin(plan, stand_in if begun else basis)
+    shapes = jax.eval_shape(method.init, plan.bound.keys["method"], initial)
+    elsewhere(config, config.run.out)  # says so now if one is not installed
+    extend(config)
+    with open_folder(config) as folder, hold(folder):
+        for line in (bench.source.summary(), f"note: {plan.note}"):
+            say(console, line)
+        warn = partial(say, Console(stderr=True))  # also where all else is quiet
+        found = checkpoint.restore(folder / "checkpoints", shapes, warn) if jax.process_index() == 0 else None
+        done = int(from_first(np.int32(found[0] if found else 0)))
+        if done:
+            nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes)
+            state = from_first(found[1] if found else nothing)
+            say(console, f"resuming after step {done} of {config.steps}")
+        else:
+            state = first_state(plan, begin(plan, basis) if begun else initial)
+        del initial
+        start = Driven(replicate(state, bench.mesh), done, found[2] if found else dict(UNSPENT))
+        held_out = HeldOut(
+            read_looks(folder / "held_out.jsonl", done), read_best(folder / "best"), partial(write_looks, plan, folder)
+        )
+        driven = _driven(plan, start, folder, held_out, console)
+        synthetic = _last_set(plan, driven.state, folder, held_out)
+        if method.learned and jax.process_index() == 0:
+            write_generator(folder / "generator", generator_made(plan, driven))
+        return finish(plan.bound, folder, synthetic, driven.cost(), console, plan.note)
+
+
+def begin(plan: Plan, by: Callable[[str, Means], Any]) -> SyntheticSet:
+    """What the method starts from.
+
+    Args:
+        plan: of the run.
+        by: `basis`, or for the shapes alone `stand_in`.
+    """
+    config, bound = plan.config, plan.bound
+    if plan.start is not None:
+        return plan.start
+    if config.init == IN_MEMORY:
+        if by is basis:
+            raise UsageError("this run's start was in memory and is gone; begin another, with its `init`")
+        config = dataclasses.replace(config, init="random")  # for shapes alone
+    network_key = jax.random.fold_in(bound.keys["start"], 1)
+    means = Means(config.basis, bound.bench, bound.network, config.network.kernel, bound.experts, network_key)
+    return start(
+        bound.keys["start"], config.init, bound.bench, config.ipc, plan.method.formation, partial(by, means=means),
+        other_data=config.run.other_data,
+    )  # fmt: skip
+
+
+def first_state(plan: Plan, initial: SyntheticSet) -> PyTree:
+    """The state before the first step, on the host."""
+    # A generator's parameters would become constants of a program.
+    init = plan.method.init if plan.method.learned else jax.jit(plan.method.init)
+    return jax.tree.map(np.asarray, init(plan.bound.keys["method"], initial))
+
+
+def train(
+    plan: Plan,
+    begun: Driven,
+    watching: Sequence[AbstractContextManager[Any]],
+    save: Callable[[Driven, bool], None] = lambda driven, last: None,
+    *,
+    grace: bool = True,
+) -> Driven:
+    """Run a plan to its last step; see `jaxdistill.engine.drive.drive`.
+
+    Args:
+        plan: of the run.
+        begun: where it stands.
+        watching: sinks of this process.
+        save: told how far the run is.
+        grace: whether a second signal ends the process.
+
+    Raises:
+        RunFailedError: if the loss does not stay finite.
+    """
+    config, bound, evaluation = plan.config, plan.bound, plan.config.evaluation
+    mesh, feeding = bound.bench.mesh, plan.feeding
+    if not feeding.on_host:
+        feeding = feeding._replace(source=replicate(feeding.source, mesh))
+    look = None
+    if evaluation.eval_every is not None:
+        look = Look(
+            bound.bench, next(iter(bound.judges.values())), bound.protocol,
+            replicate(jax.random.fold_in(bound.keys["evaluation"], LOOKS), mesh), evaluation.eval_every_seeds,
+            test=evaluation.legacy_best, networks_at_once=config.run.networks_at_once,
+        )  # fmt: skip
+    try:
+        return drive(
+            begun, config.steps, plan.method, feeding, replicate(bound.keys["loop"], mesh), mesh,
+            every=config.run.chunk, sinks=watching, save=save, look=look, look_every=evaluation.eval_every or 1,
+            grace=grace,
+        )  # fmt: skip
+    except NonFiniteError as error:
+        raise RunFailedError(f"{error} of {config.method}; start again with a smaller step size") from None
+
+
+def _driven(plan: Plan, begun: Driven, folder: Path, held_out: HeldOut, console: Console) -> Driven:
+    """Run a plan in its folder: with all sinks, saving checkpoints."""
+    config, method, writes = plan.config, plan.method, jax.process_index() == 0
+    name = f"{plan.name} on {Path(config.data.dataset).name}"
+    watching: list[Any] = []
+    if writes:
+        watching += [sinks.Metrics(folder / "metrics.jsonl", begun.done), held_out]
+    if writes and method.learned is None:  # to draw a set from a generator takes as long as many steps
+        every = max(1, config.steps // PREVIEWS)
+        bench = plan.bound.bench
+        show = partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
+        watching.append(sinks.Previews(folder / "previews", *show))
+    if writes and not config.run.quiet:
+        then = "the evaluation" if config.evaluation.eval_seeds else ""
+        watching.append(sinks.Progress(config.steps, begun.done, name, console, then))
+    if writes:
+        watching += elsewhere(config, folder)
+    saved = time.monotonic()
+
+    def save(driven: Driven, last: bool) -> None:
+        nonlocal saved
+        if writes and (last or time.monotonic() - saved >= config.run.checkpoint_seconds):
+            checkpoint.save(folder / "checkpoints", driven.done, driven.state, driven.spent)
+            saved = time.monotonic()
+
+    return train(plan, begun, watching, save)
+
+
+def _last_set(plan: Plan, state: PyTree, folder: Path, held_out: HeldOut) -> SyntheticSet:
+    """The set of the last state, or of the best look. One that is drawn is drawn once."""
+    method, mesh = plan.method, plan.bound.bench.mesh
+    if plan.config.evaluation.keep == "best":
+        nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(method.synthetic, state))
+        return from_first(nothing if held_out.best is None else held_out.best.synthetic)
+    if method.learned is not None and bool(from_first(np.int32((folder / "evaluation.json").exists()))):
+        shapes = jax.eval_shape(method.synthetic, state)
+        there = artifact.load_set(folder).synthetic if jax.process_index() == 0 else None
+        return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
+    return set_of(method, state, mesh)
+
+
+def write_looks(plan: Plan, folder: Path, rows: list[dict[str, Any]], best: Best | None) -> None:
+    """Keep what the looks of a run saw, and the set of the best one.
+
+    Args:
+        plan: of the run.
+        folder: the run's.
+        rows: of all looks so far.
+        best: the best look's set, if it is to be written.
+    """
+    if best is not None:  # before the rows: a look that is known has its set
+        bench = plan.bound.bench
+        card = {**base_card(plan.bound, plan.note), "step": best.step, "held_out_accuracy": best.mean}
+        artifact.save_set(folder / "best", best.synthetic, bench.preprocess, card)
+    files.write_text(folder / "held_out.jsonl", "".join(f"{json.dumps(row)}\n" for row in rows))
+
+
+def read_best(folder: Path) -> Best | None:
+    """The set that `write_looks` kept; None where there is none."""
+    if not folder.is_dir():
+        return None
+    stored = artifact.load_set(folder)
+    return Best(stored.card["step"], stored.card["held_out_accuracy"], stored.synthetic)
+
+
+def generator_made(plan: Plan, driven: Driven) -> StoredGenerator:
+    """The generator that a run has trained."""
+    config, bench, given = plan.config, plan.bound.bench, plan.generator
+    assert plan.method.learned is not None
+    params = jax.tree.map(np.asarray, plan.method.learned(jax.tree.map(np.asarray, driven.state)))
+    classes = bench.num_classes if given is None else given.classes
+    said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": driven.cost()}
+    said |= {"digests": dataclasses.asdict(bench.digests)} if not config.generator.class_ids else {}
+    said |= {"method": dataclasses.asdict(config.method), "from": config.generator.generator_digest}
+    drawn = Drawn(config.method.sampling, config.evaluation.protocol, config.evaluation.eval_network)
+    return generator_in_memory(params, config.generator.architecture, bench.image_shape, classes, said, drawn)
+
+
+def elsewhere(config: Distill, folder: Path) -> list[TensorBoard | WandB]:
+    """The sinks of other programs that a run asks for.
+
+    Args:
+        config: of the run.
+        folder: its own.
+
+    Raises:
+        UsageError: if one is not installed.
+    """
+    asked: list[TensorBoard | WandB] = [TensorBoard(folder / "tensorboard")] if config.run.tensorboard else []
+    if config.run.wandb is not None:
+        asked.append(WandB(folder, config.run.wandb, to_json(config), quiet=config.run.quiet))
+    return asked

@@ -1,0 +1,222 @@
+"""Evaluate sets on networks, the random baseline always beside them, and keep it as evaluation.json has it."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxdistill.commands.cover import cover
+from jaxdistill.commands.workspace import Bench, at_once, augmentation, select
+from jaxdistill.common import draws
+from jaxdistill.data.feeds import RealData
+from jaxdistill.engine.callbacks import clock
+from jaxdistill.engine.devices import spread
+from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import Evaluation, Recipe, evaluate
+from jaxdistill.evaluation.train import BASELINE
+from jaxdistill.types import Key, Network, SyntheticSet
+
+__all__ = ["accuracy", "check_baseline", "check_networks", "judge"]
+
+
+def judge(
+    key: Key,
+    sets: Mapping[str, SyntheticSet],
+    networks: Mapping[str, Network],
+    bench: Bench,
+    protocol: Recipe,
+    protocol_name: str,
+    seeds: int,
+    *,
+    ipc: int | Mapping[str, int],
+    space: str = "",
+    networks_at_once: int | None = None,
+    coverage: bool = False,
+    teach: Callable[[SyntheticSet], SyntheticSet] | None = None,
+    tell: Callable[[str], None],
+) -> dict[str, Any]:
+    """Test accuracy of each set, and of random real images, on each network.
+
+    Args:
+        key: consumed; the networks of seed i and the i-th random subset are the same whatever else is evaluated.
+        sets: sets by name; ``random`` is added (a fresh subset of as many images per class for each seed), of sets of
+            several sizes once for each.
+        networks: networks by name; several of them give a transfer matrix.
+        bench: data and devices.
+        protocol: the recipe.
+        protocol_name: what it is called.
+        seeds: independent networks of each kind.
+        ipc: images per class, of all sets or of each by its name.
+        space: what the baselines' names say of the images' preprocessing, where there are several.
+        networks_at_once: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
+        coverage: add how much of the test images each set covers, in the features of the first network.
+        teach: gives sets, random ones too, a teacher's labels.
+        tell: told one line a row.
+
+    Returns:
+        The content of evaluation.json: the protocol, and a row for each set and network with every accuracy, the images
+        per class, and the name of the baseline that it is compared with (None of a baseline).
+    """
+    key_train, key_random = jax.random.split(key)
+    sizes = {name: ipc if isinstance(ipc, int) else ipc[name] for name in sets}
+    several = len({*sizes.values()}) > 1
+    called = {
+        size: BASELINE + (f", ipc {size}" if several else "") + (f" ({space})" if space else "")
+        for size in dict.fromkeys(sizes.values())
+    }
+    baselines = {
+        name: [_baseline(jax.random.fold_in(key_random, i), bench, size) for i in range(seeds)]
+        for size, name in called.items()
+    }
+    if seeds and max(called) > (fewest := int(np.asarray(bench.train.counts).min())):
+        tell(f"note: the smallest class has {fewest} training images, so random has no more of it")
+    rows = []
+    first = next(iter(networks.items()))
+    judged = networks if protocol.instead is None else {protocol.instead: first[1]}
+    per_set = seeds if protocol.random else 1  # a recipe that draws nothing says all of a set at once
+    # A set that is itself called random is not its own baseline.
+    apart = {name: f"{name} set" if name in baselines else name for name in sets}
+    named = {apart[name]: chosen for name, chosen in sets.items()}
+    of = {apart[name]: called[size] for name, size in sizes.items()} | dict.fromkeys(baselines)
+    sizes = {apart[name]: size for name, size in sizes.items()} | {name: size for size, name in called.items()}
+    if protocol.selected_augment is None:
+        # Which images are real makes no difference then, and sets that are alike share a compilation.
+        plain = partial(dataclasses.replace, selected=None)
+        named = {name: plain(chosen) for name, chosen in named.items()}
+        baselines = {name: [plain(one) for one in drawn] for name, drawn in baselines.items()}
+    if teach is not None:
+        named = {name: teach(chosen) for name, chosen in named.items()}
+        baselines = {name: [teach(one) for one in drawn] for name, drawn in baselines.items()}
+    left = len(judged) * (len(named) * per_set + len(baselines) * seeds)
+    for network_name, network in judged.items():
+        for name, chosen in {**named, **baselines}.items():
+            began = time.perf_counter()
+            count = seeds if name in baselines else per_set  # of random images there are always several sets
+
+            said = _Progress(f"{name} on {network_name}", count, left - count, tell)
+
+            result = accuracy(
+                key_train, chosen, network, bench.test, bench, protocol, count,
+                networks_at_once=networks_at_once, tell=said,
+            )  # fmt: skip
+            left -= count
+            row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
+            row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
+            row |= {"ipc": sizes[name], "baseline": of[name]}
+            rows.append(row)
+    described = {"name": protocol_name, **dataclasses.asdict(protocol), "summary": _said(protocol)}
+    results = {"protocol": described, "test_images": bench.test.count, "rows": rows}
+    if coverage:
+        name, network = first
+        shown = {**named, **{name: drawn[0] for name, drawn in baselines.items() if drawn}}
+        results["coverage"] = cover(jax.random.fold_in(key, 2), shown, network, name, bench)
+    return results
+
+
+def accuracy(
+    key: Key,
+    sets: SyntheticSet | Sequence[SyntheticSet],
+    network: Network,
+    split: RealData,
+    bench: Bench,
+    protocol: Recipe,
+    seeds: int,
+    *,
+    networks_at_once: int | None = None,
+    tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
+) -> Evaluation:
+    """`jaxdistill.evaluation.evaluate` with the devices and the augmentations of a bench.
+
+    Args:
+        key: consumed; on all devices.
+        sets: one set, or one for each network.
+        network: what is trained.
+        split: what it is tested on.
+        bench: data and devices.
+        protocol: the recipe.
+        seeds: independent networks.
+        networks_at_once: of them side by side on a device; see `judge`.
+        tell: told the accuracies so far.
+    """
+    share = -(-seeds // bench.mesh.size)
+    size = min(at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh), share)
+    apart = protocol.selected_augment
+    return evaluate(
+        key,
+        sets,
+        network,
+        split,
+        protocol,
+        augment=augmentation(protocol.augment, bench),
+        selected_augment=None if apart is None else augmentation(apart, bench),
+        seeds=seeds,
+        seeds_per_call=size * bench.mesh.size,
+        map_seeds=spread(bench.mesh, size, gather=True),
+        tell=tell,
+    )
+
+
+class _Progress:
+    """Tells the accuracy of the networks done so far, and how long all those to come may take, by the last ones.
+
+    Args:
+        label: which set is judged on what.
+        count: networks of this set.
+        later: networks of the sets that come after it.
+        tell: told one line a call.
+    """
+
+    def __init__(self, label: str, count: int, later: int, tell: Callable[[str], None]):
+        self._label, self._count, self._later, self._tell = label, count, later, tell
+        self._done, self._began = 0, time.perf_counter()
+
+    def __call__(self, accuracies: Sequence[float]) -> None:
+        """Tell of the networks that were added."""
+        now, done = time.perf_counter(), len(accuracies)
+        left = self._count - done + self._later
+        seconds = left * (now - self._began) / max(done - self._done, 1)
+        # The first networks of a set may have waited for a compilation, which the others do not need.
+        time_left = f", {'' if self._done else 'at most '}{clock(seconds)} left" if left else ""
+        self._done, self._began = done, now
+        self._tell(f"{self._label}: {done} of {self._count} networks, last {accuracies[-1]:.1%}{time_left}")
+
+
+def _said(protocol: Recipe) -> str:
+    return protocol.summary + (", the most likely class of each label" if protocol.labels == "hard" else "")
+
+
+def check_networks(networks: Mapping[str, Network], protocol: Recipe) -> None:
+    """Raise a UsageError where several networks are to judge, but something else learns."""
+    if protocol.instead is not None and len(networks) > 1:
+        raise UsageError(f"by this protocol {protocol.instead} learns, no network; name one network at the most")
+
+
+def _baseline(key: Key, bench: Bench, ipc: int) -> SyntheticSet:
+    """Random real images, `ipc` of each class or, where it has fewer, all."""
+    offsets, counts = (np.asarray(each) for each in (bench.train.offsets, bench.train.counts))
+    if ipc <= counts.min():
+        return select(key, "random", bench, ipc)
+    order = np.asarray(draws.uniform(key, (bench.train.count,)))
+    blocks = [i + np.argsort(order[i : i + n])[:ipc] for i, n in zip(offsets, counts, strict=True)]
+    found = bench.train.take(jnp.asarray(np.concatenate(blocks)))
+    return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
+
+
+def check_baseline(bench: Bench, ipc: int) -> None:
+    """See that there are as many images as a selection takes from each class.
+
+    Raises:
+        UsageError: if a class has fewer.
+    """
+    smallest = int(np.asarray(bench.train.counts).argmin())
+    count = int(np.asarray(bench.train.counts)[smallest])
+    if ipc > count:
+        name = bench.source.class_names[smallest]
+        raise UsageError(f"class {name} has {count} training images, fewer than --ipc {ipc}; lower it to {count}")

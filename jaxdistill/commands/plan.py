@@ -1,0 +1,222 @@
+"""Everything about a run that can be refused, before anything of it is computed or written."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple, TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from jaxdistill.commands.cover import check_cover
+from jaxdistill.commands.given_experts import check_bank, check_whitening
+from jaxdistill.commands.judge import check_baseline, check_networks
+from jaxdistill.commands.own_method import check_own
+from jaxdistill.commands.selection_inputs import uses_experts
+from jaxdistill.commands.workspace import (
+    Bench,
+    generator_of,
+    keys,
+    networks,
+    only_network,
+    open_bench,
+    task,
+)
+from jaxdistill.data.source import Source
+from jaxdistill.engine.drive import Feeding
+from jaxdistill.engine.host_batches import require_grain
+from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import Recipe
+from jaxdistill.io.expert_bank import StoredBank, load_bank, open_bank
+from jaxdistill.io.generators import StoredGenerator, load_generator
+from jaxdistill.methods import METHODS
+from jaxdistill.selection import NEEDS
+from jaxdistill.settings import cell
+from jaxdistill.settings.as_json import name_of
+from jaxdistill.settings.config import Distill, Select
+from jaxdistill.settings.unread import check_method_read, check_read
+from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet, Task
+
+__all__ = ["Bound", "Given", "Plan", "note_of", "pinned", "prepare", "prepare_selection"]
+
+HELD_OUT = 0.1
+"""Of the training images, where a look needs some and no share is said."""
+
+
+Run = TypeVar("Run", Distill, Select)
+
+
+class Given(NamedTuple):
+    """What a caller has in memory, in the place of what a configuration names."""
+
+    source: Source | None = None
+    """The data."""
+    experts: StoredBank | None = None
+    generator: StoredGenerator | None = None
+    start: SyntheticSet | None = None
+    """What a method starts from, in the run's preprocessed space."""
+    method: Callable[[Task], Method] | None = None
+
+
+class Bound(NamedTuple):
+    """What a distilled and a selected set have in common: arguments and data that were found good."""
+
+    config: Any
+    """A `Distill` or `Select`, its data, experts and generator named by digests."""
+    bench: Bench
+    network: Network
+    judges: dict[str, Network]
+    """Networks that evaluate the set, by name."""
+    protocol: Recipe
+    """How."""
+    keys: dict[str, Key]
+    experts: StoredBank | None
+
+
+class Plan(NamedTuple):
+    """A distillation of which everything is known and nothing has begun."""
+
+    bound: Bound
+    method: Method
+    feeding: Feeding
+    generator: StoredGenerator | None
+    start: SyntheticSet | None
+    note: str
+    """Whether this is the published setting of its cell, in words."""
+
+    @property
+    def config(self) -> Distill:
+        """Its configuration."""
+        return self.bound.config
+
+    @property
+    def name(self) -> str:
+        """The method's."""
+        return name_of(self.config)
+
+
+def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()) -> Plan:
+    """See that everything a distillation needs is there and fits; nothing is computed or written.
+
+    Args:
+        config: what is to be done.
+        given: see `Given`.
+        options: what was asked for in so many words; what nothing reads is refused.
+
+    Raises:
+        UsageError: for arguments or data that cannot be used.
+    """
+    bound = _prepare(config, given, options)
+    config, bench, experts, name = bound.config, bound.bench, bound.experts, name_of(config)
+    drawn = partial(generator_of, config.generator, given.generator, bench, other_data=config.run.other_data)
+    known = task(config.network, config.augment, bench, config.run, config.steps, drawn)
+    build = given.method or partial(METHODS[type(config.method)], config.method)
+    method = build(known)
+    if given.method is not None:
+        check_own(name, method)
+    check_method_read(config, options, bound.protocol, method, known, build)
+    if experts is not None:
+        if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
+            raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
+        check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
+    source, on_host = _source(method.feed, config, bench, experts)
+    outline = source.outline()  # trajectories that are too short are found here
+    jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), bound.keys["loop"])
+    return Plan(bound, method, Feeding(source, on_host), given.generator, given.start, note_of(bound))
+
+
+def note_of(bound: Bound) -> str:
+    """Whether a distillation is the published setting of its cell, in words."""
+    card = None if bound.experts is None else bound.experts.card
+    return cell.said(bound.config, card, min(bound.bench.image_shape[:2]))
+
+
+def prepare_selection(config: Select, given: Given, options: frozenset[str] = frozenset()) -> Bound:
+    """See that everything a selection needs is there and fits; see `prepare`.
+
+    Args:
+        config: what is to be done.
+        given: see `Given`.
+        options: what was asked for in so many words.
+
+    Raises:
+        UsageError: for arguments or data that cannot be used.
+    """
+    bound = _prepare(config, given, options)
+    config, bench, protocol = bound.config, bound.bench, bound.protocol
+    if config.network.kernel is not None and NEEDS[config.strategy] != "kernel" and not hasattr(protocol, "kernel"):
+        raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
+    if config.evaluation.eval_seeds:
+        check_baseline(bench, config.ipc)
+    if bound.experts is not None:
+        if not uses_experts(config.strategy, config.basis):
+            raise UsageError(f"{config.strategy} uses no experts with these options; leave --experts out")
+        check_bank(bound.experts, bound.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
+    return bound
+
+
+def pinned(config: Run, given: Given = Given()) -> tuple[Run, Given]:  # noqa: B008 (immutable)
+    """The configuration with its experts and generator named, so that a resumed run has the same even where some were
+    added; and what it names, read.
+
+    Args:
+        config: what is to be done.
+        given: what is in memory already.
+    """
+    experts, generator = given.experts, given.generator
+    if experts is None and config.bank.experts is not None:
+        experts = load_bank(config.bank.experts, config.bank.expert_count)
+    if experts is not None:
+        named = dataclasses.replace(config.bank, expert_count=len(experts.params), digest=experts.digest())
+        config = dataclasses.replace(config, bank=named)
+    if isinstance(config, Distill):
+        if generator is None and config.generator.generator is not None:
+            generator = load_generator(config.generator.generator)
+        if generator is not None:
+            drawn = dataclasses.replace(config.generator, generator_digest=generator.digest)
+            config = dataclasses.replace(config, generator=drawn)
+    return config, given._replace(experts=experts, generator=generator)
+
+
+def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | None) -> tuple[Any, bool]:
+    """What the feed draws from, and whether it stays where it is."""
+    if feed.source == "real":
+        return bench.train, bench.on_host
+    if experts is None:
+        raise UsageError(
+            f"{name_of(config)} matches experts; make some with 'jaxdistill experts' and give them with --experts"
+        )
+    source, on_host = open_bank(experts, config.data.device_gib * 2**30)
+    if on_host:
+        require_grain()
+    return source, on_host
+
+
+def _prepare(config: Run, given: Given, options: frozenset[str]) -> Bound:
+    protocol = config.evaluation.resolve(config.network.kernel)
+    experts = given.experts
+    check_read(config, options, protocol)
+    if experts is not None:
+        check_whitening(experts, config.data.zca, config.data.statistics)
+    looked = config.evaluation.eval_every is not None
+    needed = config.evaluation.keep == "best" or not config.evaluation.legacy_best
+    if looked and needed and not config.data.hold_out:
+        config = dataclasses.replace(config, data=dataclasses.replace(config.data, hold_out=HELD_OUT))
+    # Not fitted anew: on another machine whitening would differ in its last digits.
+    fitted = None if experts is None else experts.preprocess
+    bench = open_bench(config.data, fitted, *(() if given.source is None else (given.source,)))
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, digests=bench.digests))
+    if config.evaluation.coverage:
+        check_cover(bench)
+    if protocol.taught and (config.evaluation.eval_seeds or looked):
+        raise UsageError(
+            f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
+            f"evaluate SET --protocol {config.evaluation.protocol} --teacher E'"
+        )
+    protocol.check(bench.image_shape)
+    judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
+    check_networks(judged, protocol)
+    network = only_network(config.network, bench)
+    return Bound(config, bench, network, judged, protocol, keys(config.seed), experts)

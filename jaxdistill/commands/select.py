@@ -1,0 +1,56 @@
+"""`select`: a core-set, from data to report."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from jaxdistill.commands.finish import finish
+from jaxdistill.commands.plan import Bound, pinned, prepare_selection
+from jaxdistill.commands.run_folder import check_data, check_folder, hold, open_folder
+from jaxdistill.commands.selection_inputs import Means, basis, for_file
+from jaxdistill.commands.workspace import (
+    select,
+)
+from jaxdistill.engine.device_info import machine
+from jaxdistill.engine.drive import say
+from jaxdistill.io.scores import save_scores
+from jaxdistill.selection import Difficulty
+from jaxdistill.settings.config import Select
+from jaxdistill.settings.paths import absolute
+from jaxdistill.types import SyntheticSet
+
+__all__ = ["choose_set", "select_set"]
+
+
+def select_set(config: Select, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:
+    """Select a core-set, judge it and write the same artifact as `distill`; returns the content of evaluation.json.
+
+    Raises:
+        UsageError: for arguments or data that cannot be used.
+    """
+    config, given = pinned(absolute(config))
+    check_folder(config)
+    bound = prepare_selection(config, given, options)
+    check_data(bound.config, bound.bench.digests)
+    synthetic, scored, cost = choose_set(bound)
+    with open_folder(bound.config) as folder, hold(folder):
+        say(console, bound.bench.source.summary())
+        if scored is not None and jax.process_index() == 0:
+            save_scores(folder / "scores.npz", scored, bound.bench.source)
+        return finish(bound, folder, synthetic, cost, console)
+
+
+def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str, Any]]:
+    """Select: the set, the scores it goes by as a file has them, if it does, and what it cost."""
+    config, bench = bound.config, bound.bench
+    began = time.perf_counter()
+    means = Means(config.basis, bench, bound.network, config.network.kernel, bound.experts, bound.keys["method"])
+    by = basis(config.strategy, means)
+    synthetic = jax.tree.map(np.asarray, select(bound.keys["start"], config.strategy, bench, config.ipc, by))
+    cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
+    return synthetic, for_file(config.strategy, by.scores, bench) if isinstance(by, Difficulty) else None, cost

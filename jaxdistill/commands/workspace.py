@@ -1,0 +1,308 @@
+"""Where names become things: data on devices, networks, augmentations, starting sets."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from jaxdistill import augment
+from jaxdistill.data import preprocess as preprocessing
+from jaxdistill.data.check import hold_out
+from jaxdistill.data.digest import Digests, digests_of, mismatch
+from jaxdistill.data.feeds import RealData, real_data
+from jaxdistill.data.preprocess import Preprocess
+from jaxdistill.data.source import Source, load
+from jaxdistill.diffusion import make
+from jaxdistill.engine.devices import make_mesh, replicate, spread
+from jaxdistill.engine.host_batches import require_grain
+from jaxdistill.errors import UsageError
+from jaxdistill.io import artifact
+from jaxdistill.io.generators import GeneratorError, StoredGenerator
+from jaxdistill.kernels import make as make_kernel
+from jaxdistill.networks import full_name
+from jaxdistill.networks import make as make_network
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.settings.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
+from jaxdistill.types import Augment, Generator, Key, Network, SyntheticSet, Task
+
+__all__ = [
+    "Bench",
+    "at_once",
+    "augmentation",
+    "generator_of",
+    "keys",
+    "networks",
+    "only_network",
+    "open_bench",
+    "select",
+    "start",
+    "start_from",
+    "task",
+]
+
+
+PURPOSES = ("start", "method", "loop", "evaluation")
+
+
+class Bench(NamedTuple):
+    """The data of a run, where they are used, and the devices."""
+
+    source: Source
+    preprocess: Preprocess
+    train: RealData
+    """On the devices, or on the host if `on_host`."""
+    test: RealData
+    mesh: Mesh
+    on_host: bool
+    digests: Digests
+    """Which data they are."""
+    held_out: RealData | None = None
+    """Training images that are set aside, on the devices."""
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return tuple(self.source.train_images.shape[1:])
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.source.class_names)
+
+    @property
+    def pixel_range(self) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+        """Black and white in preprocessed space, by channel; None for whitened images."""
+        if self.preprocess.whiten is not None:
+            return None
+        black, white = (np.asarray(end, np.float64).tolist() for end in self.train.pixel_range)
+        return tuple(black), tuple(white)
+
+
+def open_bench(data: DataConfig, stored: Preprocess | None = None, source: Source | None = None) -> Bench:
+    """Read the data, fit (or take over) the preprocessing, and place both splits.
+
+    Args:
+        data: which data.
+        stored: preprocessing of a finished set, which then applies to the data too.
+        source: the data, where they have been read.
+    """
+    source = source or load(data.dataset, data.data_dir)
+    source, aside = hold_out(source, data.hold_out) if data.hold_out else (source, None)
+    wanted = stored.center.size if stored is not None and stored.center is not None else source.train_images[0].size
+    if wanted != source.train_images[0].size:
+        raise UsageError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
+    constants, channels = preprocessing.constants(data.statistics, source.name), source.train_images.shape[-1]
+    if constants is not None and data.statistics != "default" and len(constants[0]) != channels:
+        raise UsageError(
+            f"the statistics of {data.statistics} are of {len(constants[0])} channels, and the images of {source.name} "
+            f"have {channels}; choose others"
+        )
+    fitted = stored or preprocessing.fit(source.train_images, statistics=constants, zca=data.zca)
+    mesh = make_mesh()
+    train = _split(source.train_images, source.train_labels, source, fitted)
+    test = _split(source.test_images, source.test_labels, source, fitted, complete=False)
+    on_host = train.images.nbytes > data.device_gib * 2**30
+    if on_host:
+        require_grain()
+    placed = (train if on_host else replicate(train, mesh), replicate(test, mesh))
+    held_out = None
+    if aside is not None:
+        held_out = replicate(_split(aside.train_images, aside.train_labels, source, fitted), mesh)
+    return Bench(source, fitted, *placed, mesh, on_host, digests_of(source), held_out)
+
+
+def _split(
+    images: np.ndarray, labels: np.ndarray, source: Source, fitted: Preprocess, *, complete: bool = True
+) -> RealData:
+    if fitted.whiten is None:
+        scale, shift = fitted.affine(images.dtype)
+    else:
+        images = np.asarray(fitted.apply(images))
+        scale, shift = np.ones(images.shape[-1]), np.zeros(images.shape[-1])
+    return real_data(images, labels, len(source.class_names), scale, shift, complete=complete)
+
+
+def keys(seed: int) -> dict[str, Key]:
+    """An independent key for each purpose of a run."""
+    return dict(zip(PURPOSES, jax.random.split(jax.random.key(seed), len(PURPOSES)), strict=True))
+
+
+def on_cpu(mesh: Mesh) -> bool:
+    """Whether entries side by side gain nothing."""
+    return mesh.devices.flat[0].platform == "cpu"
+
+
+def at_once(wanted: int | None, count: int, image_shape: tuple[int, int, int], width: int, mesh: Mesh) -> int:
+    """How many classes (or networks) run side by side on a device: what was asked for, or what should fit.
+
+    On an accelerator all of them, as far as three maps of the first layer for 256 images of each take under 8 GiB.
+    """
+    if wanted is not None or on_cpu(mesh):
+        return wanted or 1
+    taken = 3 * 256 * image_shape[0] * image_shape[1] * width * 4
+    return max(1, min(count, 8 * 2**30 // taken))
+
+
+def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Network]:
+    """The networks of a comma-separated list, by name, all with the options of `config`."""
+    options = dataclasses.asdict(config)
+    del options["network"], options["kernel"]
+    names = [full_name(name.strip()) for name in spec.split(",") if name.strip()]
+    if not names:
+        raise UsageError("name at least one network; 'jaxdistill list' names them all")
+    return {name: make_network(name, bench.image_shape, bench.num_classes, **options) for name in names}
+
+
+def only_network(config: NetworkConfig, bench: Bench) -> Network:
+    """The one network of `config`."""
+    found = list(networks(config.network, config, bench).values())
+    if len(found) > 1:
+        raise UsageError("give --network one network; several to judge the result go to --eval-network")
+    return found[0]
+
+
+def augmentation(name: str, bench: Bench) -> Augment:
+    """An augmentation by name; ``default`` is the data set's DSA strategy. Some are told black and white."""
+    found = augment.make(augment.for_dataset(name, bench.source.name))
+    if not isinstance(found, augment.Photo):
+        return found
+    if bench.pixel_range is None:
+        raise UsageError(f"{name} changes colours between black and white, which whitening leaves; leave --zca out")
+    return dataclasses.replace(found, pixel_range=bench.pixel_range)
+
+
+def task(
+    network: NetworkConfig,
+    augment_name: str,
+    bench: Bench,
+    run: RunConfig,
+    steps: int,
+    generator: Callable[[], Generator] | None = None,
+) -> Task:
+    """What a method is told."""
+    size = at_once(run.classes_at_once, bench.num_classes, bench.image_shape, network.width, bench.mesh)
+    return Task(
+        only_network(network, bench),
+        augmentation(augment_name, bench),
+        bench.image_shape,
+        bench.num_classes,
+        spread(bench.mesh, size),
+        None if network.kernel is None else make_kernel(network.kernel, bench.image_shape),
+        generator,
+        steps,
+        bench.pixel_range,
+        spread(bench.mesh, 1),
+    )
+
+
+def select(key: Key, strategy: str, bench: Bench, ipc: int, basis: Any = None) -> SyntheticSet:
+    """A selection by name; ``real`` is ``random``.
+
+    Args:
+        key: consumed.
+        strategy: the name.
+        bench: data.
+        ipc: images per class.
+        basis: what it goes by (`jaxdistill.commands.selection_inputs.basis`); None for strategies that need nothing.
+    """
+    rows = jnp.zeros((bench.train.count, 0)) if basis is None else basis
+    return SELECTIONS["random" if strategy == "real" else strategy](key, bench.train, rows, ipc)
+
+
+def start(
+    key: Key,
+    init: str,
+    bench: Bench,
+    ipc: int,
+    formation: int,
+    basis: Callable[[str], Any],
+    *,
+    other_data: bool = False,
+) -> SyntheticSet:
+    """What a method starts from: a selection by name (of as many images as there are to be tiles), or a finished set,
+    brought into this run's preprocessed space; `other_data` takes one that was made for other data, too."""
+    if init in ("real", *SELECTIONS) or not Path(init).exists():
+        smallest = int(np.asarray(bench.train.counts).min())
+        if formation > 1 and ipc * formation**2 > smallest:
+            raise UsageError(
+                f"each of {ipc} images per class is begun with {formation**2}, but the smallest class has {smallest}; "
+                f"take an --ipc of at most {smallest // formation**2} or a smaller --formation, whichever goes"
+            )
+        return select(key, init, bench, ipc * formation**2, basis(init))
+    return start_from(artifact.load_set(Path(init)), f"the set in {init}", bench, ipc, formation, other_data=other_data)
+
+
+def start_from(
+    stored: artifact.Stored, called: str, bench: Bench, ipc: int, formation: int, *, other_data: bool = False
+) -> SyntheticSet:
+    """A finished set as what a method starts from, in this run's preprocessed space.
+
+    Args:
+        stored: the set.
+        called: what messages call it.
+        bench: data.
+        ipc: images per class of the run.
+        formation: see `jaxdistill.types.Method`.
+        other_data: take one that was made for other data, too.
+
+    Raises:
+        UsageError: if it does not fit.
+    """
+    images = stored.synthetic.images
+    tiles = formation**2 if stored.synthetic.formation == 1 else 1
+    expected = (bench.num_classes * ipc * tiles, *bench.image_shape)
+    if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
+        raise UsageError(
+            f"{called} has images of shape {tuple(images.shape)}, but this run needs {expected}; "
+            f"start from a set of the same data set and ipc{f', or {tiles} times the ipc' if tiles > 1 else ''}"
+        )
+    if not other_data and (problem := mismatch(stored.card, bench.digests, bench.source.class_names)):
+        raise UsageError(
+            f"{called} was made for other data ({problem}); start from one of this data set, or add "
+            "--other-data if that is meant"
+        )
+    images = bench.preprocess.apply(stored.preprocess.invert(images))
+    return dataclasses.replace(stored.synthetic, images=jnp.asarray(images))
+
+
+def generator_of(
+    config: GeneratorConfig, stored: StoredGenerator | None, bench: Bench, *, other_data: bool = False
+) -> Generator:
+    """The generator of a run; `other_data` takes one that was trained on other images, too.
+
+    Raises:
+        UsageError: if it does not fit the data.
+    """
+    if stored is None:
+        if config.class_ids:
+            raise GeneratorError("--class-ids names classes of a generator that is there; give --generator too")
+        return make(config.architecture, bench.image_shape, bench.pixel_range, bench.num_classes)
+    if stored.architecture != config.architecture:
+        raise GeneratorError(f"the generator in {stored.folder} has another architecture; leave its options out")
+    if stored.image_shape != bench.image_shape:
+        ours, theirs = ("x".join(map(str, shape)) for shape in (bench.image_shape, stored.image_shape))
+        raise GeneratorError(f"the generator in {stored.folder} draws images of {theirs}, the data set has {ours}")
+    if len(config.class_ids or range(stored.classes)) != bench.num_classes:
+        raise GeneratorError(
+            f"the data set has {bench.num_classes} classes, the generator in {stored.folder} has {stored.classes}; say "
+            "with --class-ids which of them each is"
+        )
+    if not set(config.class_ids) <= set(range(stored.classes)) or len(set(config.class_ids)) < len(config.class_ids):
+        raise GeneratorError(f"--class-ids are numbers from 0 to {stored.classes - 1}, a different one for each class")
+    problem = mismatch(stored.card, bench.digests, bench.source.class_names)
+    if problem and not config.class_ids and not other_data:
+        raise GeneratorError(
+            f"the generator in {stored.folder} was trained on other data ({problem}); say with --class-ids which of "
+            "its classes each one is, or add --other-data if they are meant to be alike"
+        )
+    return make(
+        stored.architecture, bench.image_shape, bench.pixel_range, stored.classes,
+        params=stored.params, labels=config.class_ids or None,
+    )  # fmt: skip

@@ -1,0 +1,130 @@
+"""Recorded trajectories of experts, and the feed that draws segments of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar, NamedTuple
+
+import flax.struct
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.common.promotion import standard
+from jaxdistill.errors import UsageError
+from jaxdistill.types import AnyArray, Key, PyTree
+
+__all__ = ["Bank", "Segment", "Segments", "flatten", "unflatten"]
+
+
+@flax.struct.dataclass
+class Bank:
+    """Where experts stood at the start and after each epoch: parameters as vectors of length ``p``.
+
+    Read from a folder by `jaxdistill.io.expert_bank.open_bank`; `flatten` makes the vectors.
+    """
+
+    params: Float[AnyArray, "experts snapshots p"] | tuple[Float[AnyArray, "snapshots p"], ...]
+    """One array, float32 or bfloat16; also an array for each expert: a memory map, or what it becomes in a trace."""
+    experts: int = flax.struct.field(pytree_node=False)
+    epochs: int = flax.struct.field(pytree_node=False)
+    """Epochs recorded: one fewer than snapshots."""
+
+    def read(self, experts: Int[AnyArray, " b"], epochs: Int[AnyArray, " b"]) -> Float[AnyArray, "b p"]:
+        """Parameters of some experts after some epochs, in float32."""
+        if isinstance(self.params, tuple):
+            chosen = [self.params[expert][epoch] for expert, epoch in zip(experts, epochs, strict=True)]
+            return np.stack(chosen).astype(np.float32)
+        return self.params[experts, epochs].astype(jnp.float32)
+
+    def outline(self) -> Bank:
+        """The same without what only `read` needs."""
+        return dataclasses.replace(self, params=np.empty((0, 0, 0)))
+
+
+class Segment(NamedTuple):
+    """Pieces of trajectories: where experts stood, and where some epochs later."""
+
+    start: Float[AnyArray, "b p"]
+    target: Float[AnyArray, "b p"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Segments:
+    """`count` segments of `length` epochs, of uniformly drawn experts and starts from `first` to below a bound.
+
+    The bound grows from `begin` to `end` in the first `grow` steps, as DATM has it (Guo et al., ICLR 2024, section
+    3.3); with 0 it is `end` at once.
+    """
+
+    length: int
+    end: int
+    first: int = 0
+    begin: int = 0
+    grow: int = 0
+    count: int = 1
+    source: ClassVar[str] = "experts"
+
+    def __post_init__(self) -> None:
+        bound = self.begin if self.grow else self.end
+        if min(self.length, self.count) < 1 or self.grow < 0 or not 0 <= self.first < bound <= self.end:
+            raise UsageError(
+                f"there are no {self.count} segments of {self.length} epochs that start after {self.first} to below "
+                f"{bound} epochs, in the end below {self.end}; the first start (`min_start`) is below the first bound "
+                "(`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
+            )
+
+    def bound(self, step: int | Int[Array, ""]) -> Int[Array, ""]:
+        """Starts are below this."""
+        if not self.grow:
+            return jnp.asarray(self.end)
+        return jnp.minimum(self.begin + (self.end - self.begin) * step // self.grow, self.end)
+
+    @standard
+    def plan(self, key: Key, step: Int[Array, ""], data: Bank) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
+        """Experts, and the epochs after which their segments start.
+
+        Raises:
+            UsageError: if the trajectories are too short.
+        """
+        last = self.end - 1 + self.length
+        if last > data.epochs:
+            raise UsageError(
+                f"segments of {self.length} epochs (`expert_epochs`) that start up to epoch {self.end - 1} (below "
+                f"`max_start`) need experts of {last} epochs, and these have {data.epochs}; train longer ones, "
+                "or lower `max_start`"
+            )
+        key_expert, key_start = jax.random.split(key)
+        experts = jax.random.randint(key_expert, (self.count,), 0, data.experts)
+        return experts, jax.random.randint(key_start, (self.count,), self.first, self.bound(step))
+
+    @standard
+    def gather(self, plan: tuple[Int[AnyArray, " b"], Int[AnyArray, " b"]], data: Bank) -> Segment:
+        """The segments that the plan names."""
+        experts, starts = plan
+        return Segment(data.read(experts, starts), data.read(experts, starts + self.length))
+
+
+def flatten(params: PyTree) -> Float[Array, " p"]:
+    """A network's parameters as one vector, in the order of `jax.tree.leaves`."""
+    return jnp.concatenate([leaf.reshape(-1) for leaf in jax.tree.leaves(params)])
+
+
+def unflatten(vector: Float[Array, " p"], like: PyTree) -> PyTree:
+    """The tree of parameters that `flatten` made a vector of.
+
+    Args:
+        vector: of any type.
+        like: a tree with the shapes.
+
+    Raises:
+        UsageError: if the sizes differ.
+    """
+    leaves, shape = jax.tree.flatten(like)
+    sizes = [leaf.size for leaf in leaves]
+    if sum(sizes) != vector.shape[0]:
+        raise UsageError(f"the experts have {vector.shape[0]} parameters and this network {sum(sizes)}; use theirs")
+    ends = [sum(sizes[: i + 1]) for i in range(len(sizes))]
+    parts = [vector[end - leaf.size : end].reshape(leaf.shape) for end, leaf in zip(ends, leaves, strict=True)]
+    return jax.tree.unflatten(shape, parts)

@@ -1,0 +1,1 @@
+"""Sets, experts, generators and checkpoints on disk."""

@@ -1,0 +1,105 @@
+"""Scores of training images in files: each for the image it belongs to, known by its id or its label, not its place."""
+
+from __future__ import annotations
+
+import io
+import re
+from pathlib import Path
+
+import numpy as np
+
+from jaxdistill.data.source import Source
+from jaxdistill.errors import UsageError
+from jaxdistill.io.files import load_arrays, write_bytes
+
+__all__ = ["read_scores", "save_scores"]
+
+_NUMBER = re.compile(rb"(?:train_)?(\d+)")
+"""An id that says where an image stands in its data set's original order, as CIFAR's ids in TFDS do."""
+
+
+def read_scores(path: Path, source: Source) -> np.ndarray:
+    """Scores in the order of the training images, float64.
+
+    Args:
+        path: an .npy, in the data set's original order; or an .npz with ``scores``, and with what tells whose they are:
+            ``labels`` in the same order, ``ids`` as TFDS (or, for a folder, the files' names) has them, or both.
+        source: the data.
+
+    Raises:
+        UsageError: if it cannot be read, or it cannot be told, or is told otherwise, that they are of these images.
+    """
+    try:
+        arrays = load_arrays(path)
+    except ValueError as error:
+        raise UsageError(f"the scores in {path} cannot be read ({error}); give an .npy or .npz") from None
+    ids, labels = arrays.pop("ids", None), arrays.pop("labels", None)
+    if "scores" not in arrays and len(arrays) != 1:
+        held = ", ".join(arrays)[:100] or "none"
+        raise UsageError(f"{path} does not say which of its arrays are scores (it holds {held}); name them scores")
+    count, found = len(source.train_labels), arrays.get("scores", next(iter(arrays.values())))
+    if found.dtype.kind not in "iufb":
+        raise UsageError(f"the scores in {path} cannot be read (their type is {found.dtype}); give numbers")
+    if found.shape != (count,) or not np.isfinite(found).all():
+        raise UsageError(
+            f"{path} does not hold {count} finite numbers, one for each training image in the data set's own order "
+            f"(its shape is {found.shape}); give other scores"
+        )
+    for name, array in (("ids", ids), ("labels", labels)):
+        if array is not None and array.size != count:
+            raise UsageError(f"{path} has {array.size} {name} for {count} scores; give one for each")
+    orders = _places(path, source, labels is not None) if ids is None else [_places_by_id(path, ids.ravel(), source)]
+    said = source.train_labels[np.argsort(orders[0])] if labels is None else labels.ravel()
+    agree = [int(np.sum(said[order] == source.train_labels)) for order in orders]
+    if max(agree) < count:
+        raise UsageError(
+            f"the labels in {path} are those of {max(agree):,} of {count:,} training images of {source.name} in their "
+            "order; give scores of these images, with ids that say which is which where their order is another"
+        )
+    return np.asarray(found, np.float64)[orders[agree.index(count)]]
+
+
+def save_scores(path: Path, scores: np.ndarray, source: Source) -> None:
+    """Write scores in the order of the training images, with what `read_scores` tells those by."""
+    buffer = io.BytesIO()
+    ids = {} if source.train_ids is None else {"ids": source.train_ids}
+    np.savez(buffer, scores=scores, labels=source.train_labels, **ids)
+    write_bytes(path, buffer.getvalue())
+
+
+def _places(path: Path, source: Source, labelled: bool) -> list[np.ndarray]:
+    """Where in a file without ids the scores of the training images may stand, the likeliest first."""
+    as_read, original = np.arange(len(source.train_labels)), _original(source.train_ids)
+    if source.in_order:
+        return [as_read]
+    if original is None and not labelled:
+        raise UsageError(
+            f"whose scores are in {path} cannot be told, since TFDS shuffles {source.name} and keeps no ids of it; "
+            "give an .npz with scores and their labels, in the order that TFDS has"
+        )
+    return [order for order in (original, as_read if labelled else None) if order is not None]
+
+
+def _places_by_id(path: Path, ids: np.ndarray, source: Source) -> np.ndarray:
+    """Where in a file with ids the score of each training image stands."""
+    ours = source.train_ids
+    if ids.dtype.kind in "iu":  # places in the original order
+        ours = np.arange(len(source.train_labels)) if source.in_order else _original(ours)
+    elif ids.dtype.kind == "U":
+        ids = np.char.encode(ids, "utf-8")
+    if ours is None or ids.dtype.kind not in "iuS":
+        raise UsageError(f"{path} knows images by ids, and those of {source.name} have none; leave the ids out")
+    order = np.argsort(ids, kind="stable")
+    found = order[np.minimum(np.searchsorted(ids, ours, sorter=order), len(ids) - 1)]
+    if len(np.unique(ids)) < len(ids) or not np.array_equal(ids[found], ours):
+        raise UsageError(f"the ids in {path} are not those of the training images of {source.name}; give their scores")
+    return found
+
+
+def _original(ids: np.ndarray | None) -> np.ndarray | None:
+    """Where each image stands in its data set's original order, if the ids say so."""
+    matches = [] if ids is None else [_NUMBER.fullmatch(text) for text in ids.tolist()]
+    if not matches or None in matches:
+        return None
+    places = np.array([int(match[1]) for match in matches if match])
+    return places if np.array_equal(np.sort(places), np.arange(len(places))) else None

@@ -1,0 +1,219 @@
+"""What the trajectory matching methods share: one step of the set towards what experts did on real data.
+
+A student starts where an expert stood after some epochs, is trained on the set for a few steps, and is to end where
+the expert stood some epochs later (MTT, Cazenavette et al., CVPR 2022, arXiv:2203.11932, eq. 2 and algorithm 1). The
+methods of the family are `match_trajectories` with different parts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Float, Int
+
+from jaxdistill.common.promotion import standardised
+from jaxdistill.common.sets import by_class, class_set, soft_logits
+from jaxdistill.data.trajectories import Segment, Segments, unflatten
+from jaxdistill.errors import UsageError
+from jaxdistill.training.inference import BATCH
+from jaxdistill.training.unroll import unroll
+from jaxdistill.types import Key, LabelKind, Method, PyTree, SyntheticSet, Task, Variables
+
+__all__ = ["Learned", "TrajectoryInfo", "TrajectoryState", "distance", "match_trajectories", "minibatches"]
+
+_LEAST = 1e-6
+"""The least that a step size kept positive can be of its first value."""
+
+
+class Learned(NamedTuple):
+    """What gradients move."""
+
+    images: Float[Array, "classes ipc h w c"]
+    rate: Float[Array, ""]
+    """The student's step size."""
+    logits: Float[Array, "n classes"] | None
+    """Labels; None unless they are learned."""
+
+
+class TrajectoryState(NamedTuple):
+    """What the next step needs."""
+
+    learned: Learned
+    velocity: Learned
+    frozen: Float[Array, "classes _kept h w c"] | None
+    """Images that stand before the learned ones of their class and never change."""
+    average: Float[Array, "classes ipc h w c"] | None
+    """Moving average of the learned images."""
+    labels: Float[Array, "n classes"] | None
+    """Probabilities that an expert gave the images in the last step."""
+
+
+class TrajectoryInfo(NamedTuple):
+    """What a human wants to see."""
+
+    loss: Float[Array, ""]
+    """Squared distance of the student's end from the target, over that of its start: below 1 it came nearer."""
+    grad_norm: Float[Array, ""]
+    """Of the images' gradient."""
+    step_size: Float[Array, ""]
+    """Of the student; learned."""
+    applied: Float[Array, ""]
+    """1, or 0 for a step that changed nothing because its loss was too high."""
+
+
+def minibatches(key: Key, n: int, batch: int, steps: int) -> Int[Array, "steps b"]:
+    """Batches of shuffled passes over n images, one after the other; everything in each where `batch` is not smaller.
+
+    A batch that a pass cannot fill takes the rest from the next, so that all have one size.
+    """
+    if batch >= n:
+        return jnp.broadcast_to(jnp.arange(n), (steps, n))
+    passes = jax.random.split(key, -(-steps * batch // n))
+    order = jax.vmap(lambda key: jax.random.permutation(key, n))(passes)
+    return order.reshape(-1)[: steps * batch].reshape(steps, batch)
+
+
+def distance(end: PyTree, start: PyTree, target: PyTree) -> Float[Array, ""]:
+    """``|end - target|^2 / |start - target|^2`` over all parameters (MTT, eq. 2)."""
+
+    def squared(one: PyTree) -> Float[Array, ""]:
+        apart = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), one, target)
+        return sum(jax.tree.leaves(apart), jnp.zeros(()))
+
+    return squared(end) / squared(start)
+
+
+def match_trajectories(
+    config: Any,
+    task: Task,
+    feed: Segments,
+    *,
+    transport: bool = True,
+    learned_share: float = 1.0,
+    average: float | None = None,
+    label_lr: float | None = None,
+    label_momentum: float = 0.0,
+    teacher_labels: bool = False,
+) -> Method:
+    """Build a method of the family.
+
+    Args:
+        config: of MTT's class, which says how the student is trained and with which step sizes the set learns.
+        task: network, augmentation and shapes.
+        feed: which segments of trajectories; several are matched side by side and their gradients averaged.
+        transport: whether gradients are exact (`jaxdistill.training.unroll.unroll`).
+        learned_share: of each class's images, the last ones, rounded down but at least one; the others never change.
+        average: decay of a moving average of the images, which is then what is read out.
+        label_lr: step size of learned labels; None keeps hard ones.
+        label_momentum: of those.
+        teacher_labels: label the images anew in each step, by the expert at the segment's end.
+    """
+    if label_lr is not None and teacher_labels:
+        raise UsageError("labels are learned or given by a teacher; choose one of `label_lr` and `teacher_labels`")
+    kind: LabelKind = "logit" if label_lr is not None else "probability" if teacher_labels else "class"
+    shapes = jax.eval_shape(task.network.init, jax.random.key(0))
+    # In training, batch normalisation looks at the batch alone: running averages are carried and not used.
+    statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics)
+    speeds: tuple[Any, ...] = (config.image_lr, config.rate_lr, label_lr)
+    inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
+    rates, momenta = Learned(*speeds), Learned(*inertias)
+
+    def whole(images: Float[Array, "classes ipc h w c"], frozen: Array | None) -> Float[Array, "n h w c"]:
+        both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
+        return both.reshape(-1, *task.image_shape)
+
+    def init(key: Key, initial: SyntheticSet) -> TrajectoryState:
+        del key
+        logits = labels = None
+        if kind == "logit":
+            logits = initial.labels if initial.label_kind == "logit" else soft_logits(initial.labels)
+        elif kind == "probability":
+            labels = initial.labels
+        if initial.label_kind in ("class", kind):
+            initial = dataclasses.replace(initial, label_kind="class")
+        images = by_class(initial, task.num_classes)
+        kept = images.shape[1] - max(1, int(learned_share * images.shape[1] + 1e-9))
+        rate = jnp.asarray(config.rate, images.dtype)
+        if initial.learning_rate is not None:
+            rate = initial.learning_rate.reshape(-1)[0]
+        if not config.raw_rate:  # others may have learned one that is not positive
+            rate = jnp.where(rate > 0, rate, config.rate)
+        learned = Learned(images[:, kept:], rate, logits)
+        return TrajectoryState(
+            learned,
+            jax.tree.map(jnp.zeros_like, learned),
+            images[:, :kept] if kept else None,
+            None if average is None else learned.images,
+            labels,
+        )
+
+    def one(entry: tuple[Key, Segment], learned: Learned, frozen: Array | None) -> tuple[Array, Learned, Array]:
+        key, segment = entry
+        key_plan, key_augment = jax.random.split(key)
+        start, target = (unflatten(jnp.asarray(vector), shapes.params) for vector in segment)
+        images = whole(learned.images, frozen)
+        n = images.shape[0]
+        if kind == "probability":
+            fixed = _taught(task, Variables(target, statistics), images)
+        else:
+            fixed = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
+        plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
+        keys = jax.random.split(key_augment, config.student_steps)
+
+        def loss(learned: Learned) -> Float[Array, ""]:
+            end = unroll(
+                task.network, Variables(start, statistics), whole(learned.images, frozen),
+                fixed if learned.logits is None else learned.logits, kind, plan,
+                jnp.broadcast_to(learned.rate, (config.student_steps,)),
+                augment=task.augment, keys=keys, transport=transport,
+            )  # fmt: skip
+            return distance(end.params, start, target)
+
+        value, gradient = jax.value_and_grad(loss)(learned)
+        return value, gradient, fixed
+
+    def step(key: Key, state: TrajectoryState, batch: Segment) -> tuple[TrajectoryState, TrajectoryInfo]:
+        keys = jax.random.split(key, feed.count)
+        # Segments take the place of classes: they are spread over devices in the same way.
+        losses, gradients, labels = task.map_classes(one, (keys, batch), state.learned, state.frozen)
+        loss, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), (losses, gradients))
+        velocity = jax.tree.map(lambda m, v, g: m * v + g, momenta, state.velocity, gradient)
+        learned = jax.tree.map(lambda rate, x, v: x - rate * v, rates, state.learned, velocity)
+        if not config.raw_rate:
+            # A projection, and no function of a free variable: the rate often ends at twenty times its first value,
+            # where the slope of one that fits there (an exponential, a softplus) would make its steps as many times
+            # longer squared, and unstable.
+            learned = learned._replace(rate=jnp.maximum(learned.rate, _LEAST * config.rate))
+        smooth = state.average
+        if average is not None and smooth is not None:
+            smooth = average * smooth + (1 - average) * learned.images
+        applied = loss <= (jnp.inf if config.skip_above is None else config.skip_above)
+        moved = TrajectoryState(learned, velocity, state.frozen, smooth, labels[-1] if kind == "probability" else None)
+        moved = jax.tree.map(lambda new, old: jnp.where(applied, new, old), moved, state)
+        norm = optax.global_norm(gradient.images)
+        return moved, TrajectoryInfo(loss, norm, state.learned.rate, jnp.float32(applied))  # pyright: ignore
+
+    def synthetic(state: TrajectoryState) -> SyntheticSet:
+        images = state.learned.images if state.average is None else state.average
+        found = class_set(whole(images, state.frozen).reshape(task.num_classes, -1, *task.image_shape))
+        labels = {"class": found.labels, "probability": state.labels, "logit": state.learned.logits}[kind]
+        selected = None
+        if state.frozen is not None:
+            selected = jnp.arange(found.count) % (found.count // task.num_classes) < state.frozen.shape[1]
+        return dataclasses.replace(
+            found, labels=labels, label_kind=kind, learning_rate=state.learned.rate, selected=selected
+        )
+
+    return standardised(Method(init, step, synthetic, feed))
+
+
+def _taught(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
+    """Probabilities that a network gives images as they are; batch normalisation looks at all of them."""
+    if task.network.couples_batch:
+        return jax.nn.softmax(task.network.apply(variables, images, train=True)[0])
+    logits = jax.lax.map(lambda image: task.network.apply(variables, image[None])[0][0], images, batch_size=BATCH)
+    return jax.nn.softmax(logits)

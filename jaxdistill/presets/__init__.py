@@ -1,0 +1,1 @@
+"""What the papers set and published, by cell."""

@@ -1,0 +1,339 @@
+"""What a run is, as frozen dataclasses: command line, notebook and the JSON beside a result hold the same thing."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+
+from jaxdistill.common.names import choose
+from jaxdistill.data.digest import Digests
+from jaxdistill.diffusion import Architecture
+from jaxdistill.errors import UsageError
+from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
+
+__all__ = [
+    "BankConfig",
+    "BasisConfig",
+    "DataConfig",
+    "Distill",
+    "EvaluationConfig",
+    "GeneratorConfig",
+    "NetworkConfig",
+    "OwnMethod",
+    "RunConfig",
+    "Select",
+    "check_local",
+    "check_seed",
+]
+
+WIDEST, DEEPEST = 2**16, 2**8
+"""Of networks: far more than any has, and few enough that their sizes are numbers that JAX can hold."""
+
+
+@dataclasses.dataclass(frozen=True)
+class DataConfig:
+    """The real data."""
+
+    dataset: str
+    """`digits`, a TFDS name, an .npz with x_train y_train x_test y_test, or a folder with one sub-folder per class."""
+    data_dir: str | None = None
+    """Where TFDS keeps its prepared data sets."""
+    zca: bool = False
+    """Whiten images instead of normalising each channel."""
+    statistics: str = "default"
+    """What channels are normalised by: default (published constants of the data set; of others, its own), fitted (its
+    own in any case), or the name of a data set whose constants are taken."""
+    hold_out: float = 0.0
+    """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
+    them. With --eval-every a tenth, unless it is said."""
+    device_gib: float = 4.0
+    """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
+    digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
+    """Which data they are; set when the run begins."""
+
+    def __post_init__(self) -> None:
+        if not self.device_gib >= 0:
+            raise UsageError(f"--device-gib is a size, not {self.device_gib}")
+        if not 0 <= self.hold_out < 1:
+            raise UsageError(f"--hold-out is a share from 0 to below 1, not {self.hold_out}")
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkConfig:
+    """The network that is used to distil."""
+
+    network: str = "convnet"
+    """Name of the network ('jaxdistill list networks'); with the suffix -bn it has batch normalisation."""
+    width: int = 128
+    """Channels of each block of the network."""
+    depth: int | None = None
+    """Number of blocks of the network; by default what reduces the image to 4x4 (3 for 28 and 32 pixels, 4 for 64)."""
+    norm: str = "instance"
+    """Normalisation of the network: instance, batch, layer, group or none."""
+    activation: str = "relu"
+    """Activation of the network: relu, sigmoid, leakyrelu or swish."""
+    pooling: str = "avg"
+    """Pooling of the network: avg, max or none."""
+    initial: str = "torch"
+    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero)."""
+    network_seed: int | None = None
+    """Start every network, also those that judge the set, from the same weights: those of this seed. Where the recipe
+    draws nothing else, as DD's, one --eval-seeds says all."""
+    kernel: str | None = None
+    """What kip, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
+    myrtle5, myrtle7 or myrtle10, of infinite width; with the suffix -nngp not the NTK but the NNGP;
+    or rfad, whose networks are drawn anew in each step."""
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.width <= WIDEST:
+            raise UsageError(f"--width is a number of channels from 1 to {WIDEST}, not {self.width}")
+        if self.depth is not None and not 1 <= self.depth <= DEEPEST:
+            raise UsageError(f"--depth is a number of blocks from 1 to {DEEPEST}, not {self.depth}")
+
+
+@dataclasses.dataclass(frozen=True)
+class EvaluationConfig:
+    """How the result is judged."""
+
+    protocol: str = "dsa1000"
+    """Evaluation recipe, by name ('jaxdistill list protocols')."""
+    eval_network: str | None = None
+    """Networks to train on the set, separated by commas; by default the one that distilled it."""
+    eval_seeds: int = 5
+    """Number of independent networks of each kind; 0 skips the evaluation."""
+    eval_labels: Literal["native", "hard"] = "native"
+    """Train on the labels as stored, or on their argmax."""
+    eval_epochs: int | None = None
+    """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
+    coverage: bool = False
+    """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
+    eval_every: int | None = None
+    """Steps between two looks at the accuracy on training images that are held out (--hold-out) while the run goes on;
+    the test images are not looked at. By default there are none."""
+    eval_every_seeds: int = 2
+    """Independent networks of each such look."""
+    keep: Literal["last", "best"] = "last"
+    """Whether the result is the last set, or the best one of those looks."""
+    legacy_best: bool = False
+    """Look at the test images too, and report the best of all looks at them beside the result: the habit of papers on
+    trajectory matching, whose numbers are chosen by the test set."""
+
+    def __post_init__(self) -> None:
+        if self.eval_every is not None and self.eval_every < 1:
+            raise UsageError(f"--eval-every is a number of steps, at least 1, not {self.eval_every}")
+        if self.eval_every_seeds < 1:
+            raise UsageError(f"--eval-every-seeds is a number of networks, at least 1, not {self.eval_every_seeds}")
+        if self.eval_every is None and (self.keep == "best" or self.legacy_best):
+            flag = "--keep best" if self.keep == "best" else "--legacy-best"
+            raise UsageError(f"{flag} goes by looks along the run; say with --eval-every how far apart they are")
+        if self.eval_seeds < 0:
+            raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
+        if self.eval_epochs is not None and self.eval_epochs < 0:
+            raise UsageError(f"--eval-epochs is a number of epochs, not {self.eval_epochs}")
+
+    def resolve(self, kernel: str | None = None) -> Recipe:
+        """The recipe itself, with this kernel if it takes one."""
+        recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
+        protocol: Any = dataclasses.replace(recipe, labels=self.eval_labels)  # pyright: ignore
+        if kernel is not None and hasattr(protocol, "kernel"):
+            protocol = dataclasses.replace(protocol, kernel=kernel)
+        return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)
+
+
+@dataclasses.dataclass(frozen=True)
+class RunConfig:
+    """How a run behaves and what it may do; nothing here changes its result, rounding apart."""
+
+    out: Path
+    """Folder of the run; never overwritten."""
+    resume: bool = False
+    """Continue the run in --out where its newest checkpoint stands; other arguments may be left out."""
+    sets: int = 1
+    """Sets to make, of as many seeds from --seed on, each in a folder of its own (01, 02 ...) in --out; accuracies are
+    pooled over sets and networks, as the papers do."""
+    other_data: bool = False
+    """Take what was made for other data than these: a start, experts, a generator, the run that is resumed."""
+    quiet: bool = False
+    """Print nothing but the result."""
+    checkpoint_seconds: float = 60.0
+    """Time between checkpoints."""
+    chunk: int = 100
+    """Most steps between two looks at the loss."""
+    classes_at_once: int | None = None
+    """Classes, segments or blocks of kernels side by side on a device: less is less memory; by default 1 on a CPU, what
+    should fit elsewhere."""
+    networks_at_once: int | None = None
+    """Networks evaluated side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
+    tensorboard: bool = False
+    """Write curves for TensorBoard too."""
+    wandb: str | None = None
+    """Log curves to this project of Weights & Biases too; with WANDB_MODE=offline they stay in --out."""
+    distributed: str | None = None
+    """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
+
+    def __post_init__(self) -> None:
+        check_local(self.out)
+        for flag, value in (("sets", self.sets), ("chunk", self.chunk), ("classes-at-once", self.classes_at_once),
+                            ("networks-at-once", self.networks_at_once)):  # fmt: skip
+            if value is not None and value < 1:
+                raise UsageError(f"--{flag} is at least 1, not {value}")
+        if not self.checkpoint_seconds >= 0:
+            raise UsageError(f"--checkpoint-seconds is a time, not {self.checkpoint_seconds}")
+
+
+@dataclasses.dataclass(frozen=True)
+class BasisConfig:
+    """What selections, and starts by one, go by: distances of features, or how hard images are."""
+
+    features: Literal["pixels", "embedding"] = "pixels"
+    """What distances are measured in: pixels, or the embedding of the first of the --experts, without which a network
+    is trained on the whole training set. craig, gradmatch and glister always look at such a network."""
+    feature_epochs: int = 20
+    """Epochs that the embedding's network is trained for."""
+    beta: float = 0.0
+    """Share of each class that selections by a score leave out, its hardest images; the next are taken."""
+    window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
+    """Whether --beta is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
+    scores: Path | None = None
+    """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
+    the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
+    experts, or networks trained for that, recorded."""
+    trials: int = 20
+    """Random sets that optimised tries, at least 5."""
+    trial_epochs: int = 100
+    """Epochs that a network is trained on each random set that optimised tries."""
+    score_networks: int = 5
+    """Networks that are trained for scores where there are no experts; scores are averaged over them."""
+    score_epochs: int = 20
+    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin and least_confidence look at the
+    last of them, of experts too."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.beta <= 1:
+            raise UsageError(f"--beta is a share from 0 to 1, not {self.beta}")
+        if min(self.score_networks, self.score_epochs, self.feature_epochs, self.trials, self.trial_epochs) < 1:
+            raise UsageError(
+                "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
+            )
+
+
+@dataclasses.dataclass(frozen=True)
+class BankConfig:
+    """Experts that were trained before."""
+
+    experts: Path | None = None
+    """Experts (a folder of 'jaxdistill experts'), for methods that match trajectories and selections by what networks
+    say."""
+    expert_count: int | None = None
+    """Use the first so many experts; by default all that are there when the run begins."""
+    digest: Annotated[str | None, tyro.conf.Suppress] = None
+    """Which experts they are; set when the run begins."""
+
+    @property
+    def given(self) -> bool:
+        """Whether there are any, in a folder or in memory."""
+        return self.experts is not None or self.digest is not None
+
+    def __post_init__(self) -> None:
+        if self.expert_count is not None and self.expert_count < 1:
+            raise UsageError(f"--expert-count is at least 1, not {self.expert_count}")
+
+
+@dataclasses.dataclass(frozen=True)
+class GeneratorConfig:
+    """The generator that a set is drawn from."""
+
+    generator: Path | None = None
+    """A generator that was trained before: a run of dit or minimax, or what 'jaxdistill convert' made. Unless told
+    otherwise, sets are drawn from it and judged as they were there."""
+    class_ids: tuple[int, ...] = ()
+    """What the given generator calls each class of the data set, in its order, where it knows others: ImageNet's
+    numbers, say."""
+    generator_digest: Annotated[str | None, tyro.conf.Suppress] = None
+    """Which generator it is; set when the run begins."""
+    architecture: Architecture = dataclasses.field(default_factory=Architecture)
+
+    @property
+    def given(self) -> bool:
+        """Whether there is one, in a folder or in memory."""
+        return self.generator is not None or self.generator_digest is not None
+
+
+@dataclasses.dataclass(frozen=True)
+class OwnMethod:
+    """What stands for a method that a caller brings, of which nothing but its name is known."""
+
+    name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Distill:
+    """One distillation; defaults are those of the method's preset for the --dataset and --ipc given."""
+
+    method: Any
+    data: DataConfig
+    run: RunConfig
+    ipc: int
+    """Images per class."""
+    steps: int
+    """Updates of the set, or of its generator (0 with a --generator only draws); by default the paper's."""
+    seed: int = 0
+    """Seed from which everything random follows."""
+    init: str = "real"
+    """What the set starts from: real, noise, any selection, or a finished set or run."""
+    augment: str = "default"
+    """Augmentation while distilling: 'default' is the data set's DSA strategy, none is none."""
+    preset: str | None = None
+    """Which reading of the paper gives the defaults; 'jaxdistill list' names them."""
+    network: NetworkConfig = NetworkConfig()
+    bank: BankConfig = dataclasses.field(default_factory=BankConfig)
+    basis: BasisConfig = BasisConfig()
+    generator: GeneratorConfig = dataclasses.field(default_factory=GeneratorConfig)
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def __post_init__(self) -> None:
+        _check(self.ipc, self.seed)
+        if self.steps < 0:
+            raise UsageError(f"--steps is a number of updates, not {self.steps}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Select:
+    """One core-set selection."""
+
+    strategy: Annotated[str, tyro.conf.Suppress]
+    data: DataConfig
+    run: RunConfig
+    ipc: int
+    """Images per class."""
+    seed: int = 0
+    """Seed from which everything random follows."""
+    network: NetworkConfig = NetworkConfig()
+    bank: BankConfig = dataclasses.field(default_factory=BankConfig)
+    basis: BasisConfig = BasisConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    def __post_init__(self) -> None:
+        _check(self.ipc, self.seed)
+
+
+def _check(ipc: int, seed: int) -> None:
+    if ipc < 1:
+        raise UsageError(f"--ipc is a number of images per class, at least 1, not {ipc}")
+    check_seed(seed)
+
+
+def check_local(out: Any) -> None:
+    """Raise a UsageError for a bucket or another address: what is written there would be in a folder of that name."""
+    if isinstance(out, Path) and re.match(r"[A-Za-z][A-Za-z0-9+.-]+:/", str(out)):
+        raise UsageError(f"--out is a folder of this machine, not {out}; copy it there afterwards")
+
+
+def check_seed(seed: int) -> None:
+    """Raise a UsageError for what cannot be a seed."""
+    if not 0 <= seed < 2**32:
+        raise UsageError(f"--seed is a number from 0 to 2**32 - 1, not {seed}")

@@ -1,0 +1,109 @@
+"""Defaults of a command that follow from what else is given: experts, and a data set's name."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+from jaxdistill.common.names import canonical
+from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import dsa_recipe
+from jaxdistill.io.generators import StoredGenerator
+from jaxdistill.methods import METHODS
+from jaxdistill.presets.base import Preset
+from jaxdistill.selection import NEEDS
+from jaxdistill.settings import cell
+from jaxdistill.settings.config import DataConfig, EvaluationConfig, GeneratorConfig, NetworkConfig
+from jaxdistill.training.experts import expert_preset
+
+__all__ = ["like_experts", "like_generator", "of_distill", "of_experts", "of_select"]
+
+
+def like_experts(fields: Mapping[str, Any] | None, dataset: Any) -> dict[str, Any]:
+    """Network and preprocessing of the experts that are given, as defaults: a run has to have the same.
+
+    Args:
+        fields: those of the experts (`jaxdistill.commands.train_experts.fields_of`); None for none.
+        dataset: the run's data set as it is given, or what stands for one that is not.
+    """
+    if fields is None:
+        return {}
+    return {"network": fields["network"], "data": dataclasses.replace(fields["data"], dataset=dataset)}
+
+
+def like_generator(card: StoredGenerator | None, preset: Preset) -> tuple[GeneratorConfig, Preset]:
+    """The architecture of the generator that is given, as default: it cannot have another; and the preset, but with the
+    way in which sets were drawn from it and judged, where its card says so."""
+    if card is None:
+        return GeneratorConfig(), preset
+    if card.drawn is not None and hasattr(preset.config, "sampling"):
+        config = dataclasses.replace(preset.config, sampling=card.drawn.sampling)
+        preset = preset._replace(config=config, protocol=card.drawn.protocol, eval_network=card.drawn.eval_network)
+    return GeneratorConfig(architecture=card.architecture), preset
+
+
+def of_distill(
+    method: Any,
+    reading: str | None,
+    dataset: Any,
+    name: str,
+    ipc: int,
+    *,
+    experts: Mapping[str, Any] | None = None,
+    generator: StoredGenerator | None = None,
+) -> dict[str, Any]:
+    """The fields of `Distill` that follow from a method, a cell, and what else is given.
+
+    Args:
+        method: its configuration's class.
+        reading: of its paper; the first by default.
+        dataset: as it is given, or what stands for one that is not.
+        name: by which its cells are known.
+        ipc: images per class.
+        experts: fields of those that are given.
+        generator: the one that is given.
+
+    Raises:
+        UsageError: for a reading that there is not.
+    """
+    reading = method.PRESETS[0] if reading is None else canonical(reading, method.PRESETS)
+    if reading not in method.PRESETS:
+        called = METHODS[method].__name__
+        raise UsageError(f"unknown preset '{reading}' of {called}; choose one of {', '.join(method.PRESETS)}")
+    preset = method.preset(name, ipc, reading)
+    drawn, preset = like_generator(generator, preset)
+    return {
+        **cell.fields(preset, dataset), "seed": 0, "preset": reading, "generator": drawn,
+        **like_experts(experts, dataset),
+    }  # fmt: skip
+
+
+def of_select(strategy: str, dataset: Any, name: str, experts: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The fields of `Select` that follow from a strategy, a data set and what else is given.
+
+    Args:
+        strategy: its name.
+        dataset: as it is given, or what stands for one that is not.
+        name: by which it is known.
+        experts: fields of those that are given.
+    """
+    protocol = "krr" if NEEDS[strategy] == "kernel" else dsa_recipe(name)
+    data = {"data": DataConfig(dataset), **like_experts(experts, dataset)}
+    return {"strategy": strategy, **data, "evaluation": EvaluationConfig(protocol=protocol)}
+
+
+def of_experts(preset: str, dataset: Any, name: str, ipc: int | None) -> dict[str, Any]:
+    """The fields of `Experts` that follow from whose they are, and for which cell.
+
+    Args:
+        preset: the papers' name.
+        dataset: as it is given, or what stands for one that is not.
+        name: by which it is known.
+        ipc: images per class of the set that is to be distilled, if that is known.
+    """
+    papers = expert_preset(preset, name, ipc)
+    data = DataConfig(dataset, zca=papers.zca, statistics=papers.statistics)
+    network = NetworkConfig(**papers.network)
+    fields = {"data": data, "epochs": papers.epochs, "recipe": papers.recipe, "network": network}
+    return {**fields, "preset": preset}

@@ -1,0 +1,209 @@
+"""Options that nothing reads: what was given and has no effect is refused, since its giver thinks otherwise."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
+from typing import Any
+
+from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import Recipe
+from jaxdistill.networks import Options, reads
+from jaxdistill.selection import NEEDS
+from jaxdistill.settings.as_json import name_of
+from jaxdistill.settings.config import DataConfig, Distill, GeneratorConfig, Select
+from jaxdistill.settings.options import Evaluate, Experts
+from jaxdistill.types import Method, Task
+
+__all__ = [
+    "STEPPED",
+    "check_data_read",
+    "check_evaluation_read",
+    "check_experts_read",
+    "check_method_read",
+    "check_networks_read",
+    "check_read",
+    "given",
+]
+
+STEPPED = frozenset(
+    {
+        "chunk",
+        "checkpoint_seconds",
+        "tensorboard",
+        "wandb",
+        "eval_every",
+        "eval_every_seeds",
+        "keep",
+        "legacy_best",
+    }
+)
+"""What is of steps: a selection, or a run of none, does not read it."""
+
+
+def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
+    """Names of the fields, those of its parts among them, that are not what they would be if nothing were given.
+
+    Args:
+        config: a command's configuration.
+        defaults: those that follow from what else is given; others are of the dataclass.
+    """
+    found = set()
+    for field in dataclasses.fields(config):
+        value, usual = getattr(config, field.name), defaults.get(field.name, _default(field))
+        if dataclasses.is_dataclass(value):
+            found |= given(value, vars(usual) if type(usual) is type(value) else {})
+        elif value != usual:
+            found.add(field.name)
+    return frozenset(found)
+
+
+def check_read(config: Distill | Select, options: Collection[str], protocol: Recipe) -> None:
+    """Refuse what a distillation or selection does not read, as far as that can be seen before data are.
+
+    Args:
+        config: what is to be done.
+        options: what was given; see `given`.
+        protocol: its evaluation.
+
+    Raises:
+        UsageError: for the first.
+    """
+    check_data_read(config.data, options)
+    check_networks_read(f"{config.network.network},{config.evaluation.eval_network or ''}", options)
+    if not config.bank.given:
+        _refuse({"expert_count"} & {*options}, "there are no --experts to count")
+    selects = isinstance(config, Select)
+    basis, start = config.basis, config.strategy if selects else config.init
+    need = NEEDS.get("random" if start == "real" else start, "nothing")
+    alone = not config.bank.given
+    trains = alone and (need == "outputs" or (need == "features" and basis.features == "embedding"))
+    scored = need == "scores"
+    read = {
+        "features": need == "features",
+        "feature_epochs": trains,
+        "beta": scored,
+        "scores": scored,
+        "window_start": scored and basis.beta > 0,
+        "score_networks": scored and alone and basis.scores is None,
+        "score_epochs": scored and basis.scores is None,
+        "trials": need == "trials",
+        "trial_epochs": need == "trials",
+    }
+    by = start if selects else f"a start by {start}"
+    _refuse((name for name, does in read.items() if not does and name in options), f"{by} does not go by ", named=True)
+    if not config.evaluation.eval_seeds:
+        judged = {"coverage"}
+        if config.evaluation.eval_every is None:  # looks go by the others too
+            judged |= {"eval_epochs", "eval_labels", "networks_at_once"}
+        _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
+    if protocol.instead is not None:
+        _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")
+    if config.evaluation.eval_every is None:
+        _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
+    if selects:
+        _refuse((STEPPED | {"classes_at_once"}) & {*options}, "a selection has no steps")
+    elif not config.steps:
+        _refuse(STEPPED & {*options}, "there are 0 steps")
+
+
+def check_method_read(
+    config: Distill,
+    options: Collection[str],
+    protocol: Recipe,
+    method: Method,
+    task: Task,
+    build: Callable[[Task], Method],
+) -> None:
+    """Refuse what would have no effect on this method; see `check_read`.
+
+    Args:
+        config: what is to be done.
+        options: what was given.
+        protocol: its evaluation.
+        method: what was made of it.
+        task: what it was told.
+        build: what made it.
+    """
+    name = name_of(config)
+    if method.learned is None and config.generator != GeneratorConfig():
+        raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
+    if method.learned is not None and config.init != "noise":
+        raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
+    if "kernel" in options and not hasattr(protocol, "kernel") and NEEDS.get(config.init) != "kernel":
+        try:
+            build(task._replace(kernel=None))
+        except UsageError:  # it needs one
+            return
+        raise UsageError(f"neither {name}, its start nor its evaluation goes by a kernel; leave --kernel out")
+
+
+def check_experts_read(config: Experts, options: Collection[str]) -> None:
+    """Refuse what experts do not read; see `check_read`."""
+    check_data_read(config.data, options)
+    check_networks_read(config.network.network, options)
+    _refuse({"kernel"} & {*options}, "experts are networks")
+    if not config.recipe.rho:
+        _refuse({"alpha"} & {*options}, "with --rho 0 experts are trained plainly")
+
+
+def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> None:
+    """Refuse what `evaluate` does not read; its defaults are None.
+
+    Args:
+        config: what is to be done.
+        networks: the names of those that judge.
+        protocol: how.
+
+    Raises:
+        UsageError: for the first.
+    """
+    options = given(config, {})
+    if not hasattr(protocol, "kernel"):
+        _refuse({"kernel"} & options, "this protocol asks no kernel")
+    if protocol.instead is None:
+        check_networks_read(networks, options)
+    else:
+        of_networks = {*Options._fields, "initial", "network_seed"}
+        _refuse(of_networks & options, f"by this protocol {protocol.instead} learns, no network")
+
+
+def check_data_read(data: DataConfig, options: Collection[str]) -> None:
+    """Refuse a folder of TFDS for data that come from elsewhere, and constants for images that are whitened.
+
+    Raises:
+        UsageError: if one was given.
+    """
+    if data.zca:
+        _refuse({"statistics"} & {*options}, "images that are whitened (--zca) are not normalised by channel")
+    if data.dataset == "digits" or Path(data.dataset).exists():
+        _refuse({"data_dir"} & {*options}, f"{data.dataset} does not come from TFDS")
+
+
+def check_networks_read(names: str, options: Collection[str]) -> None:
+    """Refuse what none of the networks has.
+
+    Args:
+        names: networks, separated by commas.
+        options: what was given.
+
+    Raises:
+        UsageError: for the first.
+    """
+    networks = [name.strip() for name in names.split(",") if name.strip()]
+    had = {field for name in networks for field in reads(name)}
+    _refuse({*Options._fields} & {*options} - had, f"{', '.join(networks)} has no ", named=True)
+
+
+def _refuse(unread: Iterable[str], why: str, *, named: bool = False) -> None:
+    """Raise for the first option, which a reason may end with."""
+    for name in sorted(unread):
+        flag = f"--{name.replace('_', '-')}"
+        raise UsageError(f"{why}{flag} here; leave it out" if named else f"{why}; leave {flag} out")
+
+
+def _default(field: dataclasses.Field) -> Any:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    return field.default

@@ -1,0 +1,1 @@
+"""Training a network: one step, an epoch, an expert, or through the steps."""
