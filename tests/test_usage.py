@@ -178,10 +178,8 @@ def test_the_core_says_fields_and_the_command_line_options(made, tmp_path, stopp
     assert cli.flagged(said, *cli._forms("convert", [])) == said
     assert main([*words_of(Distill, made, tmp_path / "run"), "--image-lr", "0"]) == 2
     assert "--image-lr of DM is a positive number, not 0.0" in capsys.readouterr().err
-    root, edges = (
-        Path(jaxdistill.__file__).parent,
-        ("io", "engine", "settings", "report", "commands", "api", "cli", "data"),
-    )
+    root = Path(cli.__file__).parents[1]
+    edges = ("io", "engine", "settings", "report", "commands", "api", "cli", "data")
     for path in root.rglob("*.py"):
         if path.relative_to(root).parts[0] not in edges:
             code = re.sub(r'(?s)(?<!f)""".*?"""', "", path.read_text())
