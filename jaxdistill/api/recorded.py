@@ -106,6 +106,7 @@ class History(AbstractContextManager["History"]):
         self.columns: dict[str, list[np.ndarray]] = {name: [values] for name, values in columns.items()}
 
     def __call__(self, chunk: Chunk) -> None:
+        """Keep the chunk's scalars."""
         for name, values in {} if chunk.infos is None else chunk.infos._asdict().items():
             self.columns.setdefault(name, []).append(np.asarray(values))
 
@@ -113,6 +114,7 @@ class History(AbstractContextManager["History"]):
 
     @property
     def curves(self) -> Curves:
+        """All of them."""
         return Curves({name: np.concatenate(parts) for name, parts in self.columns.items()})
 
 
