@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from jaxdistill.common.names import meant
+from jaxdistill.common.renamed import former_names, warn_former
 from jaxdistill.data.digest import Digests
 from jaxdistill.errors import RunFailedError, UsageError
 from jaxdistill.io.records import fits
@@ -59,6 +60,10 @@ def with_options(
         UsageError: for a name that no field has, or a value of another type than its field's.
     """
     names = set(_names(config)) - {*apart} - PLACES
+    former = former_names(type(config)) | former_names(type(getattr(config, "method", None)))
+    for old in (options.keys() & former.keys()) - names:
+        warn_former(old, former[old])
+    options = {former.get(name, name) if name not in names else name: value for name, value in options.items()}
     for name in options:
         if name not in names:
             parts = [known for known in sorted(names) if name in known.split("_")]

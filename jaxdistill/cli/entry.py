@@ -23,7 +23,7 @@ from jaxdistill.cli.browser import show
 from jaxdistill.cli.help import ASKS, methods, overview, strategies
 from jaxdistill.cli.method_help import distill_help, select_help
 from jaxdistill.cli.parsing import MISSING, flagged, hinted, leading, options, parse, peek, refuse_empty, stored
-from jaxdistill.cli.spelling import evaluation_spelled, spelled
+from jaxdistill.cli.spelling import evaluation_spelled, newly_named, spelled
 from jaxdistill.commands import distill as distilling
 from jaxdistill.commands import evaluate as compare
 from jaxdistill.commands import select as selecting
@@ -65,7 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     name, *rest = arguments
     try:
         name = choose(name, COMMANDS, "command")
-        rest = spelled(evaluation_spelled(rest, *_forms(name, rest)))
+        forms = _forms(name, rest)
+        rest = spelled(newly_named(evaluation_spelled(rest, *forms), partial(say, console), *forms))
         refuse_empty(rest)
         with usual(), terminable():
             COMMANDS[name](rest, console)
