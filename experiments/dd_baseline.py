@@ -23,6 +23,7 @@ from jaxdistill.data.source import load
 from jaxdistill.evaluation import InOrder, evaluate
 from jaxdistill.methods.dd import DD
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -53,7 +54,7 @@ def main() -> None:
         )
         for chosen in (order[held_out:], order[:held_out])
     )
-    options = dict(DD.preset(given.dataset, given.ipc).network)
+    options = dict(find(DD, given.dataset, given.ipc).network)
     network = make_network(options.pop("network", "convnet"), shape, classes, **options)
     rows = jnp.zeros((train.labels.shape[0], 0))
     sets = [SELECTIONS["random"](jax.random.key(i), train, rows, given.ipc) for i in range(given.seeds)]

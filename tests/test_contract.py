@@ -62,7 +62,7 @@ def make_task(network, mapper=map_one_by_one):
 
 
 def make_method(config, network, **options):
-    return METHODS[config](config.preset("digits", IPC).config, make_task(network, **options))
+    return METHODS[config](find(config, "digits", IPC).config, make_task(network, **options))
 
 
 def start_of(method):
@@ -190,7 +190,7 @@ def test_scan_and_vmap_agree_with_the_jitted_steps(config):
     task = make_task(NETWORKS[0])
     with jax.enable_x64(True):
         task = task._replace(network=wide(task.network), generator=lambda: wide(trained_generator()))
-        method = METHODS[config](config.preset("digits", IPC).config, task)
+        method = METHODS[config](find(config, "digits", IPC).config, task)
         data = widened(jax.tree.map(jnp.asarray, source_of(method, NETWORKS[0])))
         start = jax.jit(method.init)(jax.random.key(2), widened(start_of(method)))
         seeds = jax.random.split(jax.random.key(9), 2)
@@ -281,6 +281,7 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import test_contract as contract
+from jaxdistill.presets import find
 from jaxdistill.engine.devices import spread
 
 out = {}

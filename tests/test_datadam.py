@@ -14,6 +14,7 @@ from jaxdistill.losses.attention import attention
 from jaxdistill.methods.datadam import DataDAM, datadam
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find, readings
 from jaxdistill.types import Batch, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "datadam.npz")
@@ -157,20 +158,20 @@ def test_a_network_without_maps_to_match_is_refused():
 
 
 def test_presets_are_the_codes_and_the_papers():
-    code, paper = (DataDAM.preset("cifar10", 10, name) for name in DataDAM.PRESETS)
-    assert code == DataDAM.preset("cifar10", 10)
+    code, paper = (find(DataDAM, "cifar10", 10, name) for name in readings(DataDAM))
+    assert code == find(DataDAM, "cifar10", 10)
     assert (code.config.power, code.config.scale, code.config.balance, code.steps) == (1, 100.0, 0.01, 20_000)
     assert (paper.config.power, paper.config.scale, paper.config.balance, paper.steps) == (4, 1.0, 0.01, 8_000)
     assert dict(code.network) == {"norm": "batch"}
     assert dict(paper.network) == {}
     assert (code.protocol, paper.protocol) == ("datadam1800", "datadam1800-halved")
-    assert DataDAM.preset("imagenette", 10, "paper").config.balance == 0.02
-    assert DataDAM.preset("imagenette", 10).config.balance == 0.01
-    for name in DataDAM.PRESETS:
-        assert DataDAM.preset("cifar10", 50, name).config.image_lr == 1.0
-        assert DataDAM.preset("cifar10", 51, name).config.image_lr == 10.0
-        assert DataDAM.preset("digits", 10, name).steps == 1_000
-    assert DataDAM.preset("cifar100", 50).listed
-    assert not DataDAM.preset("fashion_mnist", 10).listed
-    assert not DataDAM.preset("cifar10", 100).listed
+    assert find(DataDAM, "imagenette", 10, "paper").config.balance == 0.02
+    assert find(DataDAM, "imagenette", 10).config.balance == 0.01
+    for name in readings(DataDAM):
+        assert find(DataDAM, "cifar10", 50, name).config.image_lr == 1.0
+        assert find(DataDAM, "cifar10", 51, name).config.image_lr == 10.0
+        assert find(DataDAM, "digits", 10, name).steps == 1_000
+    assert find(DataDAM, "cifar100", 50).listed
+    assert not find(DataDAM, "fashion_mnist", 10).listed
+    assert not find(DataDAM, "cifar10", 100).listed
     assert code.published is None

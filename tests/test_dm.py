@@ -13,6 +13,7 @@ from jaxdistill.losses.embeddings import mean_embedding_distance
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.methods.matching import match_means
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.types import SyntheticSet, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dm.npz")
@@ -119,10 +120,10 @@ def test_bad_settings_are_refused_with_a_sentence():
 
 
 def test_presets_are_the_papers():
-    assert DM.preset("cifar10", 10).published.mean == 48.9
-    assert DM.preset("cifar10", 100).config.image_lr == 10.0
-    assert DM.preset("cifar10", 50).config.image_lr == 1.0
-    assert not DM.preset("fashion_mnist", 10).listed
-    assert DM.preset("fashion_mnist", 10).published is None
-    assert DM.preset("tiny_imagenet", 10).published.mean == 12.9
-    assert not DM.preset("some_other", 10).listed
+    assert find(DM, "cifar10", 10).published.mean == 48.9
+    assert find(DM, "cifar10", 100).config.image_lr == 10.0
+    assert find(DM, "cifar10", 50).config.image_lr == 1.0
+    assert not find(DM, "fashion_mnist", 10).listed
+    assert find(DM, "fashion_mnist", 10).published is None
+    assert find(DM, "tiny_imagenet", 10).published.mean == 12.9
+    assert not find(DM, "some_other", 10).listed

@@ -16,7 +16,8 @@ from jaxdistill.data.trajectories import Bank, flatten, unflatten
 from jaxdistill.methods.mtt import MTT, mtt
 from jaxdistill.methods.trajectory_matching import distance
 from jaxdistill.networks import make as make_network
-from jaxdistill.training.experts import EXPERTS, ExpertRecipe, expert_epoch, flat_gradient
+from jaxdistill.presets.experts import EXPERTS
+from jaxdistill.training.experts import ExpertRecipe, expert_epoch, flat_gradient
 from jaxdistill.training.gradients import training_gradient
 from jaxdistill.training.unroll import unroll
 from jaxdistill.types import Features, Network, SyntheticSet, Task, Variables

@@ -16,6 +16,7 @@ from jaxdistill.losses import gradients
 from jaxdistill.methods.idc import DISTANCES, IDC, idc
 from jaxdistill.methods.matching import match_gradients
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.types import Batch, SyntheticSet, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "idc.npz")
@@ -301,7 +302,7 @@ ALL = "color_crop_cutout"
     ],
 )
 def test_presets_are_the_codes(cell, config, augment, protocol, published):
-    preset = IDC.preset(*cell)
+    preset = find(IDC, *cell)
     found = preset.config
     assert (found.distance, found.real_images, found.cutmix, found.formation) == (config[0], *config[2:])
     assert found.image_lr == pytest.approx(config[1])
@@ -314,6 +315,6 @@ def test_presets_are_the_codes(cell, config, augment, protocol, published):
 
 @pytest.mark.parametrize("cell", [("cifar100", 50), ("some_other", 10), ("digits", 1)])
 def test_other_cells_are_not_listed(cell):
-    preset = IDC.preset(*cell)
+    preset = find(IDC, *cell)
     assert not preset.listed
     assert preset.published is None

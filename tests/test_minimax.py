@@ -18,6 +18,7 @@ from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.methods.dit import DiT, dit
 from jaxdistill.methods.minimax import Minimax, minimax
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.types import Task
 
@@ -190,7 +191,7 @@ def test_the_terms_join_the_loss_with_their_weights(trained):
 
 @pytest.mark.parametrize("dataset", ["digits", "fashion_mnist", "svhn_cropped", "a_folder"])
 def test_the_terms_weigh_in_the_presets_for_small_images(trained, dataset):
-    config = Minimax.preset(dataset, 10).config
+    config = find(Minimax, dataset, 10).config
     assert (config.lr, config.tune, config.centred, config.average) == (1e-4, "all", True, 0.98)
     weights = config.representativeness, config.diversity
     assert weights == ((0.05, 0.5) if dataset == "digits" else (0.01, 0.2)), "of the build notes' tables"
@@ -201,12 +202,12 @@ def test_the_terms_weigh_in_the_presets_for_small_images(trained, dataset):
 
 def test_subsets_of_imagenet_are_drawn_and_judged_alike_by_both_methods():
     for dataset in ("imagewoof", "imagenette"):
-        presets = [config.preset(dataset, 10) for config in (DiT, Minimax)]
+        presets = [find(config, dataset, 10) for config in (DiT, Minimax)]
         assert {(preset.protocol, preset.eval_network, preset.augment) for preset in presets} == {
             ("minimax", "resnet10ap", "flip")
         }
         assert all(preset.config.sampling == Sampling(guidance=4.0, guided_channels=3) for preset in presets)
-    assert DiT.preset("digits", 10).config.sampling == Minimax.preset("digits", 10).config.sampling
+    assert find(DiT, "digits", 10).config.sampling == find(Minimax, "digits", 10).config.sampling
 
 
 def test_each_term_does_what_it_is_for(trained):

@@ -17,6 +17,7 @@ from jaxdistill.kernels.regression import label_solve, support_gradient
 from jaxdistill.losses.ridge import coefficients, label_margin, penalised, precisely, squared_error
 from jaxdistill.methods.kip import KIP, kip, kip_loss
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find, readings
 from jaxdistill.types import SyntheticSet, Task
 
 SHAPE, CLASSES, RIDGE = (8, 8, 1), 4, 1e-3
@@ -204,8 +205,8 @@ def test_kip_needs_a_kernel_and_settings_in_range(task):
 @pytest.mark.parametrize(("classes", "each"), [(2, 2500), (10, 500), (100, 50), (200, 25), (7000, 1)])
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "tiny_imagenet", "a_folder"])
 def test_a_step_of_the_presets_has_5000_images_whatever_the_data_are_called(task, dataset, classes, each):
-    for name in KIP.PRESETS:
-        config = KIP.preset(dataset, 1, name).config
+    for name in readings(KIP):
+        config = find(KIP, dataset, 1, name).config
         assert kip(config, task._replace(num_classes=classes)).feed == ClassBalanced(each)
     assert kip(KIP(per_class=7), task._replace(num_classes=classes)).feed == ClassBalanced(7)
     with pytest.raises(ValueError, match="`per_class` of KIP is at least 1"):
@@ -213,10 +214,10 @@ def test_a_step_of_the_presets_has_5000_images_whatever_the_data_are_called(task
 
 
 def test_presets_are_the_notebooks():
-    cell = KIP.preset("cifar10", 10)
+    cell = find(KIP, "cifar10", 10)
     assert (cell.config, cell.steps, cell.listed) == (KIP(0.04), 300, True)
     assert cell.published.mean == 46.7
-    assert KIP.preset("mnist", 10).config.image_lr == 0.01
-    conv = KIP.preset("cifar100", 1, "conv")
+    assert find(KIP, "mnist", 10).config.image_lr == 0.01
+    conv = find(KIP, "cifar100", 1, "conv")
     assert (conv.zca, conv.steps) == (True, 50_000)
     assert conv.network["kernel"] == "convnet"

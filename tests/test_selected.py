@@ -15,6 +15,7 @@ from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
 from jaxdistill.evaluation.train import train
 from jaxdistill.methods.selmatch import SelMatch
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.training.sgd import epoch
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
@@ -242,7 +243,7 @@ def test_sets_grow_and_epochs_shrink_to_as_many_steps():
 def test_the_preset_is_judged_by_the_codes_network_of_each_size():
     """The stem halves images of 64 pixels, so that the last map is 4x4 for all."""
     for dataset, ipc, name, side in (("cifar10", 250, "resnet18-bn", 32), ("tiny_imagenet", 50, "resnet18-s2-bn", 64)):
-        assert SelMatch.preset(dataset, ipc).eval_network == name
+        assert find(SelMatch, dataset, ipc).eval_network == name
         net, images = make_network(name, (side, side, 3), 10), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
         maps = jax.eval_shape(net.features, jax.eval_shape(net.init, jax.random.key(0)), images).maps
         assert [found.shape[1] for found in maps] == [32, 16, 8, 4]

@@ -22,7 +22,7 @@ from jaxdistill.commands import train_experts as experts
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHOD_NAMES, METHODS
-from jaxdistill.methods.dm import DM
+from jaxdistill.methods.dm import DM, dm
 from jaxdistill.networks import make as make_network
 from jaxdistill.settings.as_json import to_json
 from jaxdistill.settings.config import DataConfig, Distill, RunConfig, Select
@@ -191,14 +191,14 @@ def test_a_setting_called_as_another_is_refused(made, tmp_path, stopped, monkeyp
     for kind in METHODS:
         assert not {name for name, _ in options(kind)} & {name for name, _ in options(Distill)}
     fields = [(field.name, field.type, field) for field in dataclasses.fields(DM)]
-    toy = dataclasses.make_dataclass("DM", [*fields, ("beta", float, 0.5)], bases=(DM,), frozen=True)
-    preset = DM.preset
-    monkeypatch.setattr(
-        toy, "preset", staticmethod(lambda *words: preset(*words)._replace(config=toy(**vars(preset(*words).config))))
-    )
-    monkeypatch.setitem(cli.METHOD_NAMES, "dm", toy)
-    assert main(words_of(Distill, made, tmp_path / "run")) == 2
-    assert "two fields of distill dm are called beta" in capsys.readouterr().err
+    kind = dataclasses.make_dataclass("Toy", [*fields, ("beta", float, 0.5)], bases=(DM,), frozen=True)
+
+    def toy(config, task):
+        return dm(config, task)
+
+    monkeypatch.setitem(METHODS, kind, toy)
+    assert main(["distill", "toy", *words_of(Distill, made, tmp_path / "run")[2:]]) == 2
+    assert "two fields of distill toy are called beta" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

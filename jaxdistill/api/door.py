@@ -32,6 +32,7 @@ from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.io.expert_writer import save_card
 from jaxdistill.io.generators import MEMORY, StoredGenerator, load_generator
 from jaxdistill.methods import METHODS, method_config
+from jaxdistill.presets import unpublished
 from jaxdistill.report.tables import Table
 from jaxdistill.selection import NEEDS, SELECTIONS
 from jaxdistill.settings import cell
@@ -149,18 +150,19 @@ def distill(
         )  # fmt: skip
         fields |= {} if isinstance(kind, type) else {"method": kind}
     else:
-        if "steps" not in options:
-            raise UsageError(f"{kind.name} has no published number of `steps`; give some")
         if preset is not None:
             raise UsageError(f"{kind.name} is a method of one's own, which has no `preset`; leave it out")
-        fields = cell.fields(cell.own(kind, name), data.config.dataset)
+        fields = cell.fields(unpublished(kind, name), data.config.dataset)
     fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
     start = None
     if isinstance(init, str | Path):
         options = {**options, "init": str(init)}
     elif init is not None:
         start, options = init, {**options, "init": distilling.IN_MEMORY}
-    config = Distill(**fields, run=NOWHERE, ipc=ipc)
+    steps = fields["steps"]
+    config = Distill(**{**fields, "steps": steps or 0}, run=NOWHERE, ipc=ipc)
+    if steps is None and "steps" not in options:
+        raise UsageError(f"{name_of(config)} has no published number of `steps`; give some")
     config, names = with_options(config, options, name_of(config), apart=("ipc", "preset"))
     config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
     if drawn is not None:

@@ -141,7 +141,8 @@ def _distill(arguments: list[str], console: Console) -> None:
             experts=None if bank is None else fields_of(Path(bank)),
             generator=None if generator is None else generator_card(Path(generator)),
         )  # fmt: skip
-        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING}
+        steps = MISSING if defaults["steps"] is None else defaults["steps"]
+        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING, "steps": steps}
     example = "--dataset digits --ipc 10 --out runs/first"
     rest = distill_help(name, rest, defaults, example)
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)

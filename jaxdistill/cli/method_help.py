@@ -18,6 +18,7 @@ from jaxdistill.cli.parsing import options, peek
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import Options, reads
+from jaxdistill.presets import find, readings
 from jaxdistill.selection import NEEDS
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import (
@@ -69,7 +70,7 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
         return _all(arguments)
     asked, start = needs(kind), NEEDS.get(peek(arguments, "--init") or defaults.get("init", "real"), "nothing")
     unread = {"init"} if asked.draws else {*_fields(GeneratorConfig)}
-    if len(kind.PRESETS) < 2:
+    if len(readings(kind)) < 2:
         unread.add("preset")
     other = "Other evaluations" if asked.draws else "Other starts (--init forgetting) and evaluations"
     said = (
@@ -120,7 +121,7 @@ def _whose(method: str, arguments: list[str], defaults: Mapping[str, Any]) -> st
     if dataset is None or not ipc.isdecimal() or not int(ipc):
         return _NAMELESS
     name = cell.named(dataset)
-    published = METHOD_NAMES[method].preset(name, int(ipc), defaults["preset"]).listed
+    published = find(method, name, int(ipc), defaults["preset"]).listed
     where = f"for {name} at {ipc} images per class"
     return f"the published setting {where}" if published else f"what is taken {where}, where no setting was published"
 

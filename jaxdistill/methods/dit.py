@@ -7,7 +7,7 @@ generator was trained on ImageNet. Of a generator that is there already, no step
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,16 +19,12 @@ from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
-from jaxdistill.diffusion.sample import PAPERS, Sampling
+from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.presets.base import Cells, Preset, by_cell
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
-__all__ = ["SUBSETS", "DiT", "DiTInfo", "DiTState", "dit"]
+__all__ = ["DiT", "DiTInfo", "DiTState", "dit"]
 
-SUBSETS = ("imagewoof", "imagenette")
-"""Of ImageNet, those that Minimax Diffusion's paper draws at 256 pixels."""
 _SMALL = Sampling(guidance=1.5)
 
 
@@ -52,28 +48,6 @@ class DiT:
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = _SMALL
-    PRESETS: ClassVar[tuple[str, ...]] = ("ours",)
-    CELLS: ClassVar[Cells] = {"ours": ()}
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "ours") -> Preset:
-        """Ours: nobody published an accuracy of such sets on small images.
-
-        ImageNet's subsets are drawn and judged as Minimax Diffusion's paper does with the released DiT beside its own.
-        A generator that is given brings its own way.
-        """
-        del ipc, name
-        subset = dataset in SUBSETS
-        return Preset(
-            config=cls(sampling=PAPERS) if subset else cls(),
-            steps=3_000 if dataset == "digits" else 20_000,
-            init="noise",
-            protocol="minimax" if subset else dsa_recipe(dataset),
-            listed=False,
-            augment="flip" if subset else "none",
-            eval_network="resnet10ap" if subset else None,
-        )
 
 
 class DiTState(NamedTuple):

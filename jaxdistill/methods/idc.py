@@ -10,7 +10,7 @@ ResNetAP-10 and data are not here.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,7 +27,6 @@ from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses import gradients
 from jaxdistill.methods.matching import match_gradients
-from jaxdistill.presets.base import Cells, Preset, Published, by_cell
 from jaxdistill.training.sgd import epoch
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
@@ -35,25 +34,6 @@ __all__ = ["IDC", "IDCInfo", "IDCState", "idc"]
 
 Metric: TypeAlias = Literal["mse", "l1", "l1_mean", "cos"]
 
-_TABLE = "authors' repository"
-_LATER = "authors' repository; deviation from a later paper's table"
-_PAPER = {  # data set -> images per class -> IDC, IDC-I
-    "mnist": {1: (94.2, 88.9), 10: (98.4, 98.0), 50: (99.1, 98.8)},
-    "fashion_mnist": {1: (81.0, 70.7), 10: (86.0, 85.3), 50: (86.2, 89.1)},
-    "svhn_cropped": {1: (68.5, 46.7), 10: (87.5, 77.0), 50: (90.1, 87.9)},
-    "cifar10": {1: (50.6, 36.7), 10: (67.5, 58.3), 50: (74.5, 69.5)},
-    "cifar100": {10: (45.1, 36.6), 20: (49.0, 41.5)},
-}
-_STD = {("cifar10", 10): 0.5, ("cifar10", 50): 0.1}  # IDC's; later papers also quote 50.0 ± 0.4 at 1
-# Distance, step size for 10 images per class, real images for the network.
-_SETTINGS: dict[str, tuple[Metric, float, int]] = {
-    "mnist": ("l1", 1e-4, 500),
-    "fashion_mnist": ("l1", 1e-4 * (28 / 32) ** 2, 500),
-    "svhn_cropped": ("mse", 5e-3, 500),
-    "cifar10": ("mse", 5e-3, 2_000),
-    "cifar100": ("mse", 5e-3, 2_000),
-    "digits": ("mse", 5e-3, 500),
-}
 
 DISTANCES = {
     "mse": gradients.squared,
@@ -97,43 +77,6 @@ class IDC:
     """Tiles on a side of a stored image, ``formation**2`` in all; 1 is IDC-I."""
     most: int = 128
     """Most tiles of a class in one match, drawn at random where it has more."""
-    PRESETS: ClassVar[tuple[str, ...]] = ("idc", "idc-i")
-    CELLS: ClassVar[Cells] = dict.fromkeys(
-        PRESETS, tuple((dataset, ipc) for dataset, sizes in _PAPER.items() for ipc in sizes)
-    )
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "idc") -> Preset:
-        """The code's settings; CIFAR-10's for other data sets, and its normalisation for CIFAR-100.
-
-        Digits is ours, with 500 sweeps on 25 networks.
-        """
-        formation = 1 if name == "idc-i" else 2
-        distance, image_lr, real_images = _SETTINGS.get(dataset, _SETTINGS["cifar10"])
-        plain = dataset == "mnist" and formation > 1
-        protocol = "idc1000-plain" if plain else "idc1000"
-        if (dataset, ipc, formation) == ("svhn_cropped", 1, 1):
-            protocol = "idc1000-cutout"
-        means = _PAPER.get(dataset, {}).get(ipc)
-        std = _STD.get((dataset, ipc)) if formation > 1 else None
-        return Preset(
-            config=cls(
-                image_lr=image_lr * ipc / 10,
-                matches=20 if dataset == "digits" else 100,
-                real_images=real_images,
-                cutmix=0.0 if plain else 0.5,
-                distance=distance,
-                formation=formation,
-            ),
-            steps=500 if dataset == "digits" else 200_000,
-            init="real",
-            protocol=protocol,
-            listed=(dataset, ipc) in cls.CELLS[name],
-            augment="all:color_crop" if plain else "all:color_crop_cutout",
-            statistics="cifar10" if dataset == "cifar100" else "default",
-            published=means and Published(means[formation == 1], std, _LATER if std else _TABLE),
-        )
 
 
 class IDCState(NamedTuple):
@@ -161,7 +104,7 @@ def idc(config: IDC, task: Task) -> Method:
     """Build IDC: each step is a sweep over the classes, after which the network is trained on real images.
 
     Args:
-        config: step sizes, loops and formation; `IDC.preset` has the code's.
+        config: step sizes, loops and formation; `jaxdistill.presets.idc` has the code's.
         task: network, augmentation, shapes, and what pixels are in preprocessed space.
 
     Example:

@@ -9,7 +9,7 @@ of larger ones; a step's images are drawn anew, not in epochs; the average holds
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,24 +19,15 @@ from jaxtyping import Array, Float, UInt32
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion.denoise import check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
 from jaxdistill.diffusion.memory import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.methods.dit import SUBSETS
-from jaxdistill.presets.base import Cells, Preset, by_cell
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]
 
-_XL = Architecture(
-    2, 1152, 28, 16, schedule="linear", prediction="noise", learned_variance=True,
-    latents=(128, 256, 512, 512), latent_blocks=2, latent_groups=32,
-)  # fmt: skip
-"""DiT-XL/2 on Stable Diffusion's latents, as 'jaxdistill convert' makes it."""
 TUNED = {
     "scales": lambda name: name.endswith("bias") or "gamma" in name or name == "label_table",
     "all": lambda name: True,
@@ -69,41 +60,6 @@ class Minimax:
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = PAPERS
-    PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
-    CELLS: ClassVar[Cells] = {"paper": tuple(("imagewoof", ipc) for ipc in (10, 20, 50, 100))}
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
-        """The released code's settings for ImageNet subsets at 256 pixels; ours for small images.
-
-        With the code's, nothing changed on small images. What follows from trials on training images held out: weights
-        for digits, and for Fashion-MNIST, which all others have; small steps of all parameters.
-
-        The accuracies printed by the authors' repository are of 224 pixels (here the data's), of another ResNet-18,
-        and of the best epoch on the test set; they are therefore not given as the cell's.
-        """
-        if dataset in SUBSETS:
-            return Preset(
-                config=cls(batch=8),
-                steps=12_000,
-                init="noise",
-                protocol="minimax",
-                listed=(dataset, ipc) in cls.CELLS[name],
-                augment="flip",
-                eval_network="resnet10ap",
-                generator=_XL,
-            )
-        alike, apart = (0.05, 0.5) if dataset == "digits" else (0.01, 0.2)
-        small = Sampling(guidance=1.5)
-        return Preset(
-            config=cls(1e-4, 64, alike, apart, tune="all", centred=True, average=0.98, sampling=small),
-            steps=300,
-            init="noise",
-            protocol=dsa_recipe(dataset),
-            listed=False,
-            augment="none",
-        )
 
 
 class MinimaxState(NamedTuple):

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from functools import wraps
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
-from jaxdistill.common.names import base, choose
 from jaxdistill.diffusion import Architecture
-from jaxdistill.training.experts import ExpertPreset
+from jaxdistill.presets.experts import ExpertPreset
 
-__all__ = ["Cells", "Preset", "Published", "by_cell"]
+__all__ = ["Cell", "Paper", "Preset", "Published"]
 
-Cells: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
-"""The cells (data set, images per class) of each reading whose settings or numbers were published: a configuration's
-``CELLS``. Their presets, and no others, are `listed`."""
+Cell: TypeAlias = tuple[str, int]
+"""A data set, and images per class."""
 
 
 class Published(NamedTuple):
@@ -27,25 +24,22 @@ class Published(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """A method's settings for one cell, from its configuration's ``preset(dataset, ipc, name)``.
-
-    ``name`` is one of the configuration's ``PRESETS``, its first by default: readings of one paper that differ (the
-    table's and the released code's, say).
-    """
+    """A method's settings for one cell."""
 
     config: Any
-    steps: int
+    steps: int | None
+    """None where nothing says how many."""
     init: str
     """The selection that the set starts from (`jaxdistill.selection.SELECTIONS`)."""
     protocol: str
     """How the paper evaluates (`jaxdistill.evaluation.PROTOCOLS`)."""
-    listed: bool
+    listed: bool = False
     """Whether a setting or a number of this very cell was published, and this is that setting; False for a fallback to
-    the nearest settings."""
+    the nearest settings. From the paper's cells."""
     augment: str = "default"
     """Augmentation while distilling: ``"default"`` is the data set's DSA strategy, ``"none"`` is none."""
     published: Published | None = None
-    """None where no number exists or none could be verified."""
+    """None where no number exists or none could be verified. From the paper's numbers."""
     zca: bool = False
     """Whether the images are whitened."""
     statistics: str = "default"
@@ -65,16 +59,16 @@ class Preset(NamedTuple):
     run; here one set is judged, once."""
 
 
-def by_cell(preset: Callable[..., Preset]) -> Callable[..., Preset]:
-    """A configuration's ``preset(dataset, ipc, name)`` for names in any spelling (``CIFAR10``, ``cifar-10``).
+class Paper(NamedTuple):
+    """What was published of a method: ``PAPER`` of the file that is called as the method is.
 
-    Raises:
-        UsageError: for a reading that there is not.
+    A reading is one of several that one paper allows where they differ (the table's and the released code's, say).
     """
 
-    @wraps(preset)
-    def found(cls: Any, dataset: str, ipc: int, name: str | None = None) -> Preset:
-        reading = cls.PRESETS[0] if name is None else choose(name, cls.PRESETS, f"preset of {cls.__name__}")
-        return preset(cls, base(dataset), ipc, reading)
-
-    return found
+    cells: Mapping[str, tuple[Cell, ...]]
+    """Reading, the usual one first -> the cells whose settings or numbers were published; their presets are `listed`,
+    and no others."""
+    settings: Callable[[str, int, str], Preset]
+    """From a data set, images per class and a reading: what was set there, or for the nearest cell."""
+    published: Mapping[str, Mapping[Cell, Published]] = MappingProxyType({})
+    """Reading -> cell -> the number that was printed."""
