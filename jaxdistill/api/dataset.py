@@ -84,6 +84,8 @@ class Dataset:
         if class_names is not None:
             if len(class_names) != len(source.class_names):
                 raise UsageError(f"{len(class_names)} class names were given for {len(source.class_names)} classes")
+            if len({*map(str, class_names)}) < len(class_names):
+                raise UsageError("two classes have one name; give each its own")
             source = source._replace(class_names=tuple(map(str, class_names)))
         return cls(source, DataConfig(name))
 

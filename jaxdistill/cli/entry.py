@@ -131,7 +131,7 @@ def _ipc(arguments: list[str]) -> int | None:
 def _distill(arguments: list[str], console: Console) -> None:
     if not arguments or arguments[0] in ASKS:
         return print(methods())
-    name, rest = leading(arguments, "method", list(METHOD_NAMES))
+    name, rest = leading(arguments, "method", list(METHOD_NAMES), {"select": list(selection.SELECTIONS)})
     method = method_config(name)
     defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
     if defaults is None:
@@ -170,7 +170,7 @@ def _experts(arguments: list[str], console: Console) -> None:
 def _select(arguments: list[str], console: Console) -> None:
     if not arguments or arguments[0] in ASKS:
         return print(strategies())
-    strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS))
+    strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS), {"distill": list(METHOD_NAMES)})
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
         bank = peek(rest, "--experts")

@@ -83,7 +83,8 @@ def train_experts(config: Experts, console: Console, before: StoredBank | None =
                 writers = [stack.enter_context(record(config.out, int(i), card)) for i in numbers] if first else []
                 _add(config, numbers, size, ready, writers, console, before)
     held = sum(1 for _ in config.out.glob("*/card.json"))
-    say(console, f"{config.out} holds {held} experts of {config.epochs} epochs")
+    if before is None:  # else this is a part of making them longer
+        say(console, f"{config.out} holds {held} experts of {config.epochs} epochs")
 
 
 class Ready(NamedTuple):
@@ -291,7 +292,8 @@ def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Cons
     before = load_bank(config.out)
     if config.epochs <= before.epochs:
         raise BankError(
-            f"the experts in {config.out} have {before.epochs} epochs; say with --epochs how many more they are to have"
+            f"the experts in {config.out} have {before.epochs} epochs; give the whole number that they are to have, "
+            "which is above that, with --epochs"
         )
     problem = _difference(config, {**card, "epochs": before.epochs}, before.card, bench)
     if bool(from_first(np.int32(bool(problem)))):
@@ -307,6 +309,7 @@ def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Cons
             config.out.rename(shorter)
             longer.rename(config.out)
             shutil.rmtree(shorter)
+    say(console, f"{config.out} holds {count} experts of {config.epochs} epochs")
 
 
 def _gone_on(

@@ -151,7 +151,7 @@ def load_set(folder: Path) -> Stored:
         if not folder.exists():
             what = "holds no set (there is no such folder)"
         elif (folder / "01" / "config.json").is_file():
-            what = "holds several runs (01, 02 ...)"
+            raise ArtifactError(f"{folder} holds several runs (01, 02 ...); give one of them")
         elif (folder / "preprocess.safetensors").is_file():
             what = "is an expert bank, not a set"
         raise ArtifactError(f"{folder} {what}; give a finished run or its set folder")
