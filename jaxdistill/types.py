@@ -121,7 +121,8 @@ class Network(NamedTuple):
     """Share of the way that running averages go towards a batch's."""
 
 
-class Generator(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generator:
     """A class-conditional diffusion model as pure functions of its parameters.
 
     ``apply(params, noisy [n h w c], times [n], labels [n])`` gives a prediction of noise or velocity, and as many
@@ -211,16 +212,34 @@ class Method(NamedTuple):
     """
 
     init: Callable[[Key, SyntheticSet], PyTree]
+    """The state before the first step, of the set that it starts from."""
     step: Callable[[Key, PyTree, PyTree], tuple[PyTree, Any]]
+    """State and Info after a step with a batch of the feed."""
     synthetic: Callable[[PyTree], SyntheticSet]
+    """The set of a state."""
     feed: Feed
-    formation: int = 1
-    """`init` also takes a set of ``formation**2`` whole images for each one it will store, and makes them its tiles."""
-    learned: Callable[[PyTree], PyTree] | None = None
-    """The parameters of the generator that a state's set is drawn from. Where there is one, `init` takes nothing of its
-    start but how many images of each class it has."""
+    images_per_start: int = 1
+    """`init` also takes so many whole images for each one that it will store, and makes them its tiles."""
     paced: bool = False
     """Whether what a step does depends on `Task.steps`, by a schedule: then a run cannot go on to more of them."""
+
+
+class GenerativeMethod(NamedTuple):
+    """A method that trains a generator, of which sets are drawn; states and Infos are as those of a `Method`."""
+
+    init: Callable[[Key], PyTree]
+    step: Callable[[Key, PyTree, PyTree], tuple[PyTree, Any]]
+    params: Callable[[PyTree], PyTree]
+    """The parameters of a state's generator, as `Generator.init` gives them."""
+    feed: Feed
+    draw: Callable[[Key, PyTree, int], SyntheticSet]
+    """``draw(key, params, ipc)`` gives a set; a smaller one of the same key has the first images of a larger one."""
+    paced: bool = False
+    """See `Method`."""
+
+
+AnyMethod: TypeAlias = Method | GenerativeMethod
+"""What can be run: both are fed and step in the same way."""
 
 
 def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:
@@ -232,7 +251,8 @@ def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -
     return jax.lax.map(lambda entry: f(entry, *shared), entries)
 
 
-class Task(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
     """Everything that a method is told about the problem; the same for all methods."""
 
     network: Network
