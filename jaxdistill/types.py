@@ -32,6 +32,11 @@ LabelKind: TypeAlias = Literal["class", "probability", "logit", "target"]
 """One-hot classes, probabilities, logits (soft-maxed when used), or real-valued regression targets."""
 
 
+def per_image(**options: Any) -> Any:
+    """A field of a set with an entry for each image: taken, repeated and stored as the images are."""
+    return flax.struct.field(metadata={"per_image": True}, **options)
+
+
 @flax.struct.dataclass
 class SyntheticSet:
     """A distilled (or selected) set: what every method improves and every evaluation reads.
@@ -39,18 +44,18 @@ class SyntheticSet:
     Several of one size may be stacked along leading axes, to be mapped over.
     """
 
-    images: Float[AnyArray, "*sets n h w c"]
+    images: Float[AnyArray, "*sets n h w c"] = per_image()
     """Preprocessed space, class-major order."""
-    labels: Float[AnyArray, "*sets n classes"]
+    labels: Float[AnyArray, "*sets n classes"] = per_image()
     """What `label_kind` says; one-hot for plain class labels."""
     label_kind: LabelKind = flax.struct.field(pytree_node=False, default="class")
-    weights: Float[AnyArray, "*sets n"] | None = None
+    weights: Float[AnyArray, "*sets n"] | None = per_image(default=None)
     """Weight of each image in the loss, for core-sets that weigh their samples; None is 1 for each."""
     learning_rate: Float[AnyArray, "*steps"] | None = None
     """Learned together with the images: one step size, or ``[epochs, steps]`` of them for training in stored order."""
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
-    selected: Bool[AnyArray, "*sets n"] | None = None
+    selected: Bool[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which images are real ones as they were selected; None where no recipe needs to know."""
 
     @property
@@ -58,18 +63,28 @@ class SyntheticSet:
         """Number of images."""
         return self.images.shape[0]
 
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """Those that there are, by name."""
+        fields = (field for field in dataclasses.fields(self) if field.metadata.get("pytree_node", True))
+        return {field.name: leaf for field in fields if (leaf := getattr(self, field.name)) is not None}
+
     def __repr__(self) -> str:
         """Shapes, and not the values of every pixel."""
-        arrays = ((name, getattr(self, name)) for name in ("images", "labels", "weights", "learning_rate", "selected"))
-        shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in arrays if leaf is not None)
+        shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in self.arrays.items())
         return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation})"
+
+    def each(self, change: Callable[[AnyArray], AnyArray]) -> SyntheticSet:
+        """The set with every array that has an entry for each image changed alike."""
+        return dataclasses.replace(self, **{n: change(leaf) for n, leaf in self.arrays.items() if n in PER_IMAGE})
 
     def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
         """Some of the images with all that belongs to each."""
-        weights, selected = (None if leaf is None else leaf[indices] for leaf in (self.weights, self.selected))
-        return dataclasses.replace(
-            self, images=self.images[indices], labels=self.labels[indices], weights=weights, selected=selected
-        )
+        return self.each(lambda leaf: leaf[indices])
+
+
+PER_IMAGE = tuple(field.name for field in dataclasses.fields(SyntheticSet) if "per_image" in field.metadata)
+"""Names of the arrays of a set that have an entry for each image."""
 
 
 @runtime_checkable
