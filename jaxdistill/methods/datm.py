@@ -69,6 +69,11 @@ def datm(config: DATM, task: Task) -> Method:
         not_negative=("min_start", "grow_steps"),
     )
     feed = Segments(
-        config.expert_epochs, config.max_start, config.min_start, config.first_bound, config.grow_steps, config.segments
+        config.expert_epochs,
+        config.max_start,
+        min_start=config.min_start,
+        initial_max_start=config.first_bound,
+        grow_steps=config.grow_steps,
+        num_segments=config.segments,
     )
     return match_trajectories(config, task, feed, label_lr=config.label_lr, label_momentum=config.label_momentum)

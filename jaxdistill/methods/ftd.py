@@ -43,7 +43,7 @@ def ftd(config: FTD, task: Task) -> Method:
         ...     network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
         ...     image_shape=(8, 8, 1), num_classes=2,
         ... )
-        >>> ftd(FTD(expert_epochs=3, max_start=5), task).feed.length
+        >>> ftd(FTD(expert_epochs=3, max_start=5), task).feed.expert_epochs
         3
 
     References:
@@ -52,5 +52,5 @@ def ftd(config: FTD, task: Task) -> Method:
     """
     check_student(config)
     check(config, shares=("average",) if config.average is not None else ())
-    feed = Segments(config.expert_epochs, config.max_start, count=config.segments)
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
     return match_trajectories(config, task, feed, average=config.average)

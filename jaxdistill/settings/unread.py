@@ -129,7 +129,7 @@ def check_method_read(
     name, draws = name_of(config), isinstance(method, GenerativeMethod)
     if not draws and config.generator != GeneratorConfig():
         raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
-    if draws and config.init != "noise":
+    if draws and "init" in options and config.init != "noise":
         raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
     if "kernel" in options and not hasattr(protocol, "kernel") and NEEDS.get(config.init) != "kernel":
         try:
