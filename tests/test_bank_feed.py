@@ -39,9 +39,8 @@ def test_every_expert_and_start_is_drawn_and_no_other():
         experts, starts = draws(feed, 0)
         assert experts.shape == starts.shape == (500,)
         pairs = set(zip(experts.tolist(), starts.tolist(), strict=True))
-        assert pairs == {
-            (expert, start) for expert in range(EXPERTS) for start in range(feed.min_start, feed.max_start)
-        }
+        possible = range(feed.min_start, feed.max_start)
+        assert pairs == {(expert, start) for expert in range(EXPERTS) for start in possible}
         for drawn in (experts, starts - feed.min_start):
             counts = np.bincount(drawn)
             assert counts.min() > 0.6 * counts.mean()
@@ -74,11 +73,8 @@ def test_starts_follow_the_bound():
 
 def test_the_last_segment_ends_with_the_last_epoch():
     Segments(2, 8).plan(jax.random.key(0), jnp.asarray(0), BANK)
-    for feed, needed in (
-        (Segments(3, 8), 10),
-        (Segments(2, 9), 10),
-        (Segments(1, 20, initial_max_start=1, grow_steps=100), 20),
-    ):
+    growing = Segments(1, 20, initial_max_start=1, grow_steps=100)
+    for feed, needed in ((Segments(3, 8), 10), (Segments(2, 9), 10), (growing, 20)):
         with pytest.raises(ValueError, match=f"need experts of {needed} epochs, and these have {EPOCHS}; train longer"):
             feed.plan(jax.random.key(0), jnp.asarray(0), BANK)
 

@@ -52,10 +52,10 @@ class Segment(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """`num_segments` segments of `expert_epochs` epochs, of uniformly drawn experts and starts from `min_start` to below a bound.
+    """Segments of some epochs, of uniformly drawn experts and starts from `min_start` to below a bound.
 
-    The bound grows from `initial_max_start` to `max_start` in the first `grow_steps` steps, as DATM has it (Guo et al., ICLR 2024, section
-    3.3); with 0 it is `max_start` at once.
+    The bound grows from `initial_max_start` to `max_start` in the first `grow_steps` steps, as DATM has it (Guo et al.,
+    ICLR 2024, section 3.3); with 0 it is `max_start` at once.
     """
 
     expert_epochs: int
@@ -67,25 +67,21 @@ class Segments:
     source: ClassVar[str] = "experts"
 
     def __post_init__(self) -> None:
-        bound = self.initial_max_start if self.grow_steps else self.max_start
-        if (
-            min(self.expert_epochs, self.num_segments) < 1
-            or self.grow_steps < 0
-            or not 0 <= self.min_start < bound <= self.max_start
-        ):
+        first, last = self.min_start, self.max_start
+        bound = self.initial_max_start if self.grow_steps else last
+        if min(self.expert_epochs, self.num_segments) < 1 or self.grow_steps < 0 or not 0 <= first < bound <= last:
             raise UsageError(
-                f"there are no {self.num_segments} segments of {self.expert_epochs} epochs that start after {self.min_start} to below "
-                f"{bound} epochs, in the end below {self.max_start}; the first start (`min_start`) is below the first bound "
-                "(`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
+                f"there are no {self.num_segments} segments of {self.expert_epochs} epochs that start after {first} to "
+                f"below {bound} epochs, in the end below {last}; the first start (`min_start`) is below the first "
+                "bound (`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
             )
 
     def bound(self, step: int | Int[Array, ""]) -> Int[Array, ""]:
         """Starts are below this."""
         if not self.grow_steps:
             return jnp.asarray(self.max_start)
-        return jnp.minimum(
-            self.initial_max_start + (self.max_start - self.initial_max_start) * step // self.grow_steps, self.max_start
-        )
+        first, last = self.initial_max_start, self.max_start
+        return jnp.minimum(first + (last - first) * step // self.grow_steps, last)
 
     @standard
     def plan(self, key: Key, step: Int[Array, ""], data: Bank) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
@@ -97,9 +93,9 @@ class Segments:
         last = self.max_start - 1 + self.expert_epochs
         if last > data.epochs:
             raise UsageError(
-                f"segments of {self.expert_epochs} epochs (`expert_epochs`) that start up to epoch {self.max_start - 1} (below "
-                f"`max_start`) need experts of {last} epochs, and these have {data.epochs}; train longer ones, "
-                "or lower `max_start`"
+                f"segments of {self.expert_epochs} epochs (`expert_epochs`) that start up to epoch "
+                f"{self.max_start - 1} (below `max_start`) need experts of {last} epochs, and these have "
+                f"{data.epochs}; train longer ones, or lower `max_start`"
             )
         key_expert, key_start = jax.random.split(key)
         experts = jax.random.randint(key_expert, (self.num_segments,), 0, data.experts)

@@ -89,6 +89,5 @@ def mtt(config: MTT, task: Task) -> Method:
         Cazenavette, Wang, Torralba, Efros & Zhu, Dataset Distillation by Matching Training Trajectories, CVPR 2022.
     """
     check_student(config)
-    return match_trajectories(
-        config, task, Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
-    )
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
+    return match_trajectories(config, task, feed)
