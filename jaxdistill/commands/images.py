@@ -59,7 +59,7 @@ class DrawnImages:
     at_hand: ClassVar[bool] = False
     per_start: ClassVar[int] = 0
 
-    def begin(self, start: None) -> PyTree:
+    def begin(self, start: SyntheticSet | None) -> PyTree:
         """The state before the first step, which has no start; not compiled, since parameters would be constants."""
         del start
         return self.method.init(jax.random.split(self.key)[0])

@@ -124,23 +124,13 @@ def make(
     ) -> Float[Array, "n h w _outputs"]:
         return module.apply({"params": params["model"]}, noisy, times, labels)  # pyright: ignore[reportReturnType]
 
-    return standardised(
-        Generator(
-            init=init,
-            apply=apply,
-            encode=space.encode,
-            decode=space.decode,
-            compress=None if space.autoencoder is None else space.compress,
-            latent_shape=shape,
-            labels=tuple(range(classes)) if labels is None else labels,
-            null=classes,
-            schedule=schedule.make(architecture.schedule, architecture.diffusion_steps),
-            prediction=architecture.prediction,
-            learned_variance=architecture.learned_variance,
-            bounded=space.autoencoder is None,
-            trained=params is not None,
-        )
-    )
+    return standardised(Generator(
+        init=init, apply=apply, encode=space.encode, decode=space.decode, latent_shape=shape,
+        compress=None if space.autoencoder is None else space.compress,
+        labels=tuple(range(classes)) if labels is None else labels, null=classes,
+        schedule=schedule.make(architecture.schedule, architecture.diffusion_steps), prediction=architecture.prediction,
+        learned_variance=architecture.learned_variance, bounded=space.autoencoder is None, trained=params is not None,
+    ))  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)

@@ -50,10 +50,8 @@ def datm(config: DATM, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(
-        ...     network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...     image_shape=(8, 8, 1), num_classes=2,
-        ... )
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> datm(DATM(min_start=5, max_start=9, grow_steps=0), task).feed.bound(0).item()
         9
 

@@ -87,10 +87,8 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
         >>> from jaxdistill.networks import make
         >>> def generator(params=None):  # black and white in preprocessed space: RealData.pixel_range
         ...     return make_generator(Architecture(), (8, 8, 1), ((-1.0,), (2.0,)), 2, params=params)
-        >>> task = Task(
-        ...     network=make("mlp", (8, 8, 1), 2), augment=augmentation("none"),
-        ...     image_shape=(8, 8, 1), num_classes=2, generator=generator,
-        ... )
+        >>> task = Task(network=make("mlp", (8, 8, 1), 2), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2, generator=generator)
         >>> dit(DiT(batch=16), task).feed
         Uniform(batch=16)
 

@@ -39,10 +39,8 @@ def ftd(config: FTD, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(
-        ...     network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...     image_shape=(8, 8, 1), num_classes=2,
-        ... )
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> ftd(FTD(expert_epochs=3, max_start=5), task).feed.expert_epochs
         3
 

@@ -111,10 +111,8 @@ def idc(config: IDC, task: Task) -> Method:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
         >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(
-        ...     network=network, augment=augmentation("all:color_crop"),
-        ...     image_shape=(8, 8, 1), num_classes=2, pixel_range=((-1.0,), (2.0,)),
-        ... )
+        >>> task = Task(network=network, augment=augmentation("all:color_crop"),
+        ...             image_shape=(8, 8, 1), num_classes=2, pixel_range=((-1.0,), (2.0,)))
         >>> idc(IDC(per_class=4, real_images=100), task).feed
         Both(first=ClassBalanced(per_class=4), second=Uniform(batch=128))
 

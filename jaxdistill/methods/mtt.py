@@ -78,10 +78,8 @@ def mtt(config: MTT, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(
-        ...     network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...     image_shape=(8, 8, 1), num_classes=2,
-        ... )
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> mtt(MTT(expert_epochs=2, max_start=5), task).feed.expert_epochs
         2
 

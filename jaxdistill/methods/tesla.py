@@ -40,10 +40,8 @@ def tesla(config: TESLA, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(
-        ...     network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...     image_shape=(8, 8, 1), num_classes=2,
-        ... )
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> tesla(TESLA(expert_epochs=3, max_start=5), task).feed.expert_epochs
         3
 
