@@ -32,16 +32,15 @@ WEIGHTS = {"generator": None, "plain": (0, 0), "representativeness": (1, 0), "di
 def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.SyntheticSet]]:
     """For each variant as many sets as are wanted, of the largest size."""
     largest = max(given.ipc)
-    start = jd.SELECTIONS["noise"](jax.random.key(0), bench.train, jnp.zeros((bench.train.count, 0)), largest)
     base = jd.Minimax(
         lr=given.lr, batch=given.batch, tune=given.tune, centred=True, average=given.average, memory=given.memory,
         sampling=jd.Sampling(guidance=given.guidance),
     )  # fmt: skip
     task = jd.Task(
-        jd.make_network("convnet", bench.image_shape, bench.num_classes), augmentation("none", bench),
-        bench.image_shape, bench.num_classes, generator=lambda: generator,
+        network=jd.make_network("convnet", bench.image_shape, bench.num_classes), augment=augmentation("none", bench),
+        image_shape=bench.image_shape, num_classes=bench.num_classes, generator=lambda: generator,
     )  # fmt: skip
-    draw = jax.jit(jd.minimax(base, task).synthetic)
+    draw = jax.jit(jd.minimax(base, task).draw, static_argnums=2)
     found: dict[str, list[jd.SyntheticSet]] = {}
     for name in given.variant:
         weights = WEIGHTS[name] or (0, 0)
@@ -62,7 +61,8 @@ def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.Sy
         for number in range(given.sets):
             key = jax.random.fold_in(jax.random.key(given.seed), number)
             began = time.perf_counter()
-            state = method.init(key, start)
+            key_params, key_images = jax.random.split(key)
+            state = method.init(key_params)
             if WEIGHTS[name] is not None and number < given.tunings:
                 state, infos = tuned(jax.random.fold_in(key, 1), state, bench.train)
                 said = {field: float(np.mean(values[-50:])) for field, values in infos._asdict().items()}
@@ -71,7 +71,7 @@ def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.Sy
                 )
             states.append(state)
             learned = states[number % given.tunings]
-            found[name].append(jax.device_get(draw(learned._replace(draws=state.draws))))
+            found[name].append(jax.device_get(draw(key_images, method.params(learned), largest)))
     return found
 
 

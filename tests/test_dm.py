@@ -1,5 +1,6 @@
 """DM's distance and gradient against PyTorch, NumPy and finite differences, all in float64."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def double():
 
 def task_of(norm, augment="none"):
     network = make_network("convnet", SHAPE, 3, width=4, depth=2, norm=norm)
-    return Task(network, make_augment(augment), SHAPE, 3)
+    return Task(network=network, augment=make_augment(augment), image_shape=SHAPE, num_classes=3)
 
 
 def variables_of(task):
@@ -76,7 +77,7 @@ def test_the_gradient_is_the_slope_under_augmentation(norm):
 
 def test_one_class_at_a_time_is_all_at_once():
     task = task_of("instance", "color_crop")
-    coupled = task._replace(network=task.network._replace(couples_batch=True))
+    coupled = dataclasses.replace(task, network=task.network._replace(couples_batch=True))
     for one, other in zip(of(task), of(coupled), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 

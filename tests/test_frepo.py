@@ -59,7 +59,7 @@ def test_the_gradient_is_the_slope_of_the_loss_written_out(flip):
 
 def make_task(steps=None):
     network = make_network("doublenet-bn", SHAPE, CLASSES, width=4, depth=2, norm="none", initial="lecun")
-    return Task(network, make_augment("none"), SHAPE, CLASSES, steps=steps)
+    return Task(network=network, augment=make_augment("none"), image_shape=SHAPE, num_classes=CLASSES, steps=steps)
 
 
 @pytest.fixture(scope="module")

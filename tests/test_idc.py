@@ -52,7 +52,13 @@ def task_of(augment="none", classes=CLASSES, golden=True):
         return Variables(jax.tree.map(jnp.asarray, params), {})
 
     pixel_range = tuple(map(tuple, GOLDEN["pixel_range"].tolist()))
-    return Task(network._replace(init=jax.jit(init)), make_augment(augment), SHAPE, classes, pixel_range=pixel_range)
+    return Task(
+        network=network._replace(init=jax.jit(init)),
+        augment=make_augment(augment),
+        image_shape=SHAPE,
+        num_classes=classes,
+        pixel_range=pixel_range,
+    )
 
 
 def preprocessed(pixels):
@@ -225,7 +231,7 @@ def test_a_start_of_whole_images_becomes_tiles_and_a_set_of_tiles_is_taken_as_it
     rng = np.random.default_rng(0)
     whole = rng.uniform(size=(CLASSES, 8, *SHAPE))
     method = idc(dataclasses.replace(SMALL, formation=2), task_of())
-    assert method.formation == 2
+    assert method.images_per_start == 4
     first = method.synthetic(method.init(jax.random.key(0), set_of(whole)))
     assert first.formation == 2
     assert first.images.shape == (CLASSES * 2, *SHAPE)
@@ -278,9 +284,9 @@ def test_bad_settings_are_refused_with_a_sentence(sentence, settings):
 
 def test_networks_without_kernels_and_whitened_images_are_refused():
     with pytest.raises(ValueError, match="give the task its pixel_range"):
-        idc(SMALL, task_of()._replace(pixel_range=None))
+        idc(SMALL, dataclasses.replace(task_of(), pixel_range=None))
     with pytest.raises(ValueError, match="convolution kernels"):
-        idc(SMALL, task_of()._replace(network=make_network("mlp", SHAPE, CLASSES)))
+        idc(SMALL, dataclasses.replace(task_of(), network=make_network("mlp", SHAPE, CLASSES)))
 
 
 ALL = "color_crop_cutout"

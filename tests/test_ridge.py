@@ -145,7 +145,7 @@ def test_solved_labels_are_those_of_numpy_and_the_best():
 @pytest.fixture(scope="module")
 def task():
     network = make_network("convnet", SHAPE, CLASSES, width=8, depth=2)
-    return Task(network, make_augment("none"), SHAPE, CLASSES, kernel=FC1)
+    return Task(network=network, augment=make_augment("none"), image_shape=SHAPE, num_classes=CLASSES, kernel=FC1)
 
 
 @pytest.mark.parametrize("learn_labels", [False, True])
@@ -197,7 +197,7 @@ def test_the_evaluation_predicts_as_numpy_does_and_draws_nothing(problem, task):
 
 def test_kip_needs_a_kernel_and_settings_in_range(task):
     with pytest.raises(ValueError, match="kernel"):
-        kip(KIP(), task._replace(kernel=None))
+        kip(KIP(), dataclasses.replace(task, kernel=None))
     with pytest.raises(ValueError, match="ridge"):
         kip(KIP(ridge=0.0), task)
 
@@ -207,8 +207,8 @@ def test_kip_needs_a_kernel_and_settings_in_range(task):
 def test_a_step_of_the_presets_has_5000_images_whatever_the_data_are_called(task, dataset, classes, each):
     for name in readings(KIP):
         config = find(KIP, dataset, 1, name).config
-        assert kip(config, task._replace(num_classes=classes)).feed == ClassBalanced(each)
-    assert kip(KIP(per_class=7), task._replace(num_classes=classes)).feed == ClassBalanced(7)
+        assert kip(config, dataclasses.replace(task, num_classes=classes)).feed == ClassBalanced(each)
+    assert kip(KIP(per_class=7), dataclasses.replace(task, num_classes=classes)).feed == ClassBalanced(7)
     with pytest.raises(ValueError, match="`per_class` of KIP is at least 1"):
         kip(KIP(per_class=0), task)
 

@@ -146,7 +146,8 @@ class Dataset:
         if unknown := next((name for name in options if name not in known), None):
             raise UsageError(f"a network has no option '{unknown}'; it has {', '.join(known)}")
         check_networks_read(network, options)
-        return task(NetworkConfig(network, **options), augment, self.bench, NOWHERE, 0)._replace(steps=None)
+        told = task(NetworkConfig(network, **options), augment, self.bench, NOWHERE, 0)
+        return dataclasses.replace(told, steps=None)
 
     @in_python
     def hold_out(self, share: float = 0.1) -> Dataset:

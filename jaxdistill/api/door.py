@@ -386,7 +386,7 @@ def _start(init: Run | Stored | SyntheticSet, plan: planning.Plan, data: Dataset
     stored = _set_of(init, data)
     config, bench = plan.config, plan.bound.bench
     other = config.run.other_data
-    return start_from(stored, "`init`", bench, config.ipc, plan.method.formation, other_data=other)
+    return start_from(stored, "`init`", bench, config.ipc, plan.images.per_start, other_data=other)
 
 
 def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:

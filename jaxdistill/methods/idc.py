@@ -111,7 +111,8 @@ def idc(config: IDC, task: Task) -> Method:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
         >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(network, augmentation("all:color_crop"), (8, 8, 1), 2, pixel_range=((-1.0,), (2.0,)))
+        >>> task = Task(network=network, augment=augmentation("all:color_crop"),
+        ...             image_shape=(8, 8, 1), num_classes=2, pixel_range=((-1.0,), (2.0,)))
         >>> idc(IDC(per_class=4, real_images=100), task).feed
         Both(first=ClassBalanced(per_class=4), second=Uniform(batch=128))
 
@@ -171,7 +172,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     batches = -(-config.real_images // config.batch)
     feed = Both(ClassBalanced(config.per_class), Uniform(batches * config.batch))
-    return standardised(Method(init, step, synthetic, feed, config.formation))
+    return standardised(Method(init, step, synthetic, feed, images_per_start=config.formation**2))
 
 
 def _check(config: IDC, task: Task) -> None:

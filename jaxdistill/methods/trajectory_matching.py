@@ -177,7 +177,7 @@ def match_trajectories(
         return value, gradient, fixed
 
     def step(key: Key, state: TrajectoryState, batch: Segment) -> tuple[TrajectoryState, TrajectoryInfo]:
-        keys = jax.random.split(key, feed.count)
+        keys = jax.random.split(key, feed.num_segments)
         # Segments take the place of classes: they are spread over devices in the same way.
         losses, gradients, labels = task.map_classes(one, (keys, batch), state.learned, state.frozen)
         loss, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), (losses, gradients))

@@ -14,7 +14,7 @@ from jaxdistill.selection import NEEDS
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
-from jaxdistill.types import Method, Task
+from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
     "STEPPED",
@@ -112,9 +112,9 @@ def check_method_read(
     config: Distill,
     options: Collection[str],
     protocol: Recipe,
-    method: Method,
+    method: AnyMethod,
     task: Task,
-    build: Callable[[Task], Method],
+    build: Callable[[Task], AnyMethod],
 ) -> None:
     """Refuse what would have no effect on this method; see `check_read`.
 
@@ -126,14 +126,14 @@ def check_method_read(
         task: what it was told.
         build: what made it.
     """
-    name = name_of(config)
-    if method.learned is None and config.generator != GeneratorConfig():
+    name, draws = name_of(config), isinstance(method, GenerativeMethod)
+    if not draws and config.generator != GeneratorConfig():
         raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
-    if method.learned is not None and config.init != "noise":
+    if draws and "init" in options and config.init != "noise":
         raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
     if "kernel" in options and not hasattr(protocol, "kernel") and NEEDS.get(config.init) != "kernel":
         try:
-            build(task._replace(kernel=None))
+            build(dataclasses.replace(task, kernel=None))
         except UsageError:  # it needs one
             return
         raise UsageError(f"neither {name}, its start nor its evaluation goes by a kernel; leave --kernel out")
