@@ -21,7 +21,7 @@ from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import centred, targets_of
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.evaluation.regression import Regression
+from jaxdistill.evaluation.network_regression import Regression
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
 from jaxdistill.presets.base import Cells, Preset, by_cell

@@ -138,10 +138,14 @@ class EvaluationConfig:
     def resolve(self, kernel: str | None = None) -> Recipe:
         """The recipe itself, with this kernel if it takes one."""
         recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
-        protocol: Any = dataclasses.replace(recipe, labels=self.eval_labels)  # pyright: ignore
-        if kernel is not None and hasattr(protocol, "kernel"):
-            protocol = dataclasses.replace(protocol, kernel=kernel)
-        return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)
+        options: dict[str, Any] = {"labels": self.eval_labels}
+        if kernel is not None and hasattr(recipe, "kernel"):
+            options["kernel"] = kernel
+        if self.eval_epochs is not None:
+            options["epochs"] = self.eval_epochs
+            if not hasattr(recipe, "epochs"):
+                raise UsageError(f"{self.protocol} trains nothing; leave the number of epochs out")
+        return dataclasses.replace(recipe, **options)
 
 
 @dataclasses.dataclass(frozen=True)
