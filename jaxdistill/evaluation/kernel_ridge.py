@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.sets import centred
+from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.kernels import RANDOM, make
 from jaxdistill.kernels.gram import gram
@@ -29,6 +30,10 @@ class KernelRidge(Recipe):
     """Its name (`jaxdistill.kernels`)."""
     ridge: float = 1e-6
     """Penalty, relative to the mean of the kernel's diagonal."""
+
+    def __post_init__(self) -> None:
+        if self.epochs is not None:
+            raise UsageError("kernel regression trains nothing; leave the number of epochs out")
 
     @property
     def stochastic(self) -> bool:

@@ -33,6 +33,8 @@ class Recipe(abc.ABC):
 
     labels: Literal["native", "hard"] = "native"
     """Learn from the labels as stored, or from their argmax."""
+    epochs: int | None = None
+    """How long it learns; None where that follows from the set, or nothing is trained."""
 
     @property
     @abc.abstractmethod

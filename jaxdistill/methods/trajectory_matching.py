@@ -19,11 +19,20 @@ from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import by_class, class_set, soft_logits
 from jaxdistill.data.trajectories import Segment, Segments, unflatten
 from jaxdistill.errors import UsageError
-from jaxdistill.training.inference import BATCH
+from jaxdistill.training.inference import predict
 from jaxdistill.training.unroll import unroll
 from jaxdistill.types import Key, LabelKind, Method, PyTree, SyntheticSet, Task, Variables
 
-__all__ = ["Learned", "TrajectoryInfo", "TrajectoryState", "distance", "match_trajectories", "minibatches"]
+__all__ = [
+    "Learned",
+    "Student",
+    "TrajectoryInfo",
+    "TrajectoryState",
+    "distance",
+    "match_trajectories",
+    "minibatches",
+    "student_loss",
+]
 
 _LEAST = 1e-6
 """The least that a step size kept positive can be of its first value."""
@@ -87,6 +96,43 @@ def distance(end: PyTree, start: PyTree, target: PyTree) -> Float[Array, ""]:
     return squared(end) / squared(start)
 
 
+class Student(NamedTuple):
+    """A network that is trained on the set from where an expert stood, and by what beside it."""
+
+    start: Variables
+    target: PyTree
+    """Parameters where it is to end."""
+    labels: Float[Array, "n classes"]
+    """Of the images, unless labels are learned."""
+    frozen: Float[Array, "classes _kept h w c"] | None
+    """See `TrajectoryState`."""
+    plan: Int[Array, "steps b"]
+    """Images of each step."""
+    keys: Key
+    """A key for each step."""
+
+
+def student_loss(
+    learned: Learned, student: Student, task: Task, kind: LabelKind, *, transport: bool = True
+) -> Float[Array, ""]:
+    """How far from its target a student ends: the `distance` that is matched, as a function of the set.
+
+    Args:
+        learned: images, step size and labels that the student is trained with.
+        student: where it begins, and where it is to end.
+        task: network and augmentation.
+        kind: of the labels.
+        transport: whether the gradient is exact (`jaxdistill.training.unroll.unroll`).
+    """
+    end = unroll(
+        task.network, student.start, _all_images(learned.images, student.frozen),
+        student.labels if learned.logits is None else learned.logits, kind, student.plan,
+        jnp.broadcast_to(learned.rate, student.plan.shape[:1]),
+        augment=task.augment, keys=student.keys, transport=transport,
+    )  # fmt: skip
+    return distance(end.params, student.start.params, student.target)
+
+
 def match_trajectories(
     config: Any,
     task: Task,
@@ -116,33 +162,15 @@ def match_trajectories(
         raise UsageError("labels are learned or given by a teacher; choose one of `label_lr` and `teacher_labels`")
     kind: LabelKind = "logit" if label_lr is not None else "probability" if teacher_labels else "class"
     shapes = jax.eval_shape(task.network.init, jax.random.key(0))
-    # In training, batch normalisation looks at the batch alone: running averages are carried and not used.
-    statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics)
     speeds: tuple[Any, ...] = (config.image_lr, config.rate_lr, label_lr)
     inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
     rates, momenta = Learned(*speeds), Learned(*inertias)
 
-    def whole(images: Float[Array, "classes ipc h w c"], frozen: Array | None) -> Float[Array, "n h w c"]:
-        both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
-        return both.reshape(-1, *task.image_shape)
-
     def init(key: Key, initial: SyntheticSet) -> TrajectoryState:
         del key
-        logits = labels = None
-        if kind == "logit":
-            logits = initial.labels if initial.label_kind == "logit" else soft_logits(initial.labels)
-        elif kind == "probability":
-            labels = initial.labels
-        if initial.label_kind in ("class", kind):
-            initial = dataclasses.replace(initial, label_kind="class")
-        images = by_class(initial, task.num_classes)
+        images, logits, labels = _images_and_labels(initial, task.num_classes, kind)
         kept = images.shape[1] - max(1, int(learned_share * images.shape[1] + 1e-9))
-        rate = jnp.asarray(config.rate, images.dtype)
-        if initial.learning_rate is not None:
-            rate = initial.learning_rate.reshape(-1)[0]
-        if not config.raw_rate:  # others may have learned one that is not positive
-            rate = jnp.where(rate > 0, rate, config.rate)
-        learned = Learned(images[:, kept:], rate, logits)
+        learned = Learned(images[:, kept:], _first_rate(config, initial), logits)
         return TrajectoryState(
             learned,
             jax.tree.map(jnp.zeros_like, learned),
@@ -152,29 +180,9 @@ def match_trajectories(
         )
 
     def one(entry: tuple[Key, Segment], learned: Learned, frozen: Array | None) -> tuple[Array, Learned, Array]:
-        key, segment = entry
-        key_plan, key_augment = jax.random.split(key)
-        start, target = (unflatten(jnp.asarray(vector), shapes.params) for vector in segment)
-        images = whole(learned.images, frozen)
-        n = images.shape[0]
-        if kind == "probability":
-            fixed = _taught(task, Variables(target, statistics), images)
-        else:
-            fixed = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
-        plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
-        keys = jax.random.split(key_augment, config.student_steps)
-
-        def loss(learned: Learned) -> Float[Array, ""]:
-            end = unroll(
-                task.network, Variables(start, statistics), whole(learned.images, frozen),
-                fixed if learned.logits is None else learned.logits, kind, plan,
-                jnp.broadcast_to(learned.rate, (config.student_steps,)),
-                augment=task.augment, keys=keys, transport=transport,
-            )  # fmt: skip
-            return distance(end.params, start, target)
-
-        value, gradient = jax.value_and_grad(loss)(learned)
-        return value, gradient, fixed
+        student = _student(*entry, _all_images(learned.images, frozen), frozen, task, shapes, config, kind)
+        value, gradient = jax.value_and_grad(student_loss)(learned, student, task, kind, transport=transport)
+        return value, gradient, student.labels
 
     def step(key: Key, state: TrajectoryState, batch: Segment) -> tuple[TrajectoryState, TrajectoryInfo]:
         keys = jax.random.split(key, feed.count)
@@ -199,7 +207,7 @@ def match_trajectories(
 
     def synthetic(state: TrajectoryState) -> SyntheticSet:
         images = state.learned.images if state.average is None else state.average
-        found = class_set(whole(images, state.frozen).reshape(task.num_classes, -1, *task.image_shape))
+        found = class_set(images if state.frozen is None else jnp.concatenate([state.frozen, images], axis=1))
         labels = {"class": found.labels, "probability": state.labels, "logit": state.learned.logits}[kind]
         selected = None
         if state.frozen is not None:
@@ -211,9 +219,61 @@ def match_trajectories(
     return standardised(Method(init, step, synthetic, feed))
 
 
-def _taught(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
+def _all_images(images: Float[Array, "classes ipc h w c"], frozen: Array | None) -> Float[Array, "n h w c"]:
+    """Those that never change and those that are learned, class by class."""
+    both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
+    return both.reshape(-1, *both.shape[2:])
+
+
+def _images_and_labels(
+    initial: SyntheticSet, num_classes: int, kind: LabelKind
+) -> tuple[Float[Array, "classes ipc h w c"], Array | None, Array | None]:
+    """What a start has: its images, logits to learn, and probabilities that an expert will give anew."""
+    logits = labels = None
+    if kind == "logit":
+        logits = initial.labels if initial.label_kind == "logit" else soft_logits(initial.labels)
+    elif kind == "probability":
+        labels = initial.labels
+    if initial.label_kind in ("class", kind):
+        initial = dataclasses.replace(initial, label_kind="class")
+    return by_class(initial, num_classes), logits, labels
+
+
+def _first_rate(config: Any, initial: SyntheticSet) -> Float[Array, ""]:
+    """The student's step size to begin with: the one that a start has learned, if it is of use."""
+    if initial.learning_rate is None:
+        return jnp.asarray(config.rate, initial.images.dtype)
+    rate = initial.learning_rate.reshape(-1)[0]
+    return rate if config.raw_rate else jnp.where(rate > 0, rate, config.rate)
+
+
+def _student(
+    key: Key,
+    segment: Segment,
+    images: Float[Array, "n h w c"],
+    frozen: Array | None,
+    task: Task,
+    shapes: Variables,
+    config: Any,
+    kind: LabelKind,
+) -> Student:
+    """The student of a segment, with the batches and the labels of its steps."""
+    key_plan, key_augment = jax.random.split(key)
+    start, target = (unflatten(jnp.asarray(vector), shapes.params) for vector in segment)
+    # In training, batch normalisation looks at the batch alone: running averages are carried and not used.
+    statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics)
+    n = images.shape[0]
+    if kind == "probability":
+        labels = _expert_labels(task, Variables(target, statistics), images)
+    else:
+        labels = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
+    plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
+    keys = jax.random.split(key_augment, config.student_steps)
+    return Student(Variables(start, statistics), target, labels, frozen, plan, keys)
+
+
+def _expert_labels(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
     """Probabilities that a network gives images as they are; batch normalisation looks at all of them."""
     if task.network.couples_batch:
         return jax.nn.softmax(task.network.apply(variables, images, train=True)[0])
-    logits = jax.lax.map(lambda image: task.network.apply(variables, image[None])[0][0], images, batch_size=BATCH)
-    return jax.nn.softmax(logits)
+    return jax.nn.softmax(predict(task.network, variables, images))

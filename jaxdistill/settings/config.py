@@ -138,14 +138,10 @@ class EvaluationConfig:
     def resolve(self, kernel: str | None = None) -> Recipe:
         """The recipe itself, with this kernel if it takes one."""
         recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
-        options: dict[str, Any] = {"labels": self.eval_labels}
-        if kernel is not None and hasattr(recipe, "kernel"):
-            options["kernel"] = kernel
+        options: dict[str, Any] = {"kernel": kernel} if kernel is not None and hasattr(recipe, "kernel") else {}
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
-            if not hasattr(recipe, "epochs"):
-                raise UsageError(f"{self.protocol} trains nothing; leave the number of epochs out")
-        return dataclasses.replace(recipe, **options)
+        return dataclasses.replace(recipe, labels=self.eval_labels, **options)
 
 
 @dataclasses.dataclass(frozen=True)
