@@ -87,7 +87,7 @@ def test_an_epoch_visits_every_image_once_with_its_last_small_batch(synthetic):
     zeros = jax.tree.map(jnp.zeros_like, variables.params)
     _, velocity, seen = epoch(
         jax.random.key(1), NETWORK, variables, zeros, synthetic,
-        optimizer=sgd(jnp.float32(0.0), momentum=1.0), batch=3,
+        optimizer=sgd(jnp.float32(0.0), momentum=1.0), batch=3, transform=lambda key, batch: batch,
     )  # fmt: skip
     x, y = np.asarray(synthetic.images).reshape(7, -1), np.asarray(synthetic.labels)
     residual = softmax(x @ np.asarray(variables.params["w"])) - y

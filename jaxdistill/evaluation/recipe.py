@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 from jaxtyping import Array, Float
 
@@ -35,6 +35,14 @@ class Recipe(abc.ABC):
     """Learn from the labels as stored, or from their argmax."""
     epochs: int | None = None
     """How long it learns; None where that follows from the set, or nothing is trained."""
+    learner: ClassVar[str] = "network"
+    """What learns from a set: ``"network"``, or the name of what takes its place."""
+    stochastic: ClassVar[bool] = True
+    """Whether two evaluations of one set differ."""
+    needs_teacher: ClassVar[bool] = False
+    """Whether labels have to be a teacher's logits."""
+    tells_selected: ClassVar[bool] = False
+    """Whether it makes a difference which images of a set are selected real ones."""
 
     @property
     @abc.abstractmethod
@@ -54,26 +62,6 @@ class Recipe(abc.ABC):
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raise a UsageError where images of this shape cannot be judged so, before anything else is done."""
         del image_shape
-
-    @property
-    def learner(self) -> str:
-        """What learns from a set: ``"network"``, or the name of what takes its place."""
-        return "network"
-
-    @property
-    def stochastic(self) -> bool:
-        """Whether two evaluations of one set differ."""
-        return True
-
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether labels have to be a teacher's logits."""
-        return False
-
-    @property
-    def tells_selected(self) -> bool:
-        """Whether it makes a difference which images of a set are selected real ones."""
-        return False
 
     def bound(self, make: Callable[[str], Augment]) -> Recipe:
         """The recipe for a data set: its augmentations are what `make` makes of their names."""

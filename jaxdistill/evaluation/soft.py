@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -66,6 +67,8 @@ class SoftLabels(Recipe):
     weight_decay: float = 0.01
     """Decoupled, of arrays with more than one axis."""
 
+    needs_teacher: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch) < 1 or min(self.temperature, self.learning_rate) <= 0:
             raise UsageError(f"this evaluation needs positive epochs, batch, temperature and step size, got {self}")
@@ -77,11 +80,6 @@ class SoftLabels(Recipe):
             f"{self.epochs} epochs of AdamW at temperature {self.temperature:g} where labels are logits, step size "
             f"{self.learning_rate} lowered by a cosine to half of it"
         )
-
-    @property
-    def needs_teacher(self) -> bool:
-        """See `Recipe.needs_teacher`."""
-        return True
 
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
         """Train a fresh network, step after step."""

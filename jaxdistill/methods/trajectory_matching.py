@@ -97,35 +97,34 @@ def distance(end: PyTree, start: PyTree, target: PyTree) -> Float[Array, ""]:
 
 
 class Student(NamedTuple):
-    """A network that is trained on the set from where an expert stood, and by what beside it."""
+    """A network that is trained on the set from where an expert stood, and what belongs to its training alone."""
 
     start: Variables
     target: PyTree
     """Parameters where it is to end."""
     labels: Float[Array, "n classes"]
     """Of the images, unless labels are learned."""
-    frozen: Float[Array, "classes _kept h w c"] | None
-    """See `TrajectoryState`."""
     plan: Int[Array, "steps b"]
     """Images of each step."""
     keys: Key
-    """A key for each step."""
+    """Of each step."""
 
 
 def student_loss(
-    learned: Learned, student: Student, task: Task, kind: LabelKind, *, transport: bool = True
+    learned: Learned, frozen: Array | None, student: Student, task: Task, kind: LabelKind, *, transport: bool = True
 ) -> Float[Array, ""]:
-    """How far from its target a student ends: the `distance` that is matched, as a function of the set.
+    """The `distance` that is left after a student's training, as a function of the set.
 
     Args:
-        learned: images, step size and labels that the student is trained with.
+        learned: images, step size and labels.
+        frozen: images before them; see `TrajectoryState`.
         student: where it begins, and where it is to end.
         task: network and augmentation.
         kind: of the labels.
-        transport: whether the gradient is exact (`jaxdistill.training.unroll.unroll`).
+        transport: see `match_trajectories`.
     """
     end = unroll(
-        task.network, student.start, _all_images(learned.images, student.frozen),
+        task.network, student.start, _all_images(learned.images, frozen),
         student.labels if learned.logits is None else learned.logits, kind, student.plan,
         jnp.broadcast_to(learned.rate, student.plan.shape[:1]),
         augment=task.augment, keys=student.keys, transport=transport,
@@ -162,15 +161,29 @@ def match_trajectories(
         raise UsageError("labels are learned or given by a teacher; choose one of `label_lr` and `teacher_labels`")
     kind: LabelKind = "logit" if label_lr is not None else "probability" if teacher_labels else "class"
     shapes = jax.eval_shape(task.network.init, jax.random.key(0))
+    # In training, batch normalisation looks at the batch alone: running averages are carried and not used.
+    statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics)
     speeds: tuple[Any, ...] = (config.image_lr, config.rate_lr, label_lr)
     inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
     rates, momenta = Learned(*speeds), Learned(*inertias)
 
     def init(key: Key, initial: SyntheticSet) -> TrajectoryState:
         del key
-        images, logits, labels = _images_and_labels(initial, task.num_classes, kind)
+        logits = labels = None
+        if kind == "logit":
+            logits = initial.labels if initial.label_kind == "logit" else soft_logits(initial.labels)
+        elif kind == "probability":
+            labels = initial.labels
+        if initial.label_kind in ("class", kind):
+            initial = dataclasses.replace(initial, label_kind="class")
+        images = by_class(initial, task.num_classes)
         kept = images.shape[1] - max(1, int(learned_share * images.shape[1] + 1e-9))
-        learned = Learned(images[:, kept:], _first_rate(config, initial), logits)
+        rate = jnp.asarray(config.rate, images.dtype)
+        if initial.learning_rate is not None:
+            rate = initial.learning_rate.reshape(-1)[0]
+        if not config.raw_rate:  # others may have learned one that is not positive
+            rate = jnp.where(rate > 0, rate, config.rate)
+        learned = Learned(images[:, kept:], rate, logits)
         return TrajectoryState(
             learned,
             jax.tree.map(jnp.zeros_like, learned),
@@ -179,9 +192,21 @@ def match_trajectories(
             labels,
         )
 
+    def begin(key: Key, segment: Segment, images: Float[Array, "n h w c"]) -> Student:
+        key_plan, key_augment = jax.random.split(key)
+        start, target = (unflatten(jnp.asarray(vector), shapes.params) for vector in segment)
+        n = images.shape[0]
+        if kind == "probability":
+            labels = _expert_labels(task, Variables(target, statistics), images)
+        else:
+            labels = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
+        plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
+        keys = jax.random.split(key_augment, config.student_steps)
+        return Student(Variables(start, statistics), target, labels, plan, keys)
+
     def one(entry: tuple[Key, Segment], learned: Learned, frozen: Array | None) -> tuple[Array, Learned, Array]:
-        student = _student(*entry, _all_images(learned.images, frozen), frozen, task, shapes, config, kind)
-        value, gradient = jax.value_and_grad(student_loss)(learned, student, task, kind, transport=transport)
+        student = begin(*entry, _all_images(learned.images, frozen))
+        value, gradient = jax.value_and_grad(student_loss)(learned, frozen, student, task, kind, transport=transport)
         return value, gradient, student.labels
 
     def step(key: Key, state: TrajectoryState, batch: Segment) -> tuple[TrajectoryState, TrajectoryInfo]:
@@ -207,7 +232,7 @@ def match_trajectories(
 
     def synthetic(state: TrajectoryState) -> SyntheticSet:
         images = state.learned.images if state.average is None else state.average
-        found = class_set(images if state.frozen is None else jnp.concatenate([state.frozen, images], axis=1))
+        found = class_set(_all_images(images, state.frozen).reshape(task.num_classes, -1, *task.image_shape))
         labels = {"class": found.labels, "probability": state.labels, "logit": state.learned.logits}[kind]
         selected = None
         if state.frozen is not None:
@@ -223,53 +248,6 @@ def _all_images(images: Float[Array, "classes ipc h w c"], frozen: Array | None)
     """Those that never change and those that are learned, class by class."""
     both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
     return both.reshape(-1, *both.shape[2:])
-
-
-def _images_and_labels(
-    initial: SyntheticSet, num_classes: int, kind: LabelKind
-) -> tuple[Float[Array, "classes ipc h w c"], Array | None, Array | None]:
-    """What a start has: its images, logits to learn, and probabilities that an expert will give anew."""
-    logits = labels = None
-    if kind == "logit":
-        logits = initial.labels if initial.label_kind == "logit" else soft_logits(initial.labels)
-    elif kind == "probability":
-        labels = initial.labels
-    if initial.label_kind in ("class", kind):
-        initial = dataclasses.replace(initial, label_kind="class")
-    return by_class(initial, num_classes), logits, labels
-
-
-def _first_rate(config: Any, initial: SyntheticSet) -> Float[Array, ""]:
-    """The student's step size to begin with: the one that a start has learned, if it is of use."""
-    if initial.learning_rate is None:
-        return jnp.asarray(config.rate, initial.images.dtype)
-    rate = initial.learning_rate.reshape(-1)[0]
-    return rate if config.raw_rate else jnp.where(rate > 0, rate, config.rate)
-
-
-def _student(
-    key: Key,
-    segment: Segment,
-    images: Float[Array, "n h w c"],
-    frozen: Array | None,
-    task: Task,
-    shapes: Variables,
-    config: Any,
-    kind: LabelKind,
-) -> Student:
-    """The student of a segment, with the batches and the labels of its steps."""
-    key_plan, key_augment = jax.random.split(key)
-    start, target = (unflatten(jnp.asarray(vector), shapes.params) for vector in segment)
-    # In training, batch normalisation looks at the batch alone: running averages are carried and not used.
-    statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics)
-    n = images.shape[0]
-    if kind == "probability":
-        labels = _expert_labels(task, Variables(target, statistics), images)
-    else:
-        labels = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
-    plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
-    keys = jax.random.split(key_augment, config.student_steps)
-    return Student(Variables(start, statistics), target, labels, frozen, plan, keys)
 
 
 def _expert_labels(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:

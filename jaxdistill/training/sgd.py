@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.augment.transform import Transform, unchanged
+from jaxdistill.augment.transform import Transform
 from jaxdistill.common.sets import as_probabilities
 from jaxdistill.training.gradients import Training, training_gradient
 from jaxdistill.types import Examples, Key, Network, PyTree, SyntheticSet, Variables
@@ -57,7 +57,7 @@ def train_step(
     batch: SyntheticSet,
     *,
     optimizer: optax.GradientTransformation,
-    transform: Transform = unchanged,
+    transform: Transform,
     gradient: Callable[..., Training] = training_gradient,
 ) -> tuple[Variables, PyTree, Float[Array, "n classes"]]:
     """One step on a batch.
@@ -90,7 +90,7 @@ def epoch(
     *,
     optimizer: optax.GradientTransformation,
     batch: int,
-    transform: Transform = unchanged,
+    transform: Transform,
     gradient: Callable[..., Training] = training_gradient,
 ) -> tuple[Variables, PyTree, Seen]:
     """One shuffled pass over examples; the last, smaller batch is kept.
