@@ -65,8 +65,9 @@ class Recipe(abc.ABC):
 
     def bound(self, make: Callable[[str], Augment]) -> Recipe:
         """The recipe for a data set: its augmentations are what `make` makes of their names."""
-        names = {name: getattr(self, name, None) for name in ("augment", "selected_augment")}
-        return dataclasses.replace(self, **{name: make(found) for name, found in names.items() if type(found) is str})
+        fields = {name: getattr(self, name, None) for name in ("augment", "selected_augment")}
+        made = {name: make(value) for name, value in fields.items() if isinstance(value, str)}
+        return dataclasses.replace(self, **made)
 
     @property
     def summary(self) -> str:
