@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -106,12 +107,12 @@ def main() -> None:
     stored = load_generator(given.generator)
     generator = generator_of(GeneratorConfig(architecture=stored.architecture), stored, bench)
     network = jd.make_network("convnet", bench.image_shape, bench.num_classes, width=given.width)
-    augment = augmentation("default", bench)
     wanted = given.variant
     given.variant = [name for name in wanted if name != "random"]
     found = sets_of(given, bench, generator)
     for ipc, length in zip(given.ipc, np.resize(given.epochs, len(given.ipc)).tolist(), strict=True):
         protocol = dataclasses.replace(jd.PROTOCOLS["dsa1000"], epochs=length)
+        protocol = protocol.bound(partial(augmentation, bench=bench))
         rows = jnp.zeros((bench.train.count, 0))
         if "random" in wanted:
             keys = jax.random.split(jax.random.key(given.seed + 1), given.sets)
@@ -122,7 +123,7 @@ def main() -> None:
                 first = np.arange(whole.count).reshape(bench.num_classes, -1)[:, :ipc].reshape(-1)
                 judged = jd.evaluation.evaluate(
                     jax.random.fold_in(jax.random.key(given.seed + 2), number), whole.take(first), network, bench.test,
-                    protocol, augment=augment, seeds=given.networks,
+                    protocol, seeds=given.networks,
                 )  # fmt: skip
                 accuracies.append(np.asarray(judged.accuracies) * 100)
             means = np.mean(accuracies, axis=1)

@@ -12,6 +12,7 @@ import pytest
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode_images, encode_images, some_tiles
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.losses import gradients
 from jaxdistill.methods.idc import DISTANCES, IDC, idc
 from jaxdistill.methods.matching import match_gradients
@@ -203,9 +204,10 @@ def test_the_network_is_trained_as_configured(monkeypatch):
     method = idc(config, small()[0])
     state = jax.eval_shape(method.init, jax.random.key(0), set_of(PIXELS))
     jax.eval_shape(method.step, jax.random.key(0), state, batch_of())
-    assert told.pop("rate") == np.float32(0.01)
-    assert told.pop("augment") == make_augment("crop")
-    assert told == {"batch": 4, "cutmix": 0.3, "momentum": 0.7, "decay": 0.1, "labels": (8, 8)}
+    move, velocity = told.pop("optimizer").update(2.0, 3.0, 5.0)
+    assert velocity == pytest.approx(0.7 * 3 + 2 + 0.1 * 5)
+    assert float(move) == pytest.approx(-0.01 * velocity)
+    assert told == {"batch": 4, "transform": Augmented(make_augment("crop"), cutmix=0.3), "labels": (8, 8)}
 
 
 def test_pixels_are_clipped_at_the_start_for_a_new_network_and_on_reading_out():

@@ -168,7 +168,7 @@ def test_kip_learns_images_and_labels_only_when_asked(task, learn_labels):
     assert found.label_kind == "target"
     assert np.array_equal(found.labels, centred(start)) is not learn_labels
     judged = [
-        evaluate(jax.random.key(0), chosen, task.network, test, PROTOCOLS["krr"], augment=task.augment, seeds=1).mean
+        evaluate(jax.random.key(0), chosen, task.network, test, PROTOCOLS["krr"], seeds=1).mean
         for chosen in (start, found)
     ]
     assert judged[1] > judged[0] + 0.2
@@ -180,8 +180,8 @@ def test_the_evaluation_predicts_as_numpy_does_and_draws_nothing(problem, task):
     images = np.asarray(support, np.float32).reshape(-1, *SHAPE)
     synthetic = SyntheticSet(jnp.asarray(images), jnp.asarray(labels, jnp.float32), label_kind="target")
     recipe = KernelRidge(ridge=RIDGE)
-    assert not recipe.random
-    assert KernelRidge("rfad").random
+    assert not recipe.stochastic
+    assert KernelRidge("rfad").stochastic
     predicted = regress(support, labels, np.asarray(test.images, np.float64).reshape(100, -1)).argmax(1)
     result = evaluate(
         jax.random.key(3),
@@ -189,7 +189,6 @@ def test_the_evaluation_predicts_as_numpy_does_and_draws_nothing(problem, task):
         task.network,
         jax.tree.map(jnp.asarray, test),
         recipe,
-        augment=task.augment,
         seeds=2,
     )
     np.testing.assert_allclose(result.accuracies, (predicted == test.labels).mean())

@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.commands.workspace import on_cpu
@@ -19,7 +20,7 @@ from jaxdistill.engine.devices import make_mesh, spread
 from jaxdistill.methods import METHOD_NAMES, METHODS
 from jaxdistill.networks import make as make_network
 from jaxdistill.training.gradients import training_gradient
-from jaxdistill.training.sgd import sgd_update
+from jaxdistill.training.sgd import sgd
 from jaxdistill.types import Batch, Task, Variables
 
 __all__ = ["CASES"]
@@ -60,13 +61,12 @@ def train_step(batch: int):
         variables, velocity = carry
         images, labels = batch
         gradients, statistics, _ = training_gradient(network, variables, images, labels, "class")
-        params, velocity = sgd_update(
-            gradients, variables.params, velocity, rate=jnp.float32(0.01), momentum=0.9, decay=5e-4
-        )
-        return Variables(params, statistics), velocity
+        updates, velocity = optimizer.update(gradients, velocity, variables.params)
+        return Variables(optax.apply_updates(variables.params, updates), statistics), velocity
 
+    optimizer = sgd(jnp.float32(0.01), momentum=0.9, decay=5e-4)
     variables = network.init(jax.random.key(0))
-    return steps_of(update, (variables, jax.tree.map(jnp.zeros_like, variables.params)), (images, labels))
+    return steps_of(update, (variables, optimizer.init(variables.params)), (images, labels))
 
 
 def balanced(rng, per_class: int) -> Batch:

@@ -126,7 +126,7 @@ def evaluate_stored(
         asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs)
         protocol = asked.resolve(next(iter(kernels)))
     protocol.check(bench.image_shape)
-    by = "network" if protocol.instead is None else "kernel"
+    by = "network" if protocol.learner == "network" else "kernel"
     chosen = config.network or custom
     alike = len(made_with) == len(judges) == 1 or chosen if by == "network" else len(kernels) == 1
     if not alike:
@@ -208,10 +208,10 @@ def _teacher(
     bank: StoredBank | None, recipe: str, protocol: Recipe, bench: Bench, *, other_data: bool
 ) -> Callable[[SyntheticSet], SyntheticSet] | None:
     """What labels the sets, where the recipe asks a teacher: the first expert of a bank."""
-    if protocol.taught != (bank is not None):
+    if protocol.needs_teacher != (bank is not None):
         said = (
             "asks a teacher; give an expert bank with --teacher"
-            if protocol.taught
+            if protocol.needs_teacher
             else "asks none; leave --teacher out"
         )
         raise UsageError(f"{recipe} {said}")

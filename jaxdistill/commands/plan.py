@@ -216,7 +216,7 @@ def _prepare(config: Run, given: Given, options: frozenset[str]) -> Bound:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, digests=bench.digests))
     if config.evaluation.coverage:
         check_cover(bench)
-    if protocol.taught and (config.evaluation.eval_seeds or looked):
+    if protocol.needs_teacher and (config.evaluation.eval_seeds or looked):
         raise UsageError(
             f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
             f"evaluate SET --protocol {config.evaluation.protocol} --teacher E'"

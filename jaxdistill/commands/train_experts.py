@@ -37,10 +37,7 @@ from jaxdistill.training.experts import ExpertRecipe, expert_epoch
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Augment, Key, Network, PyTree, Variables
 
-__all__ = ["RECIPE", "fields_of", "fields_of_card", "held_experts", "prepare_experts", "train_experts", "trained"]
-
-RECIPE = ExpertRecipe(momentum=0.9, weight_decay=5e-4, augment="none")
-"""Training of networks that are only there to look at images."""
+__all__ = ["fields_of", "fields_of_card", "held_experts", "prepare_experts", "train_experts", "trained"]
 
 
 def train_experts(config: Experts, console: Console, before: StoredBank | None = None) -> None:

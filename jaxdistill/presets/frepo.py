@@ -1,7 +1,7 @@
 """What FRePo's code set."""
 
 from jaxdistill.augment import for_dataset
-from jaxdistill.evaluation.regression import Regression
+from jaxdistill.evaluation.network_regression import Regression
 from jaxdistill.methods.frepo import FRePo
 from jaxdistill.presets.base import Paper, Preset
 

@@ -98,8 +98,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         if config.evaluation.eval_every is None:  # looks go by the others too
             judged |= {"eval_epochs", "eval_labels", "networks_at_once"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
-    if protocol.instead is not None:
-        _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")
+    if protocol.learner != "network":
+        _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
@@ -162,11 +162,11 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
     options = given(config, {})
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
-    if protocol.instead is None:
+    if protocol.learner == "network":
         check_networks_read(networks, options)
     else:
         of_networks = {*Options._fields, "initial", "network_seed"}
-        _refuse(of_networks & options, f"by this protocol {protocol.instead} learns, no network")
+        _refuse(of_networks & options, f"by this protocol {protocol.learner} learns, no network")
 
 
 def check_data_read(data: DataConfig, options: Collection[str]) -> None:
