@@ -1,5 +1,6 @@
 """Matching of gradients against PyTorch, plain double differentiation and finite differences, in float64."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -90,7 +91,7 @@ def test_the_gradient_is_the_slope_under_augmentation():
 @pytest.mark.parametrize("at_once", [1, 2, 4])
 def test_one_class_at_a_time_is_all_at_once(at_once):
     variables = AUGMENTED.network.init(jax.random.key(8))
-    together = AUGMENTED._replace(map_classes=spread(make_mesh(), at_once))
+    together = dataclasses.replace(AUGMENTED, map_classes=spread(make_mesh(), at_once))
     found, expected = (matched(task, "output", variables, real=FEW) for task in (together, AUGMENTED))
     assert_close(found, expected, 1e-12)
 
