@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from typing import ClassVar
 
 import jax
@@ -20,7 +21,8 @@ from jaxdistill.common.promotion import standard
 from jaxdistill.common.sets import as_probabilities
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe, function_of
-from jaxdistill.training.inference import predict
+from jaxdistill.training.gradients import each_image
+from jaxdistill.training.inference import logits
 from jaxdistill.training.sgd import fit, train_step
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
@@ -36,7 +38,9 @@ def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> S
     """
     if synthetic.formation != 1:
         raise UsageError("a teacher labels whole images; decode the set's tiles first")
-    return dataclasses.replace(synthetic, labels=predict(network, variables, synthetic.images), label_kind="logit")
+    # Not `predict`, whose compiled program would round a small set's labels otherwise than before.
+    labels = each_image(partial(logits, network, variables), synthetic.images)
+    return dataclasses.replace(synthetic, labels=labels, label_kind="logit")
 
 
 @dataclasses.dataclass(frozen=True)
