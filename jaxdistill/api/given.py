@@ -20,7 +20,8 @@ from jaxdistill.settings.spelling import known_name
 
 __all__ = ["PLACES", "in_python", "replaced", "typed", "with_options"]
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _FLAG = re.compile(r"(?<![\w-])--(?:no-)?([a-z][a-z0-9-]*)")
 _COMMAND = re.compile(r"'jaxdistill (\w+)[^']*'")
 FUNCTIONS = {

@@ -11,7 +11,9 @@ import jax
 
 __all__ = ["standard", "standardised", "usual"]
 
-P, R, Parts = ParamSpec("P"), TypeVar("R"), TypeVar("Parts", bound=tuple)
+P = ParamSpec("P")
+R = TypeVar("R")
+Parts = TypeVar("Parts", bound=tuple)
 _MARK = "_in_standard_modes"
 
 
