@@ -1,4 +1,4 @@
-"""The tables of BUILD_NOTES.md, from the rows of experiments/results.jsonl, and the drawing of the rooms, from the tree.
+"""The tables of BUILD_NOTES.md, from experiments/results.jsonl, and the drawing of the rooms, from the tree.
 
     python experiments/tables.py            writes what stands between ``<!-- table NAME -->`` and ``<!-- end -->``
 
@@ -109,6 +109,11 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
 }
 
 
+def rows() -> list[dict]:
+    """All that was measured."""
+    return [json.loads(line) for line in RESULTS.read_text().splitlines()]
+
+
 def table_of(row: dict) -> str:
     """The table that a row belongs to."""
     cell = "published" if row.get("published") else row.get("dataset")
@@ -117,9 +122,9 @@ def table_of(row: dict) -> str:
 
 def table(name: str) -> str:
     """One table as Markdown."""
-    rows = [row for row in map(json.loads, RESULTS.read_text().splitlines()) if table_of(row) == name]
     columns = TABLES[name]
-    lines = [list(columns), ["---"] * len(columns), *([cell(row) for cell in columns.values()] for row in rows)]
+    cells = [[cell(row) for cell in columns.values()] for row in rows() if table_of(row) == name]
+    lines = [list(columns), ["---"] * len(columns), *cells]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
