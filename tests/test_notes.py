@@ -20,8 +20,10 @@ tables = pytest.importorskip("tables")
 sys.path.pop(0)
 
 PAGES = {path: (ROOT / path).read_text() for path in ("BUILD_NOTES.md", ".github/CONTRIBUTING.md")}
-EXAMPLES = re.findall(r"```python\n(.*?)```", PAGES[".github/CONTRIBUTING.md"], flags=re.DOTALL)
-INVENTED = {"jaxdistill/methods/means.py", "jaxdistill/networks/shallow.py"}
+EXAMPLES = re.findall(
+    r"(?:`([\w/]+)\.py`, whole:\n\n)?```python\n(.*?)```", PAGES[".github/CONTRIBUTING.md"], flags=re.DOTALL
+)
+INVENTED = {f"{path}.py" for path, _ in EXAMPLES}
 FILES = {
     (page, name)
     for page, text in PAGES.items()
@@ -67,11 +69,13 @@ def test_links_within_a_page_lead_somewhere(page):
 @pytest.fixture
 def scope(monkeypatch):
     """What the examples of the page define, one after the other."""
-    module = types.ModuleType("contributing")
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    for example in EXAMPLES:
+    names = {}
+    for path, example in EXAMPLES:
+        module = types.ModuleType(path.replace("/", ".") or "example")
+        monkeypatch.setitem(sys.modules, module.__name__, module)
         exec(compile(example, "CONTRIBUTING.md", "exec"), vars(module))
-    return vars(module)
+        names |= vars(module)
+    return names
 
 
 def test_the_examples_of_the_page_run(scope):
@@ -90,4 +94,5 @@ def test_the_examples_of_the_page_run(scope):
     assert np.isfinite(info.loss).all()
     assert info.loss[-5:].mean() < info.loss[:5].mean()
     assert not np.array_equal(method.synthetic(state).images, start.images)
+    assert scope["PAPER"].settings("digits", 1, "sketch").config == scope["Means"](image_lr=0.5)
     assert scope["core"].synthetic.images.shape == (2, 8, 8, 1)
