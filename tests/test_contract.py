@@ -26,6 +26,7 @@ from jaxdistill.io import checkpoint
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.training.experts import ExpertRecipe, expert_epoch
 from jaxdistill.types import SyntheticSet, Task, map_one_by_one
@@ -281,7 +282,6 @@ import json, sys
 sys.path.insert(0, sys.argv[1])
 import jax, numpy as np
 import test_contract as contract
-from jaxdistill.presets import find
 from jaxdistill.engine.devices import spread
 
 out = {}
