@@ -16,7 +16,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import real_data
 from jaxdistill.data.preprocess import STATISTICS, fit
 from jaxdistill.data.source import load
@@ -62,11 +61,7 @@ def main() -> None:
     print("|---" * (len(EPOCHS) + 1) + "|")
     for rate in RATES:
         recipes = (InOrder(epochs, rate) for epochs in EPOCHS)
-        plain = make_augment("none")
-        found = [
-            evaluate(jax.random.key(0), sets, network, test, recipe, augment=plain, seeds=given.seeds)
-            for recipe in recipes
-        ]
+        found = [evaluate(jax.random.key(0), sets, network, test, recipe, seeds=given.seeds) for recipe in recipes]
         print(f"| {rate} |" + "".join(f" {100 * one.mean:.1f} ± {100 * one.std:.1f} |" for one in found))
 
 

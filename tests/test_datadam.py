@@ -1,5 +1,6 @@
 """DataDAM's terms and gradient against PyTorch, NumPy, DM and finite differences, all in float64."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -41,7 +42,7 @@ def task_of(norm, augment="none", **options):
             body[f"Norm_{block}"] = {"scale": GOLDEN[f"scale{block}"], "bias": GOLDEN[f"shift{block}"]}
         return Variables(jax.tree.map(jnp.asarray, {**variables.params, "body": body}), variables.statistics)
 
-    return Task(network._replace(init=init), make_augment(augment), SHAPE, 3)
+    return Task(network=network._replace(init=init), augment=make_augment(augment), image_shape=SHAPE, num_classes=3)
 
 
 def first_step(method, synthetic=GOLDEN["synthetic"]):
@@ -86,7 +87,7 @@ def test_the_gradient_is_the_slope_under_augmentation(name, config):
 
 def test_one_class_at_a_time_is_all_at_once():
     task = task_of("instance", "color")
-    coupled = task._replace(network=task.network._replace(couples_batch=True))
+    coupled = dataclasses.replace(task, network=task.network._replace(couples_batch=True))
     one, other = (jax.jit(partial(gradient_of, DataDAM(), each))() for each in (task, coupled))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)

@@ -35,7 +35,9 @@ def linear_task(augment, **options):
     """A network that compiles in no time, for what is not about networks."""
     init = lambda key: Variables(jax.random.normal(key, (int(np.prod(SHAPE)), 3)), {})  # noqa: E731
     apply = lambda variables, images, train: (images.reshape(len(images), -1) @ variables.params, {})  # noqa: E731
-    return Task(Network(init, apply, lambda *_: None), augment, SHAPE, 3, **options)
+    return Task(
+        network=Network(init, apply, lambda *_: None), augment=augment, image_shape=SHAPE, num_classes=3, **options
+    )
 
 
 def start_and_batches(steps):

@@ -33,7 +33,7 @@ def task_of(augment="none"):
     def init(key):
         return jax.tree.map(lambda leaf: leaf.astype(float), network.init(key))
 
-    return Task(network._replace(init=init), make_augment(augment), SHAPE, 3)
+    return Task(network=network._replace(init=init), augment=make_augment(augment), image_shape=SHAPE, num_classes=3)
 
 
 TASK = task_of()
@@ -151,7 +151,12 @@ def test_the_loss_on_real_images_falls():
     with jax.enable_x64(False):
         train = jax.tree.map(jnp.asarray, train)
         shape = (SIDE, SIDE, 1)
-        task = Task(make_network("mlp", shape, CLASSES, width=16), make_augment("none"), shape, CLASSES)
+        task = Task(
+            network=make_network("mlp", shape, CLASSES, width=16),
+            augment=make_augment("none"),
+            image_shape=shape,
+            num_classes=CLASSES,
+        )
         method = dd(DD(image_lr=0.05, batch=48), task)
         noise = jax.random.normal(jax.random.key(0), (CLASSES, 1, *shape))
 

@@ -59,7 +59,7 @@ def test_the_gradient_is_the_slope_of_the_loss_written_out(flip):
 
 def make_task(steps=None):
     network = make_network("doublenet-bn", SHAPE, CLASSES, width=4, depth=2, norm="none", initial="lecun")
-    return Task(network, make_augment("none"), SHAPE, CLASSES, steps=steps)
+    return Task(network=network, augment=make_augment("none"), image_shape=SHAPE, num_classes=CLASSES, steps=steps)
 
 
 @pytest.fixture(scope="module")
@@ -157,9 +157,8 @@ def test_the_evaluation_has_the_released_lengths_and_learns():
     data, test = (jax.tree.map(jnp.asarray, split) for split in make_toy())
     start = class_set(data.read(data.offsets[:, None] + jnp.arange(4)).images)
     network = make_network("doublenet", SHAPE, CLASSES, width=4, depth=2, norm="none", initial="lecun")
-    recipe = Regression(epochs=60, learning_rate=0.01)
-    augment = make_augment("zoom:crop_scale")
-    assert evaluate(jax.random.key(0), start, network, test, recipe, augment=augment, seeds=1).mean > 0.5
+    recipe = Regression(epochs=60, augment="zoom:crop_scale", learning_rate=0.01)
+    assert evaluate(jax.random.key(0), start, network, test, recipe, seeds=1).mean > 0.5
 
 
 def test_zooms_show_a_window_and_colours_keep_to_their_range():

@@ -1,5 +1,6 @@
 """The notes say what is there: tables are their rows', files that are named exist, and examples run."""
 
+import dataclasses
 import re
 import sys
 import types
@@ -81,7 +82,7 @@ def scope(monkeypatch):
 def test_the_examples_of_the_page_run(scope):
     data, task = jax.tree.map(jnp.asarray, make_toy()[0]), make_task("convnet")
     network = jd.networks.network(scope["Shallow"](8), (8, 8, 1), 4)
-    method = scope["means"](scope["Means"](), task._replace(network=network))
+    method = scope["means"](scope["Means"](), dataclasses.replace(task, network=network))
     images = data.take(jnp.argsort(data.take(jnp.arange(data.count)).labels.argmax(1))[::12]).images
     start = jd.SyntheticSet(images, jnp.eye(4))
 

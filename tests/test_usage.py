@@ -130,7 +130,9 @@ def test_no_option_of_a_method_takes_what_makes_no_sense(kind, name, type_, toy)
     train, _ = toy
     shape = train.images.shape[1:]
     network, pixels = make_network("convnet", shape, 4, width=4), ((0.0,), (1.0,))
-    task = Task(network, make_augment("none"), shape, 4, steps=3, pixel_range=pixels)
+    task = Task(
+        network=network, augment=make_augment("none"), image_shape=shape, num_classes=4, steps=3, pixel_range=pixels
+    )
 
     def build(word):
         words = [f"--{name.replace('_', '-')}={word}"]

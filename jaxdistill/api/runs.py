@@ -33,7 +33,7 @@ from jaxdistill.commands.selection_inputs import basis, stand_in
 from jaxdistill.data.digest import differing
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.devices import replicate
-from jaxdistill.engine.drive import Driven, Stopped, read_out, say, set_of
+from jaxdistill.engine.drive import Driven, Stopped, say
 from jaxdistill.engine.loop import Chunk
 from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, checkpoint, files
@@ -135,9 +135,10 @@ class Run:
         if self._loaded is not None and self._bound is None:
             return load_generator(self._loaded.folder)
         plan, driven = self._plan, self._driven
-        if plan is None or driven is None or plan.method.learned is None:
+        made = None if plan is None or driven is None else distilling.generator_made(plan, driven)
+        if made is None:
             raise UsageError(f"{self.name} trains no generator; give a run of one that does, as dit")
-        return distilling.generator_made(plan, driven)
+        return made
 
     @property
     def curves(self) -> Curves:
@@ -274,8 +275,8 @@ class Run:
         checkpoint.save(folder / "checkpoints", driven.done, driven.state, driven.spent)
         if self.held_out:
             distilling.write_looks(plan, folder, self.held_out, self._held_out.best)
-        if plan.method.learned is not None:
-            write_generator(folder / "generator", distilling.generator_made(plan, driven))
+        if (generator := distilling.generator_made(plan, driven)) is not None:
+            write_generator(folder / "generator", generator)
 
     def __repr__(self) -> str:
         of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
@@ -296,12 +297,10 @@ class Run:
         config, bench = plan.config, plan.bound.bench
         to_here = plan._replace(bound=plan.bound._replace(config=dataclasses.replace(config, steps=target)))
         watching: list[AbstractContextManager[Any]] = [self._history, self._held_out]
-        if plan.method.learned is None:
+        if plan.images.at_hand:
             if self._pictures is None:
                 every = max(1, config.steps // distilling.PREVIEWS)
-                self._pictures = Pictures(
-                    partial(read_out, plan.method), bench.preprocess.invert, bench.num_classes, every
-                )
+                self._pictures = Pictures(plan.images.set_of, bench.preprocess.invert, bench.num_classes, every)
             watching.append(self._pictures)
         if self._progress and target > driven.done:
             watching.append(_progress(target, driven.done, self.name))
@@ -331,7 +330,7 @@ class Run:
         best = self._held_out.best
         if self.config.evaluation.keep == "best" and best is not None:
             return best.synthetic
-        return set_of(self._plan.method, self._driven.state, self._plan.bound.bench.mesh)
+        return self._plan.images.set_of(self._driven.state)
 
     def _as_stored(self, synthetic: SyntheticSet, cost: dict[str, Any]) -> Stored:
         assert self._bound is not None
@@ -365,7 +364,7 @@ class Run:
             return
         plan = planning.prepare(config, given)
         _same_data(plan.bound, stored, folder)
-        shapes = jax.eval_shape(plan.method.init, plan.bound.keys["method"], distilling.begin(plan, stand_in))
+        shapes = jax.eval_shape(plan.images.begin, distilling.begin(plan, stand_in))
         found = checkpoint.restore(folder / "checkpoints", shapes, partial(say, Console(stderr=True)))
         if found is None:
             raise UsageError(f"{folder} has no checkpoint that can be read; distill again")
@@ -382,8 +381,7 @@ def begin_run(plan: Plan, *, progress: bool) -> Run:
     initial = distilling.begin(plan, basis)
     if isinstance(plan.config.method, OwnMethod):
         check_steps(plan.name, plan.method, initial, plan.bound.keys["method"], plan.feeding.source)
-    state = distilling.first_state(plan, initial)
-    begun = Driven(replicate(state, plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))
+    begun = Driven(replicate(plan.images.begin(initial), plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))
     run = Run(plan.bound, plan=plan, driven=begun, progress=progress)
     run._train(plan.config.steps)
     return run

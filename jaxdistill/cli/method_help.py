@@ -145,7 +145,7 @@ def _unread(asked: Needs, start: str, arguments: list[str], defaults: Mapping[st
         unread |= {*_fields(BankConfig)}
     if not (asked.kernel or start == "kernel" or hasattr(protocol, "kernel")):
         unread.add("kernel")
-    if protocol is not None and protocol.instead is not None:
+    if protocol is not None and protocol.learner != "network":
         unread.add("eval_network")
         if asked.kernel or start == "kernel":
             unread |= {*_fields(NetworkConfig)} - {"kernel"}

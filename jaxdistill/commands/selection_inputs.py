@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill.commands.train_experts import RECIPE, trained
+from jaxdistill.commands.train_experts import trained
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
 from jaxdistill.engine.devices import replicate
 from jaxdistill.errors import UsageError
@@ -32,7 +32,8 @@ from jaxdistill.selection import (  # fmt: skip
     outputs,
 )
 from jaxdistill.settings.config import BasisConfig
-from jaxdistill.training import proxy as features  # fmt: skip
+from jaxdistill.training.inference import embedding, predict
+from jaxdistill.training.proxy import RECIPE, pixels, train_proxy
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
@@ -93,13 +94,14 @@ def basis(strategy: str, means: Means) -> Any:
     if need == "kernel":
         return make_kernel(kernel or KernelRidge.kernel, bench.image_shape)
     if need == "features" and config.features == "pixels":
-        return features.pixels(bench.train)
+        return pixels(bench.train)
     if stored is None:
-        plain = augmentation("none", bench)
-        embedding = features.fit(key, network, bench.train, plain, config.feature_epochs)
+        variables = train_proxy(key, network, bench.train, config.feature_epochs)
     else:
-        embedding = features.Embedding(network, stored.variables(network, 0))
-    return features.embed(embedding, bench.train) if need == "features" else outputs(*embedding, bench.train)
+        variables = stored.variables(network, 0)
+    if need == "features":
+        return predict(network, variables, bench.train, embedding)
+    return outputs(network, variables, bench.train)
 
 
 def described(strategy: str, config: BasisConfig, experts: bool) -> str:
@@ -117,8 +119,8 @@ def _tried(config: BasisConfig, bench: Bench, network: Network, key: Key, synthe
     count = bench.train.count
     indices = np.asarray(jax.random.permutation(key_images, count))[:TRIED]
     some = dataclasses.replace(bench.train, images=bench.train.images[indices], labels=bench.train.labels[indices])
-    recipe, plain = Protocol(config.trial_epochs, augment="none"), augmentation("none", bench)
-    return evaluate(key_fit, synthetic, network, replicate(some, bench.mesh), recipe, augment=plain, seeds=1).mean
+    recipe = Protocol(config.trial_epochs, augment="none")
+    return evaluate(key_fit, synthetic, network, replicate(some, bench.mesh), recipe, seeds=1).mean
 
 
 def stand_in(strategy: str, means: Means) -> Any:

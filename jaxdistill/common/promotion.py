@@ -13,7 +13,7 @@ __all__ = ["standard", "standardised", "usual"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
-Parts = TypeVar("Parts", bound=tuple)
+Parts = TypeVar("Parts")
 _MARK = "_in_standard_modes"
 
 
@@ -42,6 +42,6 @@ def standard(f: Callable[P, R]) -> Callable[P, R]:
 
 
 def standardised(parts: Parts) -> Parts:
-    """A NamedTuple of functions and other things, with each function as `standard` has it."""
-    functions = {name: standard(part) for name, part in parts._asdict().items() if callable(part)}  # pyright: ignore
-    return parts._replace(**functions)  # pyright: ignore
+    """A NamedTuple or dataclass of functions and other things, with each function as `standard` has it."""
+    named = parts._asdict() if isinstance(parts, tuple) else vars(parts)  # pyright: ignore
+    return type(parts)(**{name: standard(part) if callable(part) else part for name, part in named.items()})

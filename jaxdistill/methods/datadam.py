@@ -21,7 +21,7 @@ from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.attention import attention
-from jaxdistill.methods.matching import match_means
+from jaxdistill.methods.matching import match_distributions
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 
 __all__ = ["DataDAM", "DataDAMInfo", "DataDAMState", "datadam"]
@@ -79,7 +79,8 @@ def datadam(config: DataDAM, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> datadam(DataDAM(per_class=4), task).feed
         ClassBalanced(per_class=4)
 
@@ -102,7 +103,7 @@ def datadam(config: DataDAM, task: Task) -> Method:
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
     weights = (*[config.scale * config.attention] * blocks, config.scale * config.balance)
 
-    def describe(features: Features) -> tuple[Float[Array, "n _d"], ...]:
+    def described(features: Features) -> tuple[Float[Array, "n _d"], ...]:
         return (*(attention(block, config.power) for block in features.maps[:blocks]), features.embedding)
 
     def init(key: Key, initial: SyntheticSet) -> DataDAMState:
@@ -113,7 +114,9 @@ def datadam(config: DataDAM, task: Task) -> Method:
     def step(key: Key, state: DataDAMState, batch: Batch) -> tuple[DataDAMState, DataDAMInfo]:
         key_network, key_classes = jax.random.split(key)
         variables = task.network.init(key_network)
-        distances, gradient = match_means(key_classes, task, variables, state.images, batch.images, describe, weights)
+        distances, gradient = match_distributions(
+            key_classes, task, variables, state.images, batch.images, features=described, weights=weights
+        )
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
         terms = jnp.sum(distances, axis=0) * jnp.asarray(weights, distances.dtype)

@@ -50,7 +50,8 @@ def datm(config: DATM, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> datm(DATM(min_start=5, max_start=9, grow_steps=0), task).feed.bound(0).item()
         9
 
@@ -66,6 +67,11 @@ def datm(config: DATM, task: Task) -> Method:
         not_negative=("min_start", "grow_steps"),
     )
     feed = Segments(
-        config.expert_epochs, config.max_start, config.min_start, config.first_bound, config.grow_steps, config.segments
+        config.expert_epochs,
+        config.max_start,
+        min_start=config.min_start,
+        initial_max_start=config.first_bound,
+        grow_steps=config.grow_steps,
+        num_segments=config.segments,
     )
     return match_trajectories(config, task, feed, label_lr=config.label_lr, label_momentum=config.label_momentum)

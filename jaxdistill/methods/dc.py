@@ -14,13 +14,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.losses import gradients
 from jaxdistill.methods.matching import match_gradients, refresh
-from jaxdistill.training.sgd import epoch
+from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["DC", "DCInfo", "DCState", "dc"]
@@ -88,7 +89,8 @@ def dc(config: DC, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> dc(DC(per_class=4), task).feed
         ClassBalanced(per_class=4)
 
@@ -103,15 +105,18 @@ def dc(config: DC, task: Task) -> Method:
         choices={"distance": DISTANCES, "averages": ("faithful", "sensible")},
     )
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
+    inner = sgd(jnp.float32(config.network_lr))
 
     def train(key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"]) -> Variables:
         def once(carry: tuple[Variables, PyTree], key: Key) -> tuple[tuple[Variables, PyTree], None]:
-            options = {"rate": jnp.float32(config.network_lr), "batch": config.batch, "augment": task.augment}
-            variables, velocity, _ = epoch(key, task.network, *carry, class_set(images), **options)
+            variables, velocity, _ = epoch(
+                key, task.network, *carry, class_set(images), optimizer=inner, batch=config.batch,
+                transform=Augmented(task.augment),
+            )  # fmt: skip
             return (variables, velocity), None
 
-        velocity = jax.tree.map(jnp.zeros_like, variables.params)
-        return jax.lax.scan(once, (variables, velocity), jax.random.split(key, config.epochs))[0][0]
+        start = variables, inner.init(variables.params)
+        return jax.lax.scan(once, start, jax.random.split(key, config.epochs))[0][0]
 
     def init(key: Key, initial: SyntheticSet) -> DCState:
         images = by_class(initial, task.num_classes)

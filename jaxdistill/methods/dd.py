@@ -132,7 +132,8 @@ def dd(config: DD, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> dd(DD(batch=64), task).feed
         Uniform(batch=64)
 

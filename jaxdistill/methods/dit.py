@@ -12,16 +12,16 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int
 
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
-from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
+from jaxdistill.diffusion.draw import chosen_of, drawer, merged, needed
 from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
+from jaxdistill.types import Batch, GenerativeMethod, Key, PyTree, Task
 
 __all__ = ["DiT", "DiTInfo", "DiTState", "dit"]
 
@@ -59,8 +59,6 @@ class DiTState(NamedTuple):
     opt_state: tuple[optax.OptState, optax.OptState]
     """Of the model and of the autoencoder."""
     count: Int[Array, ""]
-    draws: UInt32[Array, "classes ipc _words"]
-    """The key of each image that is drawn."""
 
 
 class DiTInfo(NamedTuple):
@@ -71,7 +69,7 @@ class DiTInfo(NamedTuple):
     grad_norm: Float[Array, ""]
 
 
-def dit(config: DiT, task: Task) -> Method:
+def dit(config: DiT, task: Task) -> GenerativeMethod:
     """Build the training of a generator; the set is drawn from its averaged parameters.
 
     Args:
@@ -89,11 +87,12 @@ def dit(config: DiT, task: Task) -> Method:
         >>> from jaxdistill.networks import make
         >>> def generator(params=None):  # black and white in preprocessed space: RealData.pixel_range
         ...     return make_generator(Architecture(), (8, 8, 1), ((-1.0,), (2.0,)), 2, params=params)
-        >>> task = Task(make("mlp", (8, 8, 1), 2), augmentation("none"), (8, 8, 1), 2, generator=generator)
+        >>> task = Task(network=make("mlp", (8, 8, 1), 2), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2, generator=generator)
         >>> dit(DiT(batch=16), task).feed
         Uniform(batch=16)
 
-        To tune what it has learned: ``task._replace(generator=lambda: generator(method.learned(state)))``.
+        To tune what it has learned: ``dataclasses.replace(task, generator=lambda: generator(method.params(state)))``.
 
     References:
         Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023.
@@ -123,14 +122,12 @@ def dit(config: DiT, task: Task) -> Method:
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.0))
     of_autoencoder = optax.adam(config.lr)
 
-    def init(key: Key, initial: SyntheticSet) -> DiTState:
-        key_params, key_draws = jax.random.split(key)
-        params = generator.init(key_params)
+    def init(key: Key) -> DiTState:
+        params = generator.init(key)
         model = chosen_of(params, lambda name: True)
         moments = optimiser.init(model), of_autoencoder.init(params["autoencoder"] if first else {})
         average = jax.tree.map(jnp.copy, model)  # no array twice in a state, so that it can be donated
-        draws = image_keys(key_draws, task.num_classes, initial.count // task.num_classes)
-        return DiTState(params, average, moments, jnp.zeros((), jnp.int32), draws)
+        return DiTState(params, average, moments, jnp.zeros((), jnp.int32))
 
     def learn(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
         key_encode, key_denoise = jax.random.split(key)
@@ -153,7 +150,7 @@ def dit(config: DiT, task: Task) -> Method:
         average = optax.incremental_update(model, state.average, 1 - hold)
         params, moments = merged(state.params, model), (moments, state.opt_state[1])
         info = DiTInfo(value, optax.global_norm(gradient))
-        return DiTState(params, average, moments, state.count + 1, state.draws), info
+        return DiTState(params, average, moments, state.count + 1), info
 
     def learn_latents(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
         params = state.params["autoencoder"]
@@ -171,10 +168,8 @@ def dit(config: DiT, task: Task) -> Method:
             return learn(key_learn, state, batch)
         return jax.lax.cond(state.count < first, learn_latents, learn, key_learn, state, batch)
 
-    def learned(state: DiTState) -> PyTree:
+    def params(state: DiTState) -> PyTree:
         return merged(state.params, state.average)
 
-    def synthetic(state: DiTState) -> SyntheticSet:
-        return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
-
-    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned, paced=True))
+    draw = drawer(generator, task, config.sampling)
+    return standardised(GenerativeMethod(init, step, params, Uniform(config.batch), draw, paced=True))

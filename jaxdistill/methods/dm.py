@@ -18,8 +18,8 @@ from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
-from jaxdistill.methods.matching import match_means
-from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
+from jaxdistill.methods.matching import match_distributions
+from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 
 __all__ = ["DM", "DMInfo", "DMState", "dm"]
 
@@ -62,7 +62,8 @@ def dm(config: DM, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> dm(DM(per_class=4), task).feed
         ClassBalanced(per_class=4)
 
@@ -72,9 +73,6 @@ def dm(config: DM, task: Task) -> Method:
     check(config, positive=("image_lr",), momenta=("momentum",), counts=("per_class",))
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
 
-    def embedding(features: Features) -> tuple[Float[Array, "n d"]]:
-        return (features.embedding,)
-
     def init(key: Key, initial: SyntheticSet) -> DMState:
         del key
         images = by_class(initial, task.num_classes)
@@ -83,9 +81,7 @@ def dm(config: DM, task: Task) -> Method:
     def step(key: Key, state: DMState, batch: Batch) -> tuple[DMState, DMInfo]:
         key_network, key_classes = jax.random.split(key)
         variables = task.network.init(key_network)
-        distances, gradient = match_means(
-            key_classes, task, variables, state.images, batch.images, embedding, weights=(1.0,)
-        )
+        distances, gradient = match_distributions(key_classes, task, variables, state.images, batch.images)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
         info = DMInfo(jnp.sum(distances), optax.global_norm(gradient))

@@ -29,7 +29,8 @@ def dsa(config: DSA, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("crop_flip"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("crop_flip"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> dsa(DSA(per_class=4), task).feed
         ClassBalanced(per_class=4)
 

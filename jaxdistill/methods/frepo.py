@@ -141,7 +141,8 @@ def frepo(config: FRePo, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("doublenet-bn", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("doublenet-bn", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> frepo(FRePo(real_images=16), task).feed
         Uniform(batch=16)
 

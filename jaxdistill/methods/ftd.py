@@ -39,8 +39,9 @@ def ftd(config: FTD, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
-        >>> ftd(FTD(expert_epochs=3, max_start=5), task).feed.length
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
+        >>> ftd(FTD(expert_epochs=3, max_start=5), task).feed.expert_epochs
         3
 
     References:
@@ -49,5 +50,5 @@ def ftd(config: FTD, task: Task) -> Method:
     """
     check_student(config)
     check(config, shares=("average",) if config.average is not None else ())
-    feed = Segments(config.expert_epochs, config.max_start, count=config.segments)
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
     return match_trajectories(config, task, feed, average=config.average)

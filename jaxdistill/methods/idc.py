@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import make as augmentation
 from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import class_set
 from jaxdistill.common.validate import check
@@ -27,7 +28,7 @@ from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses import gradients
 from jaxdistill.methods.matching import match_gradients
-from jaxdistill.training.sgd import epoch
+from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["IDC", "IDCInfo", "IDCState", "idc"]
@@ -111,7 +112,8 @@ def idc(config: IDC, task: Task) -> Method:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
         >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(network, augmentation("all:color_crop"), (8, 8, 1), 2, pixel_range=((-1.0,), (2.0,)))
+        >>> task = Task(network=network, augment=augmentation("all:color_crop"),
+        ...             image_shape=(8, 8, 1), num_classes=2, pixel_range=((-1.0,), (2.0,)))
         >>> idc(IDC(per_class=4, real_images=100), task).feed
         Both(first=ClassBalanced(per_class=4), second=Uniform(batch=128))
 
@@ -124,7 +126,8 @@ def idc(config: IDC, task: Task) -> Method:
     # their turn. Until its next turn a class has moved by 1 + m + ... + m**(classes - 1) times its gradient; the whole
     # series, taken at once, differs by m**classes, and lets the classes run side by side.
     rate = config.image_lr / (1 - config.momentum)
-    train_augment = augmentation(config.train_augment)
+    shown = Augmented(augmentation(config.train_augment), cutmix=config.cutmix)
+    inner = sgd(jnp.float32(config.network_lr), momentum=config.network_momentum, decay=config.weight_decay)
 
     def distance(real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
         return DISTANCES[config.distance](gradients.kernels(real), gradients.kernels(synthetic))
@@ -139,7 +142,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     def begin(key: Key, *_: PyTree) -> tuple[Variables, PyTree]:
         variables = task.network.init(key)
-        return variables, jax.tree.map(jnp.zeros_like, variables.params)
+        return variables, inner.init(variables.params)
 
     def init(key: Key, initial: SyntheticSet) -> IDCState:
         low, high = ends(initial.images)
@@ -158,10 +161,8 @@ def idc(config: IDC, task: Task) -> Method:
         distances, gradient = match_gradients(key_match, task, variables, images, by_class.images, distance, view)
         real = SyntheticSet(anywhere.images, jax.nn.one_hot(anywhere.labels, task.num_classes))
         variables, velocity, _ = epoch(
-            key_train, task.network, variables, velocity, real, rate=jnp.float32(config.network_lr),
-            batch=config.batch, augment=train_augment, cutmix=config.cutmix, momentum=config.network_momentum,
-            decay=config.weight_decay,
-        )  # fmt: skip
+            key_train, task.network, variables, velocity, real, optimizer=inner, batch=config.batch, transform=shown
+        )
         info = IDCInfo(jnp.sum(distances), optax.global_norm(gradient))  # pyright: ignore[reportArgumentType]
         return IDCState(images - rate * gradient, variables, velocity, (state.matched + 1) % config.matches), info
 
@@ -171,7 +172,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     batches = -(-config.real_images // config.batch)
     feed = Both(ClassBalanced(config.per_class), Uniform(batches * config.batch))
-    return standardised(Method(init, step, synthetic, feed, config.formation))
+    return standardised(Method(init, step, synthetic, feed, images_per_start=config.formation**2))
 
 
 def _check(config: IDC, task: Task) -> None:

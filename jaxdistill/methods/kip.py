@@ -83,7 +83,8 @@ def kip(config: KIP, task: Task) -> Method:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
         >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(network, augmentation("none"), (8, 8, 1), 2, kernel=make_kernel("fc1", (8, 8, 1)))
+        >>> task = Task(network=network, augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2, kernel=make_kernel("fc1", (8, 8, 1)))
         >>> kip(KIP(per_class=4), task).feed
         ClassBalanced(per_class=4)
 

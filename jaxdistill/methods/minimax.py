@@ -14,17 +14,17 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float
 
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
-from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
+from jaxdistill.diffusion.draw import chosen_of, drawer, merged, needed
 from jaxdistill.diffusion.memory import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
+from jaxdistill.types import Batch, GenerativeMethod, Key, PyTree, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]
 
@@ -73,8 +73,6 @@ class MinimaxState(NamedTuple):
     real: Memory
     predicted: Memory
     """What the generator saw in noisy images."""
-    draws: UInt32[Array, "classes ipc _words"]
-    """The key of each image that is drawn."""
 
 
 class MinimaxInfo(NamedTuple):
@@ -89,7 +87,7 @@ class MinimaxInfo(NamedTuple):
     grad_norm: Float[Array, ""]
 
 
-def minimax(config: Minimax, task: Task) -> Method:
+def minimax(config: Minimax, task: Task) -> GenerativeMethod:
     """Build Minimax Diffusion.
 
     Args:
@@ -117,14 +115,12 @@ def minimax(config: Minimax, task: Task) -> Method:
         )
     size = generator.latent_shape[0] * generator.latent_shape[1] * generator.latent_shape[2]
 
-    def init(key: Key, initial: SyntheticSet) -> MinimaxState:
-        key_params, key_draws = jax.random.split(key)
-        params = generator.init(key_params)
+    def init(key: Key) -> MinimaxState:
+        params = generator.init(key)
         tuned = chosen_of(params, chosen)
         real, predicted = (empty_memory(task.num_classes, config.memory, size) for _ in range(2))
-        draws = image_keys(key_draws, task.num_classes, initial.count // task.num_classes)
         average = jax.tree.map(jnp.copy, tuned)  # no array twice in a state, so that it can be donated
-        return MinimaxState(params, average, optimiser.init(tuned), real, predicted, draws)
+        return MinimaxState(params, average, optimiser.init(tuned), real, predicted)
 
     def step(key: Key, state: MinimaxState, batch: Batch) -> tuple[MinimaxState, MinimaxInfo]:
         key_augment, key_encode, key_denoise = jax.random.split(key, 3)
@@ -154,12 +150,10 @@ def minimax(config: Minimax, task: Task) -> Method:
         predicted = push(state.predicted, seen, batch.labels)
         params = merged(state.params, tuned)
         info = MinimaxInfo(total, *terms, optax.global_norm(gradient))
-        return MinimaxState(params, average, opt_state, real, predicted, state.draws), info
+        return MinimaxState(params, average, opt_state, real, predicted), info
 
-    def learned(state: MinimaxState) -> PyTree:
+    def params(state: MinimaxState) -> PyTree:
         return merged(state.params, state.average)
 
-    def synthetic(state: MinimaxState) -> SyntheticSet:
-        return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
-
-    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned))
+    draw = drawer(generator, task, config.sampling)
+    return standardised(GenerativeMethod(init, step, params, Uniform(config.batch), draw))

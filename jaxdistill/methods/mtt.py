@@ -78,12 +78,14 @@ def mtt(config: MTT, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
-        >>> mtt(MTT(expert_epochs=2, max_start=5), task).feed.length
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
+        >>> mtt(MTT(expert_epochs=2, max_start=5), task).feed.expert_epochs
         2
 
     References:
         Cazenavette, Wang, Torralba, Efros & Zhu, Dataset Distillation by Matching Training Trajectories, CVPR 2022.
     """
     check_student(config)
-    return match_trajectories(config, task, Segments(config.expert_epochs, config.max_start, count=config.segments))
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
+    return match_trajectories(config, task, feed)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 from jaxdistill.common.names import choose
 from jaxdistill.methods import catalogue
-from jaxdistill.types import Method
+from jaxdistill.types import AnyMethod
 
 __all__ = ["CHECKED", "METHODS", "METHOD_NAMES", "method_config"]
 
-METHODS: dict[type, Callable[..., Method]] = {
+METHODS: dict[type, Callable[..., AnyMethod]] = {
     config: getattr(catalogue, name.lower()) for name, config in vars(catalogue).items() if isinstance(config, type)
 }
-"""Configuration class -> builder ``(config, task) -> Method``. What is added here is a method by name as well."""
+"""Configuration class -> builder ``(config, task)`` of its method. What is added here is a method by name as well."""
 
 
 class _ByName(Mapping[str, type]):

@@ -40,8 +40,9 @@ def selmatch(config: SelMatch, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
-        >>> selmatch(SelMatch(alpha=0.2, max_start=5), task).feed.length
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
+        >>> selmatch(SelMatch(alpha=0.2, max_start=5), task).feed.expert_epochs
         2
 
     References:
@@ -51,5 +52,5 @@ def selmatch(config: SelMatch, task: Task) -> Method:
     check_student(config)
     check(config, positive=("alpha",), shares=("alpha",))
 
-    feed = Segments(config.expert_epochs, config.max_start, count=config.segments)
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
     return match_trajectories(config, task, feed, learned_share=config.alpha)

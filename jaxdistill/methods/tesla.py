@@ -40,13 +40,14 @@ def tesla(config: TESLA, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
-        >>> tesla(TESLA(expert_epochs=3, max_start=5), task).feed.length
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
+        >>> tesla(TESLA(expert_epochs=3, max_start=5), task).feed.expert_epochs
         3
 
     References:
         Cui, Wang, Si & Hsieh, Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory, ICML 2023.
     """
     check_student(config)
-    feed = Segments(config.expert_epochs, config.max_start, count=config.segments)
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
     return match_trajectories(config, task, feed, transport=False, teacher_labels=config.teacher_labels)

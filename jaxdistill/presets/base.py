@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 from jaxdistill.diffusion import Architecture
 from jaxdistill.presets.experts import ExpertPreset
 
-__all__ = ["Cell", "Paper", "Preset", "Published"]
-
-Cell: TypeAlias = tuple[str, int]
-"""A data set, and images per class."""
+__all__ = ["Paper", "Preset", "Published", "printed"]
 
 
 class Published(NamedTuple):
@@ -65,10 +62,27 @@ class Paper(NamedTuple):
     A reading is one of several that one paper allows where they differ (the table's and the released code's, say).
     """
 
-    cells: Mapping[str, tuple[Cell, ...]]
-    """Reading, the usual one first -> the cells whose settings or numbers were published; their presets are `listed`,
-    and no others."""
+    cells: Mapping[str, Mapping[str, Collection[int]]]
+    """Reading, the usual one first -> data set -> images per class, of the cells whose settings or numbers were
+    published; their presets are `listed`, and no others."""
     settings: Callable[[str, int, str], Preset]
     """From a data set, images per class and a reading: what was set there, or for the nearest cell."""
-    published: Mapping[str, Mapping[Cell, Published]] = MappingProxyType({})
-    """Reading -> cell -> the number that was printed."""
+    published: Mapping[str, Mapping[str, Mapping[int, Published]]] = MappingProxyType({})
+    """Reading -> data set -> images per class -> the number that was printed."""
+
+
+def printed(
+    tables: Mapping[str, Mapping[str, Mapping[int, float | tuple[float, float]]]],
+) -> dict[str, dict[int, Published]]:
+    """Numbers by data set and images per class.
+
+    Args:
+        tables: where they were printed -> data set -> images per class -> the mean, and the deviation if there is one.
+    """
+    found: dict[str, dict[int, Published]] = {}
+    for source, table in tables.items():
+        for dataset, numbers in table.items():
+            for ipc, number in numbers.items():
+                mean, std = number if isinstance(number, tuple) else (number, None)
+                found.setdefault(dataset, {})[ipc] = Published(mean, std, source)
+    return found

@@ -1,21 +1,16 @@
 """What DataDAM's code and paper set."""
 
-from __future__ import annotations
-
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.datadam import DataDAM
 from jaxdistill.presets.base import Paper, Preset
 
-__all__ = ["PAPER"]
-
 _LARGE_IPC = 50
 _HIGH_RESOLUTION = ("imagenette", "imagewoof", "imagesquawk")
-_STATED = {
+_CELLS = {
     **dict.fromkeys(("mnist", "cifar10", "cifar100", "tiny_imagenet"), (1, 10, 50)),
     "imagenet_resized/64x64": (1, 2, 10, 50),
     **dict.fromkeys(_HIGH_RESOLUTION, (1, 10)),
 }
-_CELLS = tuple((dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes)
 
 
 def settings(dataset: str, ipc: int, reading: str) -> Preset:
@@ -42,4 +37,5 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     )
 
 
-PAPER = Paper({"code": _CELLS, "paper": tuple(cell for cell in _CELLS if cell[0] not in _HIGH_RESOLUTION)}, settings)
+_OF_TABLE = {dataset: sizes for dataset, sizes in _CELLS.items() if dataset not in _HIGH_RESOLUTION}
+PAPER = Paper({"code": _CELLS, "paper": _OF_TABLE}, settings)

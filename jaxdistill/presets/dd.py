@@ -1,23 +1,16 @@
 """What DD's code set, and what was printed."""
 
-from __future__ import annotations
-
 import dataclasses
 from typing import Any
 
 from jaxdistill.augment import STRATEGIES
 from jaxdistill.methods.dd import DD
-from jaxdistill.presets.base import Paper, Preset, Published
+from jaxdistill.presets.base import Paper, Preset, printed
 
-__all__ = ["PAPER"]
-
-_CELLS = {"random-init": (("mnist", 10), ("cifar10", 10)), "fixed-init": (("mnist", 1), ("cifar10", 10))}
+_CELLS = {"random-init": {"mnist": (10,), "cifar10": (10,)}, "fixed-init": {"mnist": (1,), "cifar10": (10,)}}
 _PUBLISHED = {
-    "random-init": {("cifar10", 10): Published(36.8, 1.2, "later papers' tables")},
-    "fixed-init": {
-        ("mnist", 1): Published(94.0, None, "authors' repository"),
-        ("cifar10", 10): Published(54.0, None, "authors' repository"),
-    },
+    "random-init": printed({"later papers' tables": {"cifar10": {10: (36.8, 1.2)}}}),
+    "fixed-init": printed({"authors' repository": {"mnist": {1: 94.0}, "cifar10": {10: 54.0}}}),
 }
 _ITERATIONS = {"mnist": 59, "fashion_mnist": 59, "cifar10": 49, "cifar100": 49, "svhn_cropped": 72}
 

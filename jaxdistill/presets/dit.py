@@ -1,13 +1,9 @@
 """Our settings of a generator that is trained from scratch."""
 
-from __future__ import annotations
-
 from jaxdistill.diffusion.sample import PAPERS
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.dit import DiT
 from jaxdistill.presets.base import Paper, Preset
-
-__all__ = ["PAPER", "SUBSETS"]
 
 SUBSETS = ("imagewoof", "imagenette")
 """Of ImageNet, those that Minimax Diffusion's paper draws at 256 pixels."""
@@ -30,4 +26,4 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     )
 
 
-PAPER = Paper({"ours": ()}, settings)
+PAPER = Paper({"ours": {}}, settings)

@@ -1,31 +1,22 @@
 """What DM's paper set and printed."""
 
-from __future__ import annotations
-
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.dm import DM
-from jaxdistill.presets.base import Paper, Preset, Published
-
-__all__ = ["PAPER"]
+from jaxdistill.presets.base import Paper, Preset, printed
 
 _LARGE_IPC = 100
-_PUBLISHED = {
-    ("cifar10", 1): Published(26.0, 0.8, "two later papers' tables agree"),
-    ("cifar10", 10): Published(48.9, 0.6, "two later papers' tables agree"),
-    ("cifar10", 50): Published(63.0, 0.4, "two later papers' tables agree; users re-run 55 to 57"),
-    ("cifar10", 100): Published(67.0, 0.3, "authors' repository"),
-    ("cifar10", 200): Published(71.2, 0.4, "authors' repository"),
-    ("cifar10", 500): Published(76.1, 0.3, "authors' repository"),
-    ("cifar10", 1000): Published(79.8, 0.3, "authors' repository"),
-    ("cifar10", 1250): Published(80.8, 0.3, "authors' repository"),
-    ("cifar100", 1): Published(11.4, 0.3, "later papers' tables"),
-    ("cifar100", 10): Published(29.7, 0.3, "later papers' tables"),
-    ("cifar100", 50): Published(43.6, 0.4, "later papers' tables"),
-    ("tiny_imagenet", 1): Published(3.9, 0.2, "later papers' tables"),
-    ("tiny_imagenet", 10): Published(12.9, 0.4, "later papers' tables"),
-    ("tiny_imagenet", 50): Published(24.1, 0.3, "later papers' tables"),
-}
-_STATED = (("cifar100", 100), ("cifar100", 125), ("mnist", 1), ("mnist", 10), ("mnist", 50))
+_PUBLISHED = printed({
+    "two later papers' tables agree": {"cifar10": {1: (26.0, 0.8), 10: (48.9, 0.6)}},
+    "two later papers' tables agree; users re-run 55 to 57": {"cifar10": {50: (63.0, 0.4)}},
+    "authors' repository": {
+        "cifar10": {100: (67.0, 0.3), 200: (71.2, 0.4), 500: (76.1, 0.3), 1000: (79.8, 0.3), 1250: (80.8, 0.3)},
+    },
+    "later papers' tables": {
+        "cifar100": {1: (11.4, 0.3), 10: (29.7, 0.3), 50: (43.6, 0.4)},
+        "tiny_imagenet": {1: (3.9, 0.2), 10: (12.9, 0.4), 50: (24.1, 0.3)},
+    },
+})  # fmt: skip
+_CELLS = {**_PUBLISHED, "cifar100": (*_PUBLISHED["cifar100"], 100, 125), "mnist": (1, 10, 50)}
 
 
 def settings(dataset: str, ipc: int, reading: str) -> Preset:
@@ -43,4 +34,4 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     )
 
 
-PAPER = Paper({"paper": (*_PUBLISHED, *_STATED)}, settings, {"paper": _PUBLISHED})
+PAPER = Paper({"paper": _CELLS}, settings, {"paper": _PUBLISHED})

@@ -1,13 +1,9 @@
 """What FRePo's code set."""
 
-from __future__ import annotations
-
 from jaxdistill.augment import for_dataset
-from jaxdistill.evaluation.regression import Regression
+from jaxdistill.evaluation.network_regression import Regression
 from jaxdistill.methods.frepo import FRePo
 from jaxdistill.presets.base import Paper, Preset
-
-__all__ = ["PAPER"]
 
 _WHITENED = ("cifar10", "cifar100", "tiny_imagenet", "imagenet_resized/64x64", "caltech_birds2011")
 _FLIPPED_AT = {"cifar100": (1,), "tiny_imagenet": (1,), "imagenet_resized/64x64": ()}
@@ -38,5 +34,4 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     )
 
 
-_CELLS = tuple((dataset, ipc) for dataset in ("mnist", "fashion_mnist") for ipc in (1, 10, 50))
-PAPER = Paper({"paper": _CELLS}, settings)
+PAPER = Paper({"paper": dict.fromkeys(("mnist", "fashion_mnist"), (1, 10, 50))}, settings)

@@ -1,14 +1,10 @@
 """What KIP's notebook and papers set, and what the notebook printed."""
 
-from __future__ import annotations
-
 from jaxdistill.methods.kip import KIP
-from jaxdistill.presets.base import Paper, Preset, Published
-
-__all__ = ["PAPER"]
+from jaxdistill.presets.base import Paper, Preset, printed
 
 _GREY = ("mnist", "fashion_mnist", "digits")
-_PUBLISHED = {"notebook": {("cifar10", 10): Published(46.7, None, "authors' notebook, one set")}}
+_PUBLISHED = {"notebook": printed({"authors' notebook, one set": {"cifar10": {10: 46.7}}})}
 _WHITENED = ("cifar10", "cifar100", "svhn_cropped")
 
 
@@ -34,4 +30,4 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     )
 
 
-PAPER = Paper({"notebook": tuple(_PUBLISHED["notebook"]), "conv": ()}, settings, _PUBLISHED)
+PAPER = Paper({**_PUBLISHED, "conv": {}}, settings, _PUBLISHED)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -12,7 +11,7 @@ from jaxdistill.common.names import base, canonical
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods import METHODS, method_config
-from jaxdistill.presets.base import Cell, Paper, Preset
+from jaxdistill.presets.base import Paper, Preset
 
 __all__ = ["cells", "find", "reading_of", "readings", "unpublished"]
 
@@ -38,8 +37,8 @@ def find(method: type | str, dataset: str, ipc: int, reading: str | None = None)
     if paper is None or reading is None:
         return unpublished(method_config(name)(), dataset)
     return paper.settings(dataset, ipc, reading)._replace(
-        listed=(dataset, ipc) in paper.cells[reading],
-        published=paper.published.get(reading, {}).get((dataset, ipc)),
+        listed=ipc in paper.cells[reading].get(dataset, ()),
+        published=paper.published.get(reading, {}).get(dataset, {}).get(ipc),
     )
 
 
@@ -53,10 +52,13 @@ def readings(method: type | str) -> tuple[str, ...]:
     return tuple(cells(method))
 
 
-def cells(method: type | str) -> Mapping[str, tuple[Cell, ...]]:
-    """The cells of each reading whose settings or numbers were published."""
+def cells(method: type | str) -> dict[str, list[tuple[str, int]]]:
+    """The cells (data set, images per class) of each reading whose settings or numbers were published."""
     paper = _paper(_name(method))
-    return {} if paper is None else paper.cells
+    return {
+        reading: [(dataset, ipc) for dataset, sizes in found.items() for ipc in sizes]
+        for reading, found in ({} if paper is None else paper.cells).items()
+    }
 
 
 def reading_of(method: type | str, reading: str | None) -> str | None:

@@ -1,15 +1,11 @@
 """What Minimax Diffusion's code set."""
 
-from __future__ import annotations
-
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods.minimax import Minimax
 from jaxdistill.presets.base import Paper, Preset
 from jaxdistill.presets.dit import SUBSETS
-
-__all__ = ["PAPER"]
 
 _XL = Architecture(
     patch=2, hidden=1152, layers=28, heads=16, schedule="linear", prediction="noise", learned_variance=True,
@@ -55,4 +51,4 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     )
 
 
-PAPER = Paper({"paper": tuple(("imagewoof", ipc) for ipc in (10, 20, 50, 100))}, settings)
+PAPER = Paper({"paper": {"imagewoof": (10, 20, 50, 100)}}, settings)

@@ -1,28 +1,18 @@
 """What SelMatch's paper and code set, and its accuracies as a later paper prints them."""
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 from jaxdistill.methods.selmatch import SelMatch
-from jaxdistill.presets.base import Paper, Preset, Published
+from jaxdistill.presets.base import Paper, Preset, printed
 from jaxdistill.presets.experts import expert_preset
 
-__all__ = ["PAPER"]
-
-_QUOTED = "a later paper's table"
-_PUBLISHED = {
-    ("cifar10", 250): Published(82.8, 0.2, _QUOTED),
-    ("cifar10", 500): Published(85.9, 0.2, _QUOTED),
-    ("cifar10", 1000): Published(90.4, 0.2, _QUOTED),
-    ("cifar10", 1500): Published(91.3, 0.2, _QUOTED),
-    ("cifar100", 25): Published(50.9, 0.3, _QUOTED),
-    ("cifar100", 50): Published(54.5, 0.6, _QUOTED),
-    ("cifar100", 100): Published(62.4, 0.5, _QUOTED),
-    ("cifar100", 150): Published(67.4, 0.2, _QUOTED),
-    ("tiny_imagenet", 50): Published(44.7, 0.2, _QUOTED),
-    ("tiny_imagenet", 100): Published(50.4, 0.2, _QUOTED),
-}
+_PUBLISHED = printed({
+    "a later paper's table": {
+        "cifar10": {250: (82.8, 0.2), 500: (85.9, 0.2), 1000: (90.4, 0.2), 1500: (91.3, 0.2)},
+        "cifar100": {25: (50.9, 0.3), 50: (54.5, 0.6), 100: (62.4, 0.5), 150: (67.4, 0.2)},
+        "tiny_imagenet": {50: (44.7, 0.2), 100: (50.4, 0.2)},
+    },
+})  # fmt: skip
 
 
 class _Settings(NamedTuple):
@@ -34,18 +24,19 @@ class _Settings(NamedTuple):
     """Of the evaluation."""
 
 
+# fmt: off
 _CELLS = {
-    ("cifar10", 250): _Settings(alpha=0.6, beta=0.5, epochs=1000),
-    ("cifar10", 500): _Settings(alpha=0.2, beta=0.3, epochs=500),
-    ("cifar10", 1000): _Settings(alpha=0.1, beta=0.2, epochs=250),
-    ("cifar10", 1500): _Settings(alpha=0.1, beta=0.2, epochs=167),
-    ("cifar100", 25): _Settings(alpha=0.8, beta=0.8, epochs=1000),
-    ("cifar100", 50): _Settings(alpha=0.6, beta=0.7, epochs=500),
-    ("cifar100", 100): _Settings(alpha=0.3, beta=0.6, epochs=250),
-    ("cifar100", 150): _Settings(alpha=0.2, beta=0.4, epochs=167),
-    ("tiny_imagenet", 50): _Settings(alpha=0.6, beta=0.8, epochs=500),
-    ("tiny_imagenet", 100): _Settings(alpha=0.5, beta=0.7, epochs=250),
+    "cifar10": {
+        250: _Settings(alpha=0.6, beta=0.5, epochs=1000), 500: _Settings(alpha=0.2, beta=0.3, epochs=500),
+        1000: _Settings(alpha=0.1, beta=0.2, epochs=250), 1500: _Settings(alpha=0.1, beta=0.2, epochs=167),
+    },
+    "cifar100": {
+        25: _Settings(alpha=0.8, beta=0.8, epochs=1000), 50: _Settings(alpha=0.6, beta=0.7, epochs=500),
+        100: _Settings(alpha=0.3, beta=0.6, epochs=250), 150: _Settings(alpha=0.2, beta=0.4, epochs=167),
+    },
+    "tiny_imagenet": {50: _Settings(alpha=0.6, beta=0.8, epochs=500), 100: _Settings(alpha=0.5, beta=0.7, epochs=250)},
 }
+# fmt: on
 
 
 def settings(dataset: str, ipc: int, reading: str) -> Preset:
@@ -53,8 +44,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
 
     C-scores, which the paper takes from their authors (``--scores``), are otherwise our stand-in for them.
     """
-    cells = {size: cell for (data, size), cell in _CELLS.items() if data == dataset}
-    cells = cells or {size: cell for (data, size), cell in _CELLS.items() if data == "cifar10"}
+    cells = _CELLS.get(dataset, _CELLS["cifar10"])
     cell = cells[min(cells, key=lambda size: abs(size - ipc))]
     experts, eval_network = expert_preset("selmatch", dataset, ipc), "resnet18-bn"
     if dataset == "tiny_imagenet":
@@ -88,4 +78,4 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     return preset._replace(config=config, steps=300, protocol="mtt1000", network={}, eval_network=None, beta=0.5)
 
 
-PAPER = Paper({"paper": tuple(_CELLS)}, settings, {"paper": _PUBLISHED})
+PAPER = Paper({"paper": _CELLS}, settings, {"paper": _PUBLISHED})

@@ -1,29 +1,18 @@
 """What TESLA's code set, and its accuracies as later papers print them."""
 
-from __future__ import annotations
-
 import dataclasses
 
 from jaxdistill.methods.tesla import TESLA
 from jaxdistill.presets import mtt
-from jaxdistill.presets.base import Paper, Preset, Published
+from jaxdistill.presets.base import Paper, Preset, printed
 
-__all__ = ["PAPER"]
-
-_TABLE = "two later papers' tables"
-_QUOTED = "a later paper's table"
-_PUBLISHED = {
-    ("cifar10", 1): Published(48.5, 0.8, _TABLE),
-    ("cifar10", 10): Published(66.4, 0.8, _TABLE),
-    ("cifar10", 50): Published(72.6, 0.7, _TABLE),
-    ("cifar100", 1): Published(24.8, 0.4, _TABLE),
-    ("cifar100", 10): Published(41.7, 0.3, _TABLE),
-    ("cifar100", 50): Published(47.9, 0.3, _TABLE),
-    ("cifar100", 100): Published(49.2, 0.4, _TABLE),
-    ("imagenet_resized/64x64", 1): Published(7.7, 0.2, _QUOTED),
-    ("imagenet_resized/64x64", 10): Published(17.8, 1.3, _QUOTED),
-    ("imagenet_resized/64x64", 50): Published(27.9, 1.2, _QUOTED),
-}
+_PUBLISHED = printed({
+    "two later papers' tables": {
+        "cifar10": {1: (48.5, 0.8), 10: (66.4, 0.8), 50: (72.6, 0.7)},
+        "cifar100": {1: (24.8, 0.4), 10: (41.7, 0.3), 50: (47.9, 0.3), 100: (49.2, 0.4)},
+    },
+    "a later paper's table": {"imagenet_resized/64x64": {1: (7.7, 0.2), 10: (17.8, 1.3), 50: (27.9, 1.2)}},
+})  # fmt: skip
 _HALF = 0.5  # the code's gradient is half as long
 
 
@@ -48,6 +37,5 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     return plain._replace(config=config, steps=10_000, experts=experts)
 
 
-PAPER = Paper(
-    {"paper": (("cifar10", 1), ("cifar100", 50), ("imagenet_resized/64x64", 1))}, settings, {"paper": _PUBLISHED}
-)
+_CELLS = {"cifar10": (1,), "cifar100": (50,), "imagenet_resized/64x64": (1,)}
+PAPER = Paper({"paper": _CELLS}, settings, {"paper": _PUBLISHED})

@@ -18,7 +18,7 @@ from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.io.files import write_text
 from jaxdistill.report import curves
 from jaxdistill.report.html import picture, render
-from jaxdistill.report.outcome import Outcome, bands, read, tiled
+from jaxdistill.report.outcome import Outcome, bands, read, runs_in, tiled
 from jaxdistill.report.page import costs, held_out_curve
 from jaxdistill.report.tables import Table, check_out, gain, told_apart, written
 
@@ -37,7 +37,7 @@ def compared(folders: Sequence[Path]) -> dict[str, Outcome]:
     Raises:
         UsageError: if one is no run, is given twice, or is of another data set than the first.
     """
-    folders = [_run_of(folder) for folder in folders]
+    folders = [_run_of(run) for folder in folders for run in runs_in(folder)]
     if twice := next((folder for folder, count in Counter(folders).items() if count > 1), None):
         raise UsageError(f"{twice} is given twice; give each run once")
     names = _names(folders)

@@ -17,7 +17,7 @@ from jaxdistill.selection.herding import herding
 from jaxdistill.selection.kcenter import kcenter
 from jaxdistill.selection.kmeans import kmeans
 from jaxdistill.selection.optimised import Trials, optimised
-from jaxdistill.selection.outputs import Outputs, logits, outputs, weighed
+from jaxdistill.selection.outputs import Outputs, outputs, weighed
 from jaxdistill.selection.solved import label_solve
 from jaxdistill.selection.strategies import (
     Difficulty,
@@ -31,6 +31,7 @@ from jaxdistill.selection.strategies import (
 )
 from jaxdistill.selection.taught import Teachers, correct, labelled
 from jaxdistill.selection.uniform import uniform
+from jaxdistill.training.inference import predict
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Network, Variables
 
@@ -58,10 +59,10 @@ _SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {
     "el2n": lambda witness: difficulty.el2n(witness.seen.error, witness.epoch),
     "grand": lambda witness: difficulty.grand(witness.network, witness.variables, witness.data),
     "cscore": lambda witness: difficulty.cscore(witness.seen.confidence),
-    "entropy": lambda witness: uncertainty.entropy(logits(witness.network, witness.variables, witness.data)),
-    "margin": lambda witness: uncertainty.margin(logits(witness.network, witness.variables, witness.data)),
+    "entropy": lambda witness: uncertainty.entropy(predict(witness.network, witness.variables, witness.data)),
+    "margin": lambda witness: uncertainty.margin(predict(witness.network, witness.variables, witness.data)),
     "least_confidence": lambda witness: uncertainty.least_confidence(
-        logits(witness.network, witness.variables, witness.data)
+        predict(witness.network, witness.variables, witness.data)
     ),
 }
 SCORES: dict[str, Callable[[Witness], Float[Array, " n"]]] = {name: standard(score) for name, score in _SCORES.items()}

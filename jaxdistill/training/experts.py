@@ -10,10 +10,11 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standard
 from jaxdistill.common.validate import check
 from jaxdistill.training.gradients import Training, training_gradient
-from jaxdistill.training.sgd import Seen, epoch
+from jaxdistill.training.sgd import Seen, epoch, sgd
 from jaxdistill.types import Augment, Examples, Key, LabelKind, Network, PyTree, Variables
 
 __all__ = ["ExpertRecipe", "expert_epoch", "flat_gradient"]
@@ -48,6 +49,11 @@ class ExpertRecipe:
             not_negative=("weight_decay", "rho", "alpha"),
             counts=("batch",),
         )
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Its SGD; the state is the momentum buffers."""
+        return sgd(jnp.float32(self.learning_rate), momentum=self.momentum, decay=self.weight_decay)
 
 
 def flat_gradient(
@@ -98,16 +104,16 @@ def expert_epoch(
     recipe: ExpertRecipe,
     augment: Augment,
 ) -> tuple[Variables, PyTree, Seen]:
-    """One epoch of an expert on real data; the arguments are `jaxdistill.training.sgd.epoch`'s and the recipe.
+    """One epoch of an expert on real data; the arguments are `jaxdistill.training.sgd.epoch`'s, the recipe and its
+    augmentation.
 
     Returns:
         The network, its momentum buffers, and what it said of each example when its turn came.
     """
     flat = partial(flat_gradient, rho=recipe.rho, alpha=recipe.alpha)
     return epoch(
-        key, network, variables, velocity, data,
-        rate=jnp.float32(recipe.learning_rate), batch=recipe.batch, augment=augment,
-        momentum=recipe.momentum, decay=recipe.weight_decay, gradient=flat if recipe.rho else training_gradient,
+        key, network, variables, velocity, data, optimizer=recipe.optimizer, batch=recipe.batch,
+        transform=Augmented(augment), gradient=flat if recipe.rho else training_gradient,
     )  # fmt: skip
 
 
