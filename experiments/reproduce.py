@@ -4,7 +4,7 @@
     python experiments/reproduce.py dm --dataset fashion_mnist --ipc 10 --data-dir ~/tfds \\
         --out runs/dm-fashion -- --steps 300 --per-class 64 --eval-epochs 200                    a smaller one, stated
 
-    python experiments/reproduce.py --table                                                      all rows as Markdown
+    python experiments/tables.py                                              writes all rows into BUILD_NOTES.md
 
 What follows ``--`` goes to ``jaxdistill distill`` and is named in the row. Rows are added to --results, by
 default experiments/results.jsonl.
@@ -62,33 +62,7 @@ def row_of(run: Path, command: str) -> dict:
     return row
 
 
-def table() -> str:
-    """All kept rows as Markdown, for BUILD_NOTES.md."""
-    heads = (
-        "method | data | ipc | network | protocol | published | ours | random | gap to published | s/step | peak GiB | "
-        "device | command"
-    )
-    lines = [f"| {heads} |", "|---" * (heads.count("|") + 1) + "|"]
-    for line in RESULTS.read_text().splitlines():
-        row = json.loads(line)
-        known = row["published"]
-        spread = f" ± {known['std']}" if known and known["std"] is not None else ""
-        published = f"{known['mean']}{spread} ({known['source']})" if known else "none verified"
-        gap = f"{row['gap']:+.1f}" if known else "-"
-        again = f" ± {row['std']:.1f} ({row['networks']} networks)" if row["networks"] > 1 else ""
-        lines.append(
-            f"| {row['method']} | {row['dataset']} | {row['ipc']} | {row['network']} | {row['protocol']} | {published} "
-            f"| {row['mean']:.1f}{again} "
-            f"| {row['random_mean']:.1f} ± {row['random_std']:.1f} | {gap} | {row['seconds_per_step']:.3g} "
-            f"| {row['peak_gib']:.1f} | {row['device']} | `{row['command']}` |"
-        )
-    return "\n".join(lines)
-
-
 def main() -> None:
-    if sys.argv[1:] == ["--table"]:
-        print(table())
-        return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("method", choices=list(METHOD_NAMES))
     parser.add_argument("--dataset", required=True)

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, NamedTuple, Protocol, TypeAlias, runtime_checkable
 
 import flax.struct
 import jax
@@ -26,8 +26,11 @@ Key: TypeAlias = jax.Array
 """A typed PRNG key."""
 PyTree: TypeAlias = Any
 """Any nest of arrays."""
-AnyArray: TypeAlias = Array | np.ndarray
-"""On a device or on the host."""
+if TYPE_CHECKING:
+    AnyArray: TypeAlias = Any
+else:
+    AnyArray = Array | np.ndarray
+"""On a device or on the host. `jax.numpy` takes both, which no type that a checker reads without running it can say."""
 LabelKind: TypeAlias = Literal["class", "probability", "logit", "target"]
 """One-hot classes, probabilities, logits (soft-maxed when used), or real-valued regression targets."""
 

@@ -77,7 +77,7 @@ class Dataset:
         """
         name = names.dataset(name)
         try:
-            arrays = [None if one is None else np.asarray(one) for one in (x_train, y_train, x_test, y_test)]
+            arrays: list[Any] = [None if one is None else np.asarray(one) for one in (x_train, y_train, x_test, y_test)]
         except ValueError as error:  # NumPy's, of what is no array
             raise UsageError(" ".join(str(error).split())) from None
         source = checked(from_arrays(name, *arrays))

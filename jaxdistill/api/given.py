@@ -20,7 +20,8 @@ from jaxdistill.settings.spelling import known_name
 
 __all__ = ["PLACES", "in_python", "replaced", "typed", "with_options"]
 
-P, R = ParamSpec("P"), TypeVar("R")
+P = ParamSpec("P")
+R = TypeVar("R")
 _FLAG = re.compile(r"(?<![\w-])--(?:no-)?([a-z][a-z0-9-]*)")
 _COMMAND = re.compile(r"'jaxdistill (\w+)[^']*'")
 FUNCTIONS = {
@@ -102,8 +103,9 @@ def typed(name: str, value: Any, hint: Any) -> Any:
         value = Path(value)
     if isinstance(value, list):
         value = tuple(value)
-    if hasattr(value, "item") and getattr(value, "ndim", None) == 0:  # a number of NumPy or JAX
-        value = value.item()
+    number = getattr(value, "item", None)
+    if number is not None and getattr(value, "ndim", None) == 0:  # a number of NumPy or JAX
+        value = number()
     if not fits(value, hint):
         raise UsageError(f"`{name}` is {_wanted(hint)}, not {' '.join(repr(value).split()):.60}")
     return value

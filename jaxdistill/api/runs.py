@@ -266,7 +266,7 @@ class Run:
         with sinks.Metrics(folder / "metrics.jsonl", 0) as metrics:
             columns = self.curves
             if columns:
-                kind = NamedTuple("Info", [(name, Any) for name in columns])
+                kind = NamedTuple("Info", [(name, Any) for name in columns])  # pyright: ignore[reportArgumentType]
                 metrics(Chunk(driven.done, None, kind(**columns), 0.0, 0.0))
         if self._pictures is not None:
             (folder / "previews").mkdir()

@@ -92,7 +92,7 @@ def _cases(forms: Mapping[str, type]) -> Iterator[tuple[str, str | None, list[_O
 
 
 def _bash(forms: Mapping[str, type]) -> str:
-    flags, values = [], dict[str, str]()
+    flags, values = [], dict[tuple[str, str], str]()
     for command, method, known in _cases(forms):
         where = f"{command}/{method or '*'}"
         flags.append(f"      {where}) words='{_joined([f'--{o.flag}' for o in known])} --help' ;;")

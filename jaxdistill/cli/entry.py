@@ -167,7 +167,7 @@ def _experts(arguments: list[str], console: Console) -> None:
     defaults["out"] = MISSING
     if "--resume" in arguments and out is None:
         raise UsageError("--resume goes on with the bank in --out; give that too")
-    if "--resume" in arguments and Path(out or "").exists():
+    if out is not None and "--resume" in arguments and Path(out).exists():
         defaults |= fields_of(Path(out))
     config: Experts = parse(Experts, arguments, "experts", "--dataset digits --count 5 --epochs 20 --out E", defaults)
     check_experts_read(config, given(config, defaults))

@@ -46,7 +46,7 @@ HELD_OUT = 0.1
 """Of the training images, where a look needs some and no share is said."""
 
 
-Run = TypeVar("Run", Distill, Select)
+Run = TypeVar("Run", bound=Distill | Select)
 
 
 class Given(NamedTuple):

@@ -33,7 +33,7 @@ CHANGED = {"digest": "the experts", "generator_digest": "the parameters of the g
 
 BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """What a lock that another holds is refused with; other errors are of file systems that have no locks."""
-Run = TypeVar("Run", Distill, Select)
+Run = TypeVar("Run", bound=Distill | Select)
 
 __all__ = ["check_data", "check_folder", "check_more", "extend", "hold", "open_folder", "stored_config", "undone"]
 
@@ -187,7 +187,7 @@ def _problem(config: Distill | Select) -> str:
         return f"{folder} is not a run (it has no config.json); choose another --out"
     before = from_json(stored, config.run)
     names = _differing(config, before)
-    if names == ["steps"]:
+    if names == ["steps"] and isinstance(config, Distill) and isinstance(before, Distill):
         fewer = f"{folder} was begun with {before.steps} steps, which may become more and not fewer"
         return "" if config.steps > before.steps else fewer
     if names:

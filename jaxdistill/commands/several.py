@@ -18,7 +18,7 @@ from jaxdistill.settings.config import Distill, Select
 
 __all__ = ["make_sets", "pooled"]
 
-Config = TypeVar("Config", Distill, Select)
+Config = TypeVar("Config", bound=Distill | Select)
 
 
 def make_sets(config: Config, make: Callable[[Config], dict[str, Any]]) -> dict[str, Any]:

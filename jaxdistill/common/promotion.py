@@ -11,7 +11,9 @@ import jax
 
 __all__ = ["standard", "standardised", "usual"]
 
-P, R, Parts = ParamSpec("P"), TypeVar("R"), TypeVar("Parts")
+P = ParamSpec("P")
+R = TypeVar("R")
+Parts = TypeVar("Parts")
 _MARK = "_in_standard_modes"
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -71,7 +71,7 @@ class Autoencoder:
             half: jax.eval_shape(module.init, key, jax.ShapeDtypeStruct((1, f, f, inputs[half]), jnp.float32))["params"]
             for half, module in halves.items()
         }
-        flat = flatten_dict(shapes)
+        flat: dict[Any, Any] = flatten_dict(shapes)
         # All numbers are one draw: a draw for each array takes four times as long to compile.
         sizes = [leaf.size for leaf in flat.values()]
         numbers = jnp.split(draws.uniform(key, (sum(sizes),), jnp.float32, -1.0, 1.0), np.cumsum(sizes)[:-1])
@@ -89,13 +89,13 @@ class Autoencoder:
                 f"this autoencoder takes {self.channels} channels and sides that are multiples of {self.factor}, "
                 f"not images of {h}x{w}x{c}; resize them, or give other channels or fewer widths"
             )
-        moments = self._encoder().apply({"params": params["encoder"]}, images)
+        moments: Any = self._encoder().apply({"params": params["encoder"]}, images)
         mean, log_variance = jnp.split(moments, 2, axis=3)
         return Posterior(mean, jnp.clip(log_variance, -30.0, 20.0))
 
     def decode(self, params: PyTree, latents: Float[Array, "n h w c"]) -> Float[Array, "n _h _w _c"]:
         """The images of latents, about in [-1, 1] but not cut off there."""
-        return self._decoder().apply({"params": params["decoder"]}, latents)
+        return self._decoder().apply({"params": params["decoder"]}, latents)  # pyright: ignore[reportReturnType]
 
     def _encoder(self) -> nn.Module:
         return _Encoder(self.widths, self.blocks, self.groups, 2 * self.latent_channels)

@@ -11,7 +11,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -189,7 +189,7 @@ def _inward(path: _Path, array: np.ndarray, shape: tuple[int, ...]) -> np.ndarra
 
 
 def _read(weights: Weights, shapes: PyTree, name: Callable[[_Path], str], whose: str, patch: int = 1) -> PyTree:
-    flat = flatten_dict(shapes)
+    flat: dict[Any, Any] = flatten_dict(shapes)
     names = {path: list(dict.fromkeys(name(path).replace("*", part) for part in "qkv")) for path in flat}
     wanted = {}
     for path, leaf in flat.items():

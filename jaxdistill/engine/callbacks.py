@@ -198,7 +198,7 @@ class WandB(AbstractContextManager["WandB"]):
             import wandb
         except ImportError:
             wandb = None
-        if not hasattr(wandb, "init"):  # also where a folder of that name, such as its own, is taken for a package
+        if wandb is None or not hasattr(wandb, "init"):  # a folder of that name, such as its own, is no package either
             raise UsageError("--wandb needs Weights & Biases: run pip install 'jaxdistill[wandb]', or leave it out")
         self._open, self._folder = wandb.init, Path(folder)
         self._project, self._settings, self._quiet = project, settings, quiet

@@ -42,7 +42,7 @@ def begin(others: str | None, tell: Callable[[str], None]) -> None:
     try:
         jax.devices()
     except Exception as error:  # of each platform's own kind
-        asked = jax.config.jax_platforms or "an accelerator"
+        asked = jax.config.jax_platforms or "an accelerator"  # pyright: ignore[reportAttributeAccessIssue]
         raise UsageError(
             f"JAX cannot use {asked} here ({' '.join(str(error).split())[:120] or type(error).__name__}); unset "
             "JAX_PLATFORMS, or install jaxdistill[cuda] or jaxdistill[tpu] where there is one"

@@ -147,7 +147,8 @@ class Record(Writer):
         if self._statistics:
             np.save(self._folder / "statistics.npy", np.stack(self._statistics))
         if self._seen:
-            np.savez(self._folder / "history.npz", **self._history())
+            history: dict[str, Any] = self._history()
+            np.savez(self._folder / "history.npz", **history)
         files.write_text(self._folder / "card.json", json.dumps(self._card(), indent=1))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ def read_scores(path: Path, source: Source) -> np.ndarray:
 def save_scores(path: Path, scores: np.ndarray, source: Source) -> None:
     """Write scores in the order of the training images, with what `read_scores` tells those by."""
     buffer = io.BytesIO()
-    ids = {} if source.train_ids is None else {"ids": source.train_ids}
+    ids: dict[str, Any] = {} if source.train_ids is None else {"ids": source.train_ids}
     np.savez(buffer, scores=scores, labels=source.train_labels, **ids)
     write_bytes(path, buffer.getvalue())
 

@@ -121,10 +121,11 @@ def _network(stax: ModuleType, layers: str) -> tuple[Any, Any, Any]:
     return stax.serial(*body, stax.Dense(1, **SCALE))
 
 
+_KINDS: dict[str, Literal["ntk", "nngp"]] = {"": "ntk", "-nngp": "nngp"}
 BUILDERS: dict[str, Callable[[tuple[int, int, int]], Kernel]] = {
     f"{name}{suffix}": functools.partial(_infinite, layers, get)
     for name, layers in ARCHITECTURES.items()
-    for suffix, get in (("", "ntk"), ("-nngp", "nngp"))
+    for suffix, get in _KINDS.items()
 }
 """Name to builder, which takes the shape of an image."""
 BUILDERS["rfad"] = _random_features

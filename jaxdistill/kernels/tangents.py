@@ -15,6 +15,7 @@ from types import ModuleType
 from typing import Any
 
 import jax
+import jax.core
 import jax.extend.core
 from jax.interpreters import ad
 

@@ -66,7 +66,7 @@ class Outcome(NamedTuple):
     @property
     def legacy_best(self) -> dict[str, Any] | None:
         """``step mean std`` of the best of many looks at the test images, and ``said`` what it is; None without any."""
-        found = self.evaluation.get("legacy_best")
+        found: Any = self.evaluation.get("legacy_best")
         return (
             found if _is_look(found) and _is_number(found.get("std")) and isinstance(found.get("said"), str) else None
         )
@@ -179,7 +179,8 @@ def _scalars(path: Path) -> tuple[np.ndarray, dict[str, np.ndarray]]:
 
 def _is_config(config: Mapping[str, Any]) -> bool:
     """Whether the fields that a page reads are there, and of their types."""
-    data, method, ipc = config.get("data"), config.get("method"), config.get("ipc")
+    data, method = config.get("data"), config.get("method")
+    ipc: Any = config.get("ipc")
     name = method.get("name") if isinstance(method, dict) else config.get("strategy")
     dataset = data.get("dataset") if isinstance(data, dict) else None
     texts = (name, dataset, config.get("command"))

@@ -13,7 +13,7 @@ from jaxdistill.settings.config import Distill, Select
 
 __all__ = ["absolute", "place"]
 
-Run = TypeVar("Run", Distill, Select)
+Run = TypeVar("Run", bound=Distill | Select)
 
 
 def place(name: str) -> str:
