@@ -33,7 +33,7 @@ from jaxdistill.io.expert_writer import save_card
 from jaxdistill.io.generators import MEMORY, StoredGenerator, load_generator
 from jaxdistill.methods import METHODS, method_config
 from jaxdistill.report.tables import Table
-from jaxdistill.selection import NEEDS, SELECTIONS
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, OwnMethod, Select
@@ -209,7 +209,7 @@ def select(
     config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
     config, given = planning.pinned(absolute(config), Given(data.source, bank))
     bound = planning.prepare_selection(config, given, names)
-    if progress and NEEDS[strategy] not in ("nothing", "experts", "kernel"):
+    if progress and SELECTIONS[strategy].needs.options:
         say(Console(stderr=True), f"selecting by {strategy}")
     return select_run(bound)
 

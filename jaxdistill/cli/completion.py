@@ -15,6 +15,7 @@ from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import NETWORKS
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.settings.starts import STARTS
 from jaxdistill.training.experts import EXPERTS
 
 __all__ = ["SHELLS", "script"]
@@ -24,7 +25,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "network": tuple(NETWORKS),
     "eval_network": tuple(NETWORKS),
     "protocol": tuple(PROTOCOLS),
-    "init": ("real", *SELECTIONS),
+    "init": tuple(STARTS),
     "kernel": tuple(KERNELS),
 }
 """What options are completed with whose values are names, wherever they occur."""

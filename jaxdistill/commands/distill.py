@@ -19,7 +19,7 @@ from jaxdistill.commands.finish import base_card, finish
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
 from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
-from jaxdistill.commands.selection_inputs import Means, basis, stand_in
+from jaxdistill.commands.selection_inputs import SelectionContext, inputs_of, stand_in
 from jaxdistill.commands.workspace import (
     start,
 )
@@ -75,7 +75,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     check_more(config, plan.name, paced=method.paced)
     # A run that is resumed has begun: networks are not trained again for the shapes of its start.
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
-    initial = begin(plan, stand_in if begun else basis)
+    initial = begin(plan, stand_in if begun else inputs_of)
     shapes = jax.eval_shape(method.init, plan.bound.keys["method"], initial)
     elsewhere(config, config.run.out)  # says so now if one is not installed
     extend(config)
@@ -90,7 +90,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
             state = from_first(found[1] if found else nothing)
             say(console, f"resuming after step {done} of {config.steps}")
         else:
-            state = first_state(plan, begin(plan, basis) if begun else initial)
+            state = first_state(plan, begin(plan, inputs_of) if begun else initial)
         del initial
         start = Driven(replicate(state, bench.mesh), done, found[2] if found else dict(UNSPENT))
         held_out = HeldOut(
@@ -103,24 +103,26 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         return finish(plan.bound, folder, synthetic, driven.cost(), console, plan.note)
 
 
-def begin(plan: Plan, by: Callable[[str, Means], Any]) -> SyntheticSet:
+def begin(plan: Plan, by: Callable[[str, SelectionContext], Any]) -> SyntheticSet:
     """What the method starts from.
 
     Args:
         plan: of the run.
-        by: `basis`, or for the shapes alone `stand_in`.
+        by: `inputs_of`, or for the shapes alone `stand_in`.
     """
     config, bound = plan.config, plan.bound
     if plan.start is not None:
         return plan.start
     if config.init == IN_MEMORY:
-        if by is basis:
+        if by is inputs_of:
             raise UsageError("this run's start was in memory and is gone; begin another, with its `init`")
         config = dataclasses.replace(config, init="random")  # for shapes alone
     network_key = jax.random.fold_in(bound.keys["start"], 1)
-    means = Means(config.basis, bound.bench, bound.network, config.network.kernel, bound.experts, network_key)
+    context = SelectionContext(
+        config.basis, bound.bench, bound.network, config.network.kernel, bound.experts, network_key
+    )
     return start(
-        bound.keys["start"], config.init, bound.bench, config.ipc, plan.method.formation, partial(by, means=means),
+        bound.keys["start"], config.init, bound.bench, config.ipc, plan.method.formation, partial(by, context=context),
         other_data=config.run.other_data,
     )  # fmt: skip
 

@@ -1,209 +1,155 @@
-"""What a selection goes by: features of the training images, how hard they are, or experts."""
+"""What selections go by, made of data, experts, files and networks that are trained for it."""
 
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Float
 
 from jaxdistill.commands.train_experts import RECIPE, trained
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
+from jaxdistill.data.feeds import RealData
 from jaxdistill.engine.devices import replicate
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import KernelRidge, Protocol, evaluate
 from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.scores import read_scores
 from jaxdistill.kernels import make as make_kernel
-from jaxdistill.kernels.regression import LINEAR
-from jaxdistill.selection import (  # fmt: skip
-    ASKED,
-    NEEDS,
-    SCORES,
-    TYPICAL,
-    Difficulty,
-    Outputs,
-    Teachers,
-    Trials,
-    Witness,
-    outputs,
-)
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.needs import ProxyModel, Teachers
 from jaxdistill.settings.config import BasisConfig
-from jaxdistill.training import proxy as features  # fmt: skip
+from jaxdistill.settings.starts import STARTS
+from jaxdistill.training import proxy
 from jaxdistill.training.sgd import Seen
-from jaxdistill.types import Key, Network, SyntheticSet, Variables
+from jaxdistill.types import Kernel, Key, Network, SyntheticSet, Variables
 
-__all__ = ["Means", "basis", "described", "for_file", "scores", "stand_in", "uses_experts"]
+__all__ = ["SelectionContext", "inputs_of", "stand_in"]
 
 TRIED = 5_000
 SILENT = Variables({}, {})
 """For scores that ask no network."""
 
 
-class Means(NamedTuple):
-    """What a selection's basis can be made of."""
+class SelectionContext(NamedTuple):
+    """What inputs can be made of; a `jaxdistill.selection.needs.Context`."""
 
-    config: BasisConfig
-    """How to come by it."""
+    options: BasisConfig
+    """How to come by them."""
     bench: Bench
     """Data and devices."""
     network: Network
     """What is trained for features or scores."""
-    kernel: str | None
+    kernel_name: str | None
     """For label solve."""
     stored: StoredBank | None
     """Experts, if there are any: scores then come from what they recorded, features from the first of them."""
     key: Key
     """Of networks that are trained for it."""
 
+    @property
+    def data(self) -> RealData:
+        """The training images."""
+        return self.bench.train
 
-def basis(strategy: str, means: Means) -> Any:
-    """What the strategy (its name, or ``real``) goes by; see `jaxdistill.selection.NEEDS`.
+    def experts(self) -> Teachers:
+        """The experts as they ended."""
+        assert self.stored is not None
+        stored, network = self.stored, self.network
+        return Teachers(network, lambda number: stored.variables(network, number), len(stored.params))
+
+    def kernel(self) -> Kernel:
+        """The kernel of label solve."""
+        return make_kernel(self.kernel_name or KernelRidge.kernel, self.bench.image_shape)
+
+    def proxy(self) -> proxy.Embedding:
+        """The first expert, or a network that is trained now."""
+        if self.stored is not None:
+            return proxy.Embedding(self.network, self.stored.variables(self.network, 0))
+        plain = augmentation("none", self.bench)
+        return proxy.fit(self.key, self.network, self.bench.train, plain, self.options.feature_epochs)
+
+    def proxies(self, asked: bool) -> Iterator[ProxyModel]:
+        """The experts, or networks that are trained now, with what they said of each training image."""
+        return self._trained() if self.stored is None else self._recorded(self.stored, asked)
+
+    def given_scores(self) -> Float[np.ndarray, " n"]:
+        """The scores in the file."""
+        assert self.options.scores is not None
+        return read_scores(self.options.scores, self.bench.source)[self._order()]
+
+    def in_files_order(self, scores: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """Scores of the training images in the data set's own order, in which files have them."""
+        back = np.empty_like(scores)
+        back[self._order()] = scores
+        return back
+
+    def judge(self, key: Key, synthetic: SyntheticSet) -> float:
+        """Accuracy on training images, at most `TRIED` of them, of a network that is trained on a set."""
+        key_images, key_fit = jax.random.split(key)
+        train, mesh = self.bench.train, self.bench.mesh
+        indices = np.asarray(jax.random.permutation(key_images, train.count))[:TRIED]
+        some = replicate(dataclasses.replace(train, images=train.images[indices], labels=train.labels[indices]), mesh)
+        recipe, plain = Protocol(self.options.trial_epochs, augment="none"), augmentation("none", self.bench)
+        return evaluate(key_fit, synthetic, self.network, some, recipe, augment=plain, seeds=1).mean
+
+    def _order(self) -> np.ndarray:
+        """The order that `RealData` keeps images in."""
+        return np.argsort(self.bench.source.train_labels, kind="stable")
+
+    def _recorded(self, stored: StoredBank, asked: bool) -> Iterator[ProxyModel]:
+        early = min(self.options.score_epochs, stored.epochs)
+        for number in range(len(stored.params)):
+            variables = stored.variables(self.network, number, early) if asked else SILENT
+            yield ProxyModel(stored.history(number), early - 1, self.network, variables, self.bench.train)
+
+    def _trained(self) -> Iterator[ProxyModel]:
+        bench, count, epochs = self.bench, self.options.score_networks, self.options.score_epochs
+        size, plain = at_once(None, count, bench.image_shape, 128, bench.mesh), augmentation("none", bench)
+        for begin in range(0, count, size * bench.mesh.size):
+            numbers = np.arange(begin, min(begin + size * bench.mesh.size, count))
+            heard: list[Seen] = []
+
+            def tell(epoch: int, variables: Variables, seen: Seen | None, heard: list[Seen] = heard) -> None:
+                if seen is not None:
+                    heard.append(jax.tree.map(np.asarray, seen))
+
+            ends = trained(self.key, numbers, epochs, self.network, RECIPE, plain, bench.train, bench.mesh, size, tell)
+            for i in range(len(numbers)):
+                seen = jax.tree.map(lambda *epochs, i=i: np.stack([epoch[i] for epoch in epochs]), *heard)
+                variables = jax.tree.map(lambda leaf, i=i: leaf[i], ends)
+                yield ProxyModel(seen, epochs - 1, self.network, variables, bench.train)
+
+
+def inputs_of(name: str, context: SelectionContext) -> Any:
+    """What a selection, or a start by one, goes by; see its `needs`.
+
+    Args:
+        name: of the selection, or ``real``.
+        context: what it can be made of.
 
     Raises:
-        UsageError: if there is no such strategy, or what it needs cannot be had.
+        UsageError: if there is no such selection, or what it needs cannot be had.
     """
-    config, bench, network, kernel, stored, key = means
-    strategy = "random" if strategy == "real" else strategy
-    if strategy not in NEEDS:
+    if name not in STARTS:
         raise UsageError(
-            f"unknown selection '{strategy}'; choose one of {', '.join(NEEDS)}, or give a finished set or run"
+            f"unknown selection '{name}'; choose one of {', '.join(SELECTIONS)}, or give a finished set or run"
         )
-    need = NEEDS[strategy]
-    if need == "nothing":
-        return jnp.zeros((bench.train.count, 0))
-    if need == "experts":
-        if stored is None:
-            raise UsageError(f"{strategy} asks experts; make some with 'jaxdistill experts' and give --experts")
-        return Teachers(network, lambda number: stored.variables(network, number), len(stored.params))
-    if need == "trials":
-        return Trials(partial(_tried, config, bench, network), config.trials)
-    of_file = need == "scores" and (config.scores is not None or (stored is not None and strategy not in ASKED))
-    if bench.on_host and not of_file:
-        free = sorted(name for name, needed in NEEDS.items() if needed == "nothing")
+    needs, experts = STARTS[name].needs, context.stored is not None
+    if needs.requires_experts and not experts:
+        raise UsageError(f"{name} asks experts; make some with 'jaxdistill experts' and give --experts")
+    if context.bench.on_host and needs.whole_split(context.options, experts=experts):
+        free = sorted(name for name, selection in SELECTIONS.items() if selection.needs.inputs is None)
         raise UsageError(
-            f"{strategy} looks at all training images, which stay on the host at this --device-gib; raise it, or take "
+            f"{name} looks at all training images, which stay on the host at this --device-gib; raise it, or take "
             f"one of {', '.join(free)}"
         )
-    if need == "scores":
-        return Difficulty(scores(strategy, config, bench, network, stored, key), config.beta, config.window_start)
-    if need == "kernel":
-        return make_kernel(kernel or KernelRidge.kernel, bench.image_shape)
-    if need == "features" and config.features == "pixels":
-        return features.pixels(bench.train)
-    if stored is None:
-        plain = augmentation("none", bench)
-        embedding = features.fit(key, network, bench.train, plain, config.feature_epochs)
-    else:
-        embedding = features.Embedding(network, stored.variables(network, 0))
-    return features.embed(embedding, bench.train) if need == "features" else outputs(*embedding, bench.train)
+    return needs.build(context)
 
 
-def described(strategy: str, config: BasisConfig, experts: bool) -> str:
-    """Whose features the strategy goes by, in words for the set's card; nothing where it goes by something else."""
-    need = NEEDS.get(strategy)
-    if need in ("outputs", "features") and (need == "outputs" or config.features == "embedding"):
-        whose = "the first expert at its end" if experts else f"a network after {config.feature_epochs} epochs"
-        return f"embedding of {whose}"
-    return "pixels" if need == "features" else ""
-
-
-def _tried(config: BasisConfig, bench: Bench, network: Network, key: Key, synthetic: SyntheticSet) -> float:
-    """Accuracy on training images, at most `TRIED` of them, of a network that was trained on the set."""
-    key_images, key_fit = jax.random.split(key)
-    count = bench.train.count
-    indices = np.asarray(jax.random.permutation(key_images, count))[:TRIED]
-    some = dataclasses.replace(bench.train, images=bench.train.images[indices], labels=bench.train.labels[indices])
-    recipe, plain = Protocol(config.trial_epochs, augment="none"), augmentation("none", bench)
-    return evaluate(key_fit, synthetic, network, replicate(some, bench.mesh), recipe, augment=plain, seeds=1).mean
-
-
-def stand_in(strategy: str, means: Means) -> Any:
-    """Stands for `basis` where only the shapes of what is selected matter: no network is trained for it."""
-    need, config, count = NEEDS.get(strategy), means.config, means.bench.train.count
-    rows = jax.random.normal(means.key, (count, 1))
-    if need == "features":
-        return rows
-    if need == "scores":
-        return Difficulty(np.zeros(count), config.beta, config.window_start)
-    if need == "outputs":
-        return Outputs(rows, jnp.zeros((count, means.bench.num_classes)))
-    if need == "trials":
-        return Trials(lambda *_: 0.0, config.trials)
-    if need == "kernel":
-        return LINEAR
-    return basis(strategy, means)
-
-
-def uses_experts(strategy: str, config: BasisConfig) -> bool:
-    """Whether a strategy, or a start by it, goes by experts where there are some."""
-    need = NEEDS.get(strategy)
-    asked = {"scores": config.scores is None, "features": config.features == "embedding"}
-    return asked.get(need or "", need in ("experts", "outputs"))
-
-
-def scores(
-    strategy: str, config: BasisConfig, bench: Bench, network: Network, stored: StoredBank | None, key: Key | None
-) -> np.ndarray:
-    """How hard each training image is by a score, larger is harder, averaged over networks; sorted by class.
-
-    Without a file or experts networks are trained for it, with the key.
-    """
-    if config.scores is not None:
-        return _turned(strategy, read_scores(config.scores, bench.source))[_order(bench)]
-    if stored is not None:
-        early, found = min(config.score_epochs, stored.epochs), []
-        for number in range(len(stored.params)):
-            variables = stored.variables(network, number, early) if strategy in ASKED else SILENT
-            found.append(SCORES[strategy](Witness(stored.history(number), early - 1, network, variables, bench.train)))
-    else:
-        size = at_once(None, config.score_networks, bench.image_shape, 128, bench.mesh)
-        found = []
-        for begin in range(0, config.score_networks, size * bench.mesh.size):
-            numbers = np.arange(begin, min(begin + size * bench.mesh.size, config.score_networks))
-            found += _trained(strategy, config, numbers, size, bench, network, key)
-    return np.mean(found, axis=0)
-
-
-def for_file(strategy: str, found: np.ndarray, bench: Bench) -> np.ndarray:
-    """Scores as --scores reads them again: in the data set's own order, and the way round that the score has.
-
-    So C-scores are in [0, 1] and low for what is hard. They are float64, in which 1 minus a score loses nothing.
-    """
-    found = _turned(strategy, found)
-    back = np.empty_like(found)
-    back[_order(bench)] = found
-    return back
-
-
-def _turned(strategy: str, found: np.ndarray) -> np.ndarray:
-    """Hardness of what a file says, and the other way round."""
-    return 1 - np.asarray(found, np.float64) if strategy in TYPICAL else found
-
-
-def _trained(
-    strategy: str, config: BasisConfig, numbers: np.ndarray, size: int, bench: Bench, network: Network, key: Key
-) -> list[np.ndarray]:
-    heard: list[Seen] = []
-
-    def tell(epoch: int, variables: Variables, seen: Seen | None) -> None:
-        if seen is not None:
-            heard.append(jax.tree.map(np.asarray, seen))
-
-    plain = augmentation("none", bench)
-    ends = trained(key, numbers, config.score_epochs, network, RECIPE, plain, bench.train, bench.mesh, size, tell)
-    found = []
-    for i in range(len(numbers)):
-        seen = jax.tree.map(lambda *epochs, i=i: np.stack([epoch[i] for epoch in epochs]), *heard)
-        variables = jax.tree.map(lambda leaf, i=i: leaf[i], ends)
-        witness = Witness(seen, config.score_epochs - 1, network, variables, bench.train)
-        found.append(np.asarray(SCORES[strategy](witness)))
-    return found
-
-
-def _order(bench: Bench) -> np.ndarray:
-    """The order that `RealData` keeps images in."""
-    return np.argsort(bench.source.train_labels, kind="stable")
+def stand_in(name: str, context: SelectionContext) -> Any:
+    """Stands for `inputs_of` where only the shapes of what is selected matter: no network is trained for it."""
+    return STARTS[name].needs.stand_in(context) if name in STARTS else inputs_of(name, context)

@@ -15,11 +15,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.selection.base import Selection
 from jaxdistill.selection.groups import group
-from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, along, gradients, mean
+from jaxdistill.selection.needs import ProxyOutputs
+from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, along, gradients, mean, weighed
 from jaxdistill.types import Key
 
-__all__ = ["glister"]
+__all__ = ["GLISTER", "glister"]
 
 
 def glister(
@@ -96,3 +98,11 @@ def _moved(
     """How logits change where the last layer takes a step against one gradient, whose factors are vectors."""
     reach = 1 + jnp.matmul(embedding, gradient.embedding, precision="highest")
     return -eta * reach[:, None] * gradient.error
+
+
+GLISTER = Selection(
+    "glister",
+    "images on which a step lowers the loss most (Killamsetty et al., AAAI 2021)",
+    ProxyOutputs(),
+    weighed(glister),
+)
