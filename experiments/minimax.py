@@ -18,7 +18,6 @@ import time
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jaxdistill as jd
@@ -32,7 +31,7 @@ WEIGHTS = {"generator": None, "plain": (0, 0), "representativeness": (1, 0), "di
 def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.SyntheticSet]]:
     """For each variant as many sets as are wanted, of the largest size."""
     largest = max(given.ipc)
-    start = jd.SELECTIONS["noise"](jax.random.key(0), bench.train, jnp.zeros((bench.train.count, 0)), largest)
+    start = jd.SELECTIONS["noise"](jax.random.key(0), bench.train, largest)
     base = jd.Minimax(
         lr=given.lr, batch=given.batch, tune=given.tune, centred=True, average=given.average, memory=given.memory,
         sampling=jd.Sampling(guidance=given.guidance),
@@ -112,10 +111,9 @@ def main() -> None:
     found = sets_of(given, bench, generator)
     for ipc, length in zip(given.ipc, np.resize(given.epochs, len(given.ipc)).tolist(), strict=True):
         protocol = dataclasses.replace(jd.PROTOCOLS["dsa1000"], epochs=length)
-        rows = jnp.zeros((bench.train.count, 0))
         if "random" in wanted:
             keys = jax.random.split(jax.random.key(given.seed + 1), given.sets)
-            found["random"] = [jd.SELECTIONS["random"](key, bench.train, rows, max(given.ipc)) for key in keys]
+            found["random"] = [jd.SELECTIONS["random"](key, bench.train, max(given.ipc)) for key in keys]
         for name, sets in found.items():
             accuracies = []
             for number, whole in enumerate(sets):

@@ -66,7 +66,7 @@ def make_method(config, network, **options):
 
 
 def start_of(method):
-    return SELECTIONS["random"](jax.random.key(1), make_toy()[0], jnp.zeros((48, 1)), IPC * method.formation**2)
+    return SELECTIONS["random"](jax.random.key(1), make_toy()[0], IPC * method.formation**2)
 
 
 @cache

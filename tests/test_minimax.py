@@ -139,7 +139,7 @@ def trained():
 def stepped(config, params, steps=3):
     method = minimax(config, make_task(params=params))
     data = jax.tree.map(jnp.asarray, make_toy()[0])
-    initial = SELECTIONS["noise"](jax.random.key(1), data, jnp.zeros((48, 1)), 2)
+    initial = SELECTIONS["noise"](jax.random.key(1), data, 2)
 
     @jax.jit
     def run(state):
@@ -269,7 +269,7 @@ def test_an_autoencoder_learns_first_and_then_rests():
         make_generator(wide, (9, 9, 1), ((-4.0,), (4.0,)), 4)
     method = dit(DiT(batch=8, autoencoder_steps=2, sampling=SAMPLING), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])
-    state = method.init(jax.random.key(2), SELECTIONS["noise"](jax.random.key(1), data, jnp.zeros((48, 1)), 1))
+    state = method.init(jax.random.key(2), SELECTIONS["noise"](jax.random.key(1), data, 1))
     step = jax.jit(lambda key, state: method.step(key, state, sample(method.feed, key, 0, data)))
     states = [state]
     for i in range(4):

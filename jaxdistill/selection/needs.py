@@ -273,8 +273,12 @@ class Scores(Need):
         """How hard each image is, larger is harder, in the order of the split."""
         if context.options.scores is not None:
             return self._turned(context.given_scores())
-        score = standard(self.score)
-        return np.mean([np.asarray(score(model)) for model in context.proxies(self.asks_network)], axis=0)
+        return np.mean([np.asarray(self.of(model)) for model in context.proxies(self.asks_network)], axis=0)
+
+    @standard
+    def of(self, model: ProxyModel) -> Float[Array, " n"]:
+        """The score of one network."""
+        return self.score(model)
 
     def stand_in(self, context: Context) -> Difficulty:
         """All alike."""
