@@ -21,8 +21,8 @@ from jaxdistill.io.artifact import load_set
 from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.networks import make as make_network
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.base import Experts, Scores
 from jaxdistill.selection.difficulty import grand
-from jaxdistill.selection.needs import Experts, Scores
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.settings.as_json import from_json, to_json
 from jaxdistill.settings.config import BasisConfig, DataConfig, RunConfig

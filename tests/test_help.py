@@ -19,7 +19,7 @@ from jaxdistill.cli.method_help import field_docs
 from jaxdistill.cli.parsing import options
 from jaxdistill.common.names import ALIASES
 from jaxdistill.methods import CHECKED, METHOD_NAMES, METHODS
-from jaxdistill.selection import needs as kinds
+from jaxdistill.selection import base as kinds
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.needs import needs
 

@@ -22,7 +22,7 @@ from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import NETWORKS
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.needs import ProxyModel, Scores
+from jaxdistill.selection.base import ProxyModel, Scores
 from jaxdistill.training.sgd import Seen
 
 KEY = jax.random.key(0)

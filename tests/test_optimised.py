@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.feeds import real_data
-from jaxdistill.selection.needs import Trials
+from jaxdistill.selection.base import Trials
 from jaxdistill.selection.optimised import optimised
 
 LABELS = np.repeat(np.arange(2), 6)

@@ -12,11 +12,7 @@ import jaxdistill as jd
 from jaxdistill.data.feeds import RealData, real_data
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.groups import group, pick_per_class
-from jaxdistill.selection.herding import herd, herding
-from jaxdistill.selection.kcenter import kcenter
-from jaxdistill.selection.kmeans import kmeans
-from jaxdistill.selection.needs import (
+from jaxdistill.selection.base import (
     Experts,
     Features,
     Kernel,
@@ -27,6 +23,10 @@ from jaxdistill.selection.needs import (
     Teachers,
     Trials,
 )
+from jaxdistill.selection.groups import group, pick_per_class
+from jaxdistill.selection.herding import herd, herding
+from jaxdistill.selection.kcenter import kcenter
+from jaxdistill.selection.kmeans import kmeans
 from jaxdistill.selection.outputs import Outputs
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.selection.window import Difficulty

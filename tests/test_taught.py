@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.feeds import real_data
-from jaxdistill.selection.needs import Teachers
+from jaxdistill.selection.base import Teachers
 from jaxdistill.selection.taught import correct, labelled
 from jaxdistill.types import Network, Variables
 

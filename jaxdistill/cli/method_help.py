@@ -19,7 +19,7 @@ from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import Options, reads
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.needs import Need
+from jaxdistill.selection.base import Need
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import (
     BankConfig,

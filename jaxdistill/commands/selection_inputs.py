@@ -20,7 +20,7 @@ from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.scores import read_scores
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.needs import ProxyModel, Teachers
+from jaxdistill.selection.base import ProxyModel, Teachers
 from jaxdistill.settings.config import BasisConfig
 from jaxdistill.settings.starts import STARTS
 from jaxdistill.training import proxy
@@ -35,7 +35,7 @@ SILENT = Variables({}, {})
 
 
 class SelectionContext(NamedTuple):
-    """What inputs can be made of; a `jaxdistill.selection.needs.Context`."""
+    """What inputs can be made of; a `jaxdistill.selection.base.Context`."""
 
     options: BasisConfig
     """How to come by them."""

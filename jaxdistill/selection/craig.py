@@ -12,9 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import ProxyOutputs, Selection
 from jaxdistill.selection.groups import Groups, group
-from jaxdistill.selection.needs import ProxyOutputs
 from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, gradients, gram, squares, weigh_per_class, weighed
 from jaxdistill.types import Key
 
@@ -82,8 +81,5 @@ def represent(
 
 
 CRAIG = Selection(
-    "craig",
-    "images whose gradients lie near all others, weighed (Mirzasoleiman et al., ICML 2020)",
-    ProxyOutputs(),
-    weighed(craig),
+    "craig", "those with gradients near all others (Mirzasoleiman et al., ICML 2020)", ProxyOutputs(), weighed(craig)
 )

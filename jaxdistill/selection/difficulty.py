@@ -16,8 +16,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.base import Selection
-from jaxdistill.selection.needs import Scores
+from jaxdistill.selection.base import Scores, Selection
 from jaxdistill.selection.window import by_difficulty
 from jaxdistill.training.gradients import training_gradient
 from jaxdistill.types import Network, Variables

@@ -15,9 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import ProxyOutputs, Selection
 from jaxdistill.selection.groups import group
-from jaxdistill.selection.needs import ProxyOutputs
 from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, along, gradients, mean, weighed
 from jaxdistill.types import Key
 
@@ -101,8 +100,5 @@ def _moved(
 
 
 GLISTER = Selection(
-    "glister",
-    "images on which a step lowers the loss most (Killamsetty et al., AAAI 2021)",
-    ProxyOutputs(),
-    weighed(glister),
+    "glister", "a step on these lowers the loss most (Killamsetty et al., AAAI 2021)", ProxyOutputs(), weighed(glister)
 )

@@ -14,9 +14,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import ProxyOutputs, Selection
 from jaxdistill.selection.groups import Groups, group
-from jaxdistill.selection.needs import ProxyOutputs
 from jaxdistill.selection.outputs import (
     Gradients,
     Outputs,
@@ -148,7 +147,7 @@ def nonnegative(
 
 GRADMATCH = Selection(
     "gradmatch",
-    "images whose weighted gradient is the mean one (Killamsetty et al., ICML 2021)",
+    "a weighted gradient like that of all (Killamsetty et al., ICML 2021)",
     ProxyOutputs(),
     weighed(gradmatch),
 )

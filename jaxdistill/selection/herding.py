@@ -9,9 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.common.promotion import standard
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import Features, Selection
 from jaxdistill.selection.groups import group, pick_per_class
-from jaxdistill.selection.needs import Features
 from jaxdistill.selection.strategies import picked
 from jaxdistill.types import Key
 

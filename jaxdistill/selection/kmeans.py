@@ -16,9 +16,8 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.common.promotion import standard
 from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import Features, Selection
 from jaxdistill.selection.groups import group
-from jaxdistill.selection.needs import Features
 from jaxdistill.selection.strategies import picked
 from jaxdistill.types import Key, SyntheticSet
 

@@ -8,9 +8,8 @@ import numpy as np
 from jaxdistill.common import draws
 from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import Nothing, Selection
 from jaxdistill.selection.groups import check_ipc
-from jaxdistill.selection.needs import Nothing
 from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["AVERAGE", "NOISE", "average", "noise"]

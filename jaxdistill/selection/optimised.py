@@ -10,9 +10,8 @@ from jaxtyping import Array, Int
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import RandomSets, Selection, Trials
 from jaxdistill.selection.groups import check_ipc
-from jaxdistill.selection.needs import RandomSets, Trials
 from jaxdistill.selection.strategies import real_set
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.types import Key, SyntheticSet

@@ -9,8 +9,7 @@ import jax
 from jaxdistill import types
 from jaxdistill.data.feeds import RealData
 from jaxdistill.kernels import regression
-from jaxdistill.selection.base import Selection
-from jaxdistill.selection.needs import Kernel
+from jaxdistill.selection.base import Kernel, Selection
 from jaxdistill.selection.strategies import picked
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.types import Key, SyntheticSet
@@ -32,7 +31,7 @@ def label_solve(key: Key, data: RealData, ipc: int, kernel: types.Kernel) -> Syn
 
 LABEL_SOLVE = Selection(
     "label_solve",
-    "random images with the best labels for a kernel (Nguyen et al., arXiv:2011.00050)",
+    "random images, the best labels for a kernel (Nguyen et al., arXiv:2011.00050)",
     Kernel(),
     label_solve,
 )

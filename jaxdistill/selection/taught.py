@@ -14,9 +14,8 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import Experts, Selection, Teachers
 from jaxdistill.selection.groups import check_ipc
-from jaxdistill.selection.needs import Experts, Teachers
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.training.gradients import each_image
 from jaxdistill.types import Key, Network, SyntheticSet, Variables

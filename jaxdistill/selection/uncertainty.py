@@ -12,8 +12,7 @@ from collections.abc import Callable
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.selection.base import Selection
-from jaxdistill.selection.needs import Scores
+from jaxdistill.selection.base import Scores, Selection
 from jaxdistill.selection.outputs import logits
 from jaxdistill.selection.window import by_difficulty
 

@@ -7,9 +7,8 @@ from jaxtyping import Array, Int
 
 from jaxdistill.common import draws
 from jaxdistill.common.promotion import standard
-from jaxdistill.selection.base import Selection
+from jaxdistill.selection.base import Nothing, Selection
 from jaxdistill.selection.groups import group
-from jaxdistill.selection.needs import Nothing
 from jaxdistill.selection.strategies import picked
 from jaxdistill.types import Key
 

@@ -1,7 +1,7 @@
 """Selections by the names that starts have: their own, and ``real``, the papers' word for random images."""
 
 from jaxdistill.selection import SELECTIONS, Selection
-from jaxdistill.selection.needs import Need, Nothing
+from jaxdistill.selection.base import Need, Nothing
 
 __all__ = ["STARTS", "needs_of"]
 
