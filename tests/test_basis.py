@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,8 +16,10 @@ import pytest
 from test_cli import refused
 
 from jaxdistill.cli import main
-from jaxdistill.commands.selection_inputs import SelectionContext, inputs_of, stand_in
+from jaxdistill.commands.plan import Bound
+from jaxdistill.commands.selection_inputs import context_of, in_files_order, inputs_of, stand_in
 from jaxdistill.commands.workspace import open_bench
+from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.io.artifact import load_set
 from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.networks import make as make_network
@@ -25,7 +28,7 @@ from jaxdistill.selection.base import Experts, Scores
 from jaxdistill.selection.difficulty import grand
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.settings.as_json import from_json, to_json
-from jaxdistill.settings.config import BasisConfig, DataConfig, RunConfig
+from jaxdistill.settings.config import BasisConfig, DataConfig, NetworkConfig, RunConfig
 
 SIZES = (24, 16, 20)
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3), SIZES))
@@ -78,13 +81,17 @@ def network(bench):
     return make_network("mlp", bench.image_shape, 3, width=8)
 
 
+def context(basis, bench, network, stored, key):
+    config = SimpleNamespace(basis=basis, network=NetworkConfig())
+    return context_of(Bound(config, bench, network, {}, PROTOCOLS["digits100"], {}, stored), key)
+
+
 def scores(strategy, config, bench, network, stored, key):
-    return SELECTIONS[strategy].needs.hardness(SelectionContext(config, bench, network, None, stored, key))
+    return SELECTIONS[strategy].needs.hardness(context(config, bench, network, stored, key))
 
 
 def for_file(strategy, found, bench):
-    context = SelectionContext(BasisConfig(), bench, None, None, None, None)
-    return context.in_files_order(SELECTIONS[strategy].needs.scores_of(Difficulty(found)))
+    return in_files_order(SELECTIONS[strategy].needs.scores_of(Difficulty(found)), bench)
 
 
 def words(strategy, dataset, out, *options, ipc=2):
@@ -257,10 +264,8 @@ def test_a_stand_in_gives_sets_of_the_same_shapes(strategy, bench, network):
     given = bench.source.train_labels.astype(float)  # of no use, and no training
     real = jnp.asarray(np.random.default_rng(5).normal(size=(60, 4)), jnp.float32)
     by = Difficulty(given, 0.2) if strategy in SCORES else real
-    context = SelectionContext(BasisConfig(beta=0.2), bench, network, None, None, jax.random.key(0))
-    one, other = (
-        SELECTIONS[strategy](jax.random.key(1), bench.train, 2, inputs) for inputs in (by, stand_in(strategy, context))
-    )
+    instead = stand_in(strategy, context(BasisConfig(beta=0.2), bench, network, None, jax.random.key(0)))
+    one, other = (SELECTIONS[strategy](jax.random.key(1), bench.train, 2, inputs) for inputs in (by, instead))
     assert jax.tree.structure(one) == jax.tree.structure(other)
     assert [(a.shape, a.dtype) for a in jax.tree.leaves(one)] == [(b.shape, b.dtype) for b in jax.tree.leaves(other)]
 
@@ -359,11 +364,10 @@ def test_a_set_of_real_images_says_that_they_are_selected(dataset, tmp_path):
 
 
 def test_embeddings_are_of_a_network_that_was_trained(dataset, bench, network):
-    context = SelectionContext(BasisConfig(), bench, network, None, None, jax.random.key(3))
-    pixels = inputs_of("kcenter", context)
+    pixels = inputs_of("kcenter", context(BasisConfig(), bench, network, None, jax.random.key(3)))
     np.testing.assert_allclose(pixels, bench.train.read(np.arange(60)).images.reshape(60, -1), rtol=1e-5)
     config = BasisConfig(features="embedding", feature_epochs=30)
-    rows = np.asarray(inputs_of("kcenter", context._replace(options=config)))
+    rows = np.asarray(inputs_of("kcenter", context(config, bench, network, None, jax.random.key(3))))
     assert rows.shape == (60, 8)
     labels, shown = np.sort(LABELS), (np.arange(60) % 9 != 4)[np.argsort(LABELS, kind="stable")]
     means = np.stack([rows[shown & (labels == c)].mean(0) for c in range(3)])

@@ -299,5 +299,5 @@ def test_selections_are_called_by_name_and_random_ones_are_given_nothing(data):
         jd.UsageError, match=r"random goes by nothing else and was given .*call it as \(key, data, ipc\)"
     ):
         jd.SELECTIONS["random"](KEY, data, 3, features)
-    with pytest.raises(jd.UsageError, match=r"herding .* was given nothing; .*ipc, inputs\) with an array"):
+    with pytest.raises(jd.UsageError, match=r"herding .* was given nothing; .*ipc, inputs\) with a row for each image"):
         jd.SELECTIONS["herding"](KEY, data, 3)

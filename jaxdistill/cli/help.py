@@ -64,7 +64,7 @@ def _asked(asked: Needs) -> str:
 def strategies() -> str:
     """What `select` can be followed by, each strategy with what it goes by."""
     return _choices(
-        "select STRATEGY", {name: f"{one.about}; goes by {one.needs.words}" for name, one in SELECTIONS.items()}
+        "select STRATEGY", {name: f"goes by {one.needs.words}. {one.paper}" for name, one in SELECTIONS.items()}
     )
 
 

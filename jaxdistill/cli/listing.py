@@ -123,7 +123,7 @@ def _methods() -> Iterator[_Row]:
 
 def _selections() -> Iterator[_Row]:
     for name, one in SELECTIONS.items():
-        yield {"name": name, "goes by": one.needs.words, "takes": one.about}
+        yield {"name": name, "goes by": one.needs.words, "paper": one.paper}
 
 
 def _networks() -> Iterator[_Row]:

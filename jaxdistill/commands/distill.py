@@ -19,7 +19,7 @@ from jaxdistill.commands.finish import base_card, finish
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
 from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
-from jaxdistill.commands.selection_inputs import SelectionContext, inputs_of, stand_in
+from jaxdistill.commands.selection_inputs import context_of, inputs_of, stand_in
 from jaxdistill.commands.workspace import (
     start,
 )
@@ -31,6 +31,7 @@ from jaxdistill.engine.loop import NonFiniteError
 from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, checkpoint, files
 from jaxdistill.io.generators import Drawn, StoredGenerator, generator_in_memory, write_generator
+from jaxdistill.selection.base import Context
 from jaxdistill.settings.as_json import to_json
 from jaxdistill.settings.config import Distill
 from jaxdistill.settings.paths import absolute
@@ -103,7 +104,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         return finish(plan.bound, folder, synthetic, driven.cost(), console, plan.note)
 
 
-def begin(plan: Plan, by: Callable[[str, SelectionContext], Any]) -> SyntheticSet:
+def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet:
     """What the method starts from.
 
     Args:
@@ -118,9 +119,7 @@ def begin(plan: Plan, by: Callable[[str, SelectionContext], Any]) -> SyntheticSe
             raise UsageError("this run's start was in memory and is gone; begin another, with its `init`")
         config = dataclasses.replace(config, init="random")  # for shapes alone
     network_key = jax.random.fold_in(bound.keys["start"], 1)
-    context = SelectionContext(
-        config.basis, bound.bench, bound.network, config.network.kernel, bound.experts, network_key
-    )
+    context = context_of(bound, network_key)
     return start(
         bound.keys["start"], config.init, bound.bench, config.ipc, plan.method.formation, partial(by, context=context),
         other_data=config.run.other_data,

@@ -54,7 +54,7 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
     strategy = config.strategy if isinstance(config, Select) else config.init
-    if features := needs_of(strategy).features(config.basis, experts=config.bank.given):
+    if features := needs_of(strategy).features(config.basis, config.bank.given):
         card["features"] = features
     return card
 

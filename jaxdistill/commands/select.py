@@ -12,7 +12,7 @@ from rich.console import Console
 from jaxdistill.commands.finish import finish
 from jaxdistill.commands.plan import Bound, pinned, prepare_selection
 from jaxdistill.commands.run_folder import check_data, check_folder, hold, open_folder
-from jaxdistill.commands.selection_inputs import SelectionContext, inputs_of
+from jaxdistill.commands.selection_inputs import context_of, in_files_order, inputs_of
 from jaxdistill.engine.device_info import machine
 from jaxdistill.engine.drive import say
 from jaxdistill.io.scores import save_scores
@@ -46,11 +46,8 @@ def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str,
     """Select: the set, the scores it goes by as a file has them, if it does, and what it cost."""
     config, bench, selection = bound.config, bound.bench, SELECTIONS[bound.config.strategy]
     began = time.perf_counter()
-    context = SelectionContext(
-        config.basis, bench, bound.network, config.network.kernel, bound.experts, bound.keys["method"]
-    )
-    inputs = inputs_of(selection.name, context)
+    inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"]))
     synthetic = jax.tree.map(np.asarray, selection(bound.keys["start"], bench.train, config.ipc, inputs))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     scores = selection.needs.scores_of(inputs)
-    return synthetic, None if scores is None else context.in_files_order(scores), cost
+    return synthetic, None if scores is None else in_files_order(scores, bench), cost

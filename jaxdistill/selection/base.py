@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -47,12 +47,12 @@ class Selection:
     """
 
     name: str
-    about: str
-    """What it takes, and from which paper, in one line."""
     needs: Need
     """What it goes by beside the images."""
     select: Callable[..., SyntheticSet]
     """``select(key, data, ipc, inputs)``, without `inputs` where nothing is needed."""
+    paper: str = ""
+    """Where it is from; empty where it is from nowhere."""
 
     @standard
     def __call__(self, key: Key, data: RealData, ipc: int, inputs: Any = None) -> SyntheticSet:
@@ -70,7 +70,8 @@ class Selection:
         """
         if not self.needs.accepts(inputs):
             asked = self.needs.kind
-            wanted = ")" if asked is type(None) else f", inputs) with a {asked.__module__}.{asked.__name__}"
+            called = "row for each image" if asked is jax.Array else f"{asked.__module__}.{asked.__name__}"
+            wanted = ")" if asked is type(None) else f", inputs) with a {called}"
             kind = "array" if isinstance(inputs, jax.Array) else type(inputs).__name__
             given = "nothing" if inputs is None else f"this {kind}"
             raise UsageError(
@@ -110,48 +111,29 @@ class Trials(NamedTuple):
     """How many sets are tried."""
 
 
-@runtime_checkable
-class Context(Protocol):
-    """What inputs can be made of; `jaxdistill.commands.selection_inputs` brings it."""
+class Context(NamedTuple):
+    """What inputs are made of; `jaxdistill.commands.selection_inputs` brings it."""
 
-    @property
-    def options(self) -> Any:
-        """Values of the options that needs read: `jaxdistill.settings.config.BasisConfig`."""
-        ...
-
-    @property
-    def data(self) -> RealData:
-        """The split that is selected from."""
-        ...
-
-    @property
-    def key(self) -> Key:
-        """Of networks that are trained for it."""
-        ...
-
-    def experts(self) -> Teachers:
-        """Networks that were trained before; asked only where there are some."""
-        ...
-
-    def kernel(self) -> types.Kernel:
-        """The kernel that was asked for, or the usual one."""
-        ...
-
-    def proxy(self) -> proxy.Embedding:
-        """One trained network: the first of the experts at its end, or one that is trained for it."""
-        ...
-
-    def proxies(self, asked: bool) -> Iterator[ProxyModel]:
-        """The experts, or networks that are trained for it, and what they said; their variables only if `asked`."""
-        ...
-
-    def given_scores(self) -> Float[np.ndarray, " n"]:
-        """The scores in the file that was given, in the order of `data`."""
-        ...
-
-    def judge(self, key: Key, synthetic: SyntheticSet) -> float:
-        """Accuracy on training images of a network that is trained on a set."""
-        ...
+    options: Any
+    """Values of the options that needs read: `jaxdistill.settings.config.BasisConfig`."""
+    data: RealData
+    """The split that is selected from."""
+    on_host: bool
+    """Whether it is too large for the device."""
+    key: Key
+    """Of networks that are trained for it."""
+    experts: Teachers | None
+    """Networks that were trained before."""
+    kernel: Callable[[], types.Kernel]
+    """The kernel that was asked for, or the usual one."""
+    proxy: Callable[[], proxy.Embedding]
+    """One trained network: the first of the experts at its end, or one that is trained for it."""
+    proxies: Callable[[bool], Iterator[ProxyModel]]
+    """The experts, or networks that are trained for it, and what they said; only if asked for, where they stand."""
+    given_scores: Callable[[], Float[np.ndarray, " n"]]
+    """The scores in the file that was given, in the order of the split."""
+    judge: Callable[[Key, SyntheticSet], float]
+    """Accuracy on training images of a network that is trained on a set."""
 
 
 class Need:
@@ -352,7 +334,8 @@ class Experts(Need):
 
     def build(self, context: Context) -> Teachers:
         """The experts as they ended."""
-        return context.experts()
+        assert context.experts is not None  # see `requires_experts`
+        return context.experts
 
 
 class Kernel(Need):

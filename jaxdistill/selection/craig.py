@@ -80,6 +80,4 @@ def represent(
     return chosen, jnp.zeros(ipc, lengths.dtype).at[stands_for].add(valid)
 
 
-CRAIG = Selection(
-    "craig", "those with gradients near all others (Mirzasoleiman et al., ICML 2020)", ProxyOutputs(), weighed(craig)
-)
+CRAIG = Selection("craig", ProxyOutputs(), weighed(craig), "Mirzasoleiman et al., ICML 2020")

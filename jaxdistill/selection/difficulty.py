@@ -96,18 +96,16 @@ def grand(network: Network, variables: Variables, data: RealData) -> Float[Array
 
 
 FORGETTING = Selection(
-    "forgetting", "what is forgotten most often (Toneva et al., ICLR 2019)",
-    Scores(lambda model: forgetting(model.seen.correct)), by_difficulty,
-)  # fmt: skip
+    "forgetting", Scores(lambda model: forgetting(model.seen.correct)), by_difficulty, "Toneva et al., ICLR 2019"
+)
 EL2N = Selection(
-    "el2n", "the longest error vectors early in training (Paul et al., NeurIPS 2021)",
-    Scores(lambda model: el2n(model.seen.error, model.epoch)), by_difficulty,
-)  # fmt: skip
+    "el2n", Scores(lambda model: el2n(model.seen.error, model.epoch)), by_difficulty, "Paul et al., NeurIPS 2021"
+)
 GRAND = Selection(
-    "grand", "the longest gradients early in training (Paul et al., NeurIPS 2021)",
-    Scores(lambda model: grand(model.network, model.variables, model.data), asks_network=True), by_difficulty,
+    "grand", Scores(lambda model: grand(model.network, model.variables, model.data), asks_network=True), by_difficulty,
+    "Paul et al., NeurIPS 2021",
 )  # fmt: skip
 CSCORE = Selection(
-    "cscore", "the lowest C-scores, or what networks learn last (Jiang et al., ICML 2021)",
-    Scores(lambda model: cscore(model.seen.confidence), high_is_easy=True), by_difficulty,
+    "cscore", Scores(lambda model: cscore(model.seen.confidence), high_is_easy=True), by_difficulty,
+    "Jiang et al., ICML 2021",
 )  # fmt: skip

@@ -99,6 +99,4 @@ def _moved(
     return -eta * reach[:, None] * gradient.error
 
 
-GLISTER = Selection(
-    "glister", "a step on these lowers the loss most (Killamsetty et al., AAAI 2021)", ProxyOutputs(), weighed(glister)
-)
+GLISTER = Selection("glister", ProxyOutputs(), weighed(glister), "Killamsetty et al., AAAI 2021")

@@ -145,9 +145,4 @@ def nonnegative(
     return jax.lax.while_loop(lambda carry: ~carry[2] & (carry[3] < 3 * k), improve, carry)[0]
 
 
-GRADMATCH = Selection(
-    "gradmatch",
-    "a weighted gradient like that of all (Killamsetty et al., ICML 2021)",
-    ProxyOutputs(),
-    weighed(gradmatch),
-)
+GRADMATCH = Selection("gradmatch", ProxyOutputs(), weighed(gradmatch), "Killamsetty et al., ICML 2021")

@@ -56,6 +56,4 @@ def herd(features: Float[Array, "size d"], valid: Bool[Array, " size"], ipc: int
     return chosen
 
 
-HERDING = Selection(
-    "herding", "images whose mean stays near the mean of the class (Welling, ICML 2009)", Features(), picked(herding)
-)
+HERDING = Selection("herding", Features(), picked(herding), "Welling, ICML 2009")

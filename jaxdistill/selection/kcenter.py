@@ -57,6 +57,4 @@ def k_center(features: Float[Array, "size d"], valid: Bool[Array, " size"], ipc:
     return chosen
 
 
-KCENTER = Selection(
-    "kcenter", "images that leave no other far away (Sener & Savarese, ICLR 2018)", Features(), picked(kcenter)
-)
+KCENTER = Selection("kcenter", Features(), picked(kcenter), "Sener & Savarese, ICLR 2018")

@@ -85,7 +85,5 @@ def _cluster(
         yield _Clusters(members, np.asarray(fitted.labels_), members[medoids])
 
 
-KMEANS = Selection(
-    "kmeans", "the images nearest the centres of clusters (DC-BENCH, arXiv:2207.09639)", Features(), picked(kmeans)
-)
-CENTROIDS = Selection("centroids", "mean images of clusters (Wang et al., arXiv:1811.10959)", Features(), centroids)
+KMEANS = Selection("kmeans", Features(), picked(kmeans), "Cui et al., NeurIPS 2022")
+CENTROIDS = Selection("centroids", Features(), centroids, "Wang et al., 2018")

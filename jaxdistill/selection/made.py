@@ -31,5 +31,5 @@ def noise(key: Key, data: RealData, ipc: int) -> SyntheticSet:
     return class_set(draws.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))
 
 
-AVERAGE = Selection("average", "the mean of each class (Wang et al., arXiv:1811.10959)", Nothing(), average)
-NOISE = Selection("noise", "standard normal pixels", Nothing(), noise)
+AVERAGE = Selection("average", Nothing(), average, "Wang et al., 2018")
+NOISE = Selection("noise", Nothing(), noise)

@@ -54,6 +54,4 @@ def optimised(key: Key, data: RealData, ipc: int, trials: Trials) -> SyntheticSe
     return real_set(data, draw(int(best[jax.random.randint(key_choose, (), 0, len(best))])))
 
 
-OPTIMISED = Selection(
-    "optimised", "one of the best fifth of random sets (Wang et al., arXiv:1811.10959)", RandomSets(), optimised
-)
+OPTIMISED = Selection("optimised", RandomSets(), optimised, "Wang et al., 2018")

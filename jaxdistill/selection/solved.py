@@ -29,9 +29,4 @@ def label_solve(key: Key, data: RealData, ipc: int, kernel: types.Kernel) -> Syn
     return dataclasses.replace(chosen, labels=labels, label_kind="target")
 
 
-LABEL_SOLVE = Selection(
-    "label_solve",
-    "random images, the best labels for a kernel (Nguyen et al., arXiv:2011.00050)",
-    Kernel(),
-    label_solve,
-)
+LABEL_SOLVE = Selection("label_solve", Kernel(), label_solve, "Nguyen et al., ICLR 2021")

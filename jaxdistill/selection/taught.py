@@ -102,7 +102,5 @@ def _said(network: Network, variables: Variables, images: Float[Array, "b h w c"
     return each_image(lambda images: network.apply(variables, images)[0], images)
 
 
-CORRECT = Selection(
-    "correct", "images that experts get right, with their logits for labels (Guo et al., ICLR 2024)", Experts(), correct
-)
-LABELLED = Selection("labelled", "random images, with the logits of the first expert for labels", Experts(), labelled)
+CORRECT = Selection("correct", Experts(), correct, "Guo et al., ICLR 2024")
+LABELLED = Selection("labelled", Experts(), labelled)

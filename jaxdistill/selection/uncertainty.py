@@ -50,11 +50,8 @@ def _of_logits(score: Callable[[Float[Array, "n classes"]], Float[Array, " n"]])
     return Scores(lambda model: score(logits(model.network, model.variables, model.data)), asks_network=True)
 
 
-ENTROPY = Selection("entropy", "the largest entropies (Coleman et al., ICLR 2020)", _of_logits(entropy), by_difficulty)
-MARGIN = Selection(
-    "margin", "the smallest margins between two classes (Coleman et al., ICLR 2020)", _of_logits(margin), by_difficulty
-)
+ENTROPY = Selection("entropy", _of_logits(entropy), by_difficulty, "Coleman et al., ICLR 2020")
+MARGIN = Selection("margin", _of_logits(margin), by_difficulty, "Coleman et al., ICLR 2020")
 LEAST_CONFIDENCE = Selection(
-    "least_confidence", "the least probable predictions (Coleman et al., ICLR 2020)", _of_logits(least_confidence),
-    by_difficulty,
-)  # fmt: skip
+    "least_confidence", _of_logits(least_confidence), by_difficulty, "Coleman et al., ICLR 2020"
+)

@@ -28,4 +28,4 @@ def uniform(key: Key, labels: Int[Array, " n"], ipc: int, num_classes: int) -> I
     return jnp.take_along_axis(members, jnp.argsort(scores, axis=1)[:, :ipc], axis=1)
 
 
-RANDOM = Selection("random", "random images, which every other set must beat", Nothing(), picked(uniform))
+RANDOM = Selection("random", Nothing(), picked(uniform))

@@ -76,7 +76,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         _refuse({"expert_count"} & {*options}, "there are no --experts to count")
     selects = isinstance(config, Select)
     start = config.strategy if selects else config.init
-    read = needs_of(start).reads(config.basis, experts=config.bank.given)
+    read = needs_of(start).reads(config.basis, config.bank.given)
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
     if not config.evaluation.eval_seeds:
