@@ -15,13 +15,13 @@ import argparse
 import jax
 import numpy as np
 
-from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import real_data
 from jaxdistill.data.preprocess import STATISTICS, fit
 from jaxdistill.data.source import load
 from jaxdistill.evaluation import InOrder, evaluate
 from jaxdistill.methods.dd import DD
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
 
 RATES = (0.001, 0.003, 0.01, 0.03, 0.1, 0.3)
@@ -52,18 +52,14 @@ def main() -> None:
         )
         for chosen in (order[held_out:], order[:held_out])
     )
-    options = dict(DD.preset(given.dataset, given.ipc).network)
+    options = dict(find(DD, given.dataset, given.ipc).network)
     network = make_network(options.pop("network", "convnet"), shape, classes, **options)
     sets = [SELECTIONS["random"](jax.random.key(i), train, given.ipc) for i in range(given.seeds)]
     print("| step size |" + "".join(f" {epochs} epochs |" for epochs in EPOCHS))
     print("|---" * (len(EPOCHS) + 1) + "|")
     for rate in RATES:
         recipes = (InOrder(epochs, rate) for epochs in EPOCHS)
-        plain = make_augment("none")
-        found = [
-            evaluate(jax.random.key(0), sets, network, test, recipe, augment=plain, seeds=given.seeds)
-            for recipe in recipes
-        ]
+        found = [evaluate(jax.random.key(0), sets, network, test, recipe, seeds=given.seeds) for recipe in recipes]
         print(f"| {rate} |" + "".join(f" {100 * one.mean:.1f} ± {100 * one.std:.1f} |" for one in found))
 
 

@@ -15,6 +15,7 @@ import argparse
 import dataclasses
 import json
 import time
+from functools import partial
 from pathlib import Path
 
 import jax
@@ -31,16 +32,15 @@ WEIGHTS = {"generator": None, "plain": (0, 0), "representativeness": (1, 0), "di
 def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.SyntheticSet]]:
     """For each variant as many sets as are wanted, of the largest size."""
     largest = max(given.ipc)
-    start = jd.SELECTIONS["noise"](jax.random.key(0), bench.train, largest)
     base = jd.Minimax(
         lr=given.lr, batch=given.batch, tune=given.tune, centred=True, average=given.average, memory=given.memory,
         sampling=jd.Sampling(guidance=given.guidance),
     )  # fmt: skip
     task = jd.Task(
-        jd.make_network("convnet", bench.image_shape, bench.num_classes), augmentation("none", bench),
-        bench.image_shape, bench.num_classes, generator=lambda: generator,
+        network=jd.make_network("convnet", bench.image_shape, bench.num_classes), augment=augmentation("none", bench),
+        image_shape=bench.image_shape, num_classes=bench.num_classes, generator=lambda: generator,
     )  # fmt: skip
-    draw = jax.jit(jd.minimax(base, task).synthetic)
+    draw = jax.jit(jd.minimax(base, task).draw, static_argnums=2)
     found: dict[str, list[jd.SyntheticSet]] = {}
     for name in given.variant:
         weights = WEIGHTS[name] or (0, 0)
@@ -61,7 +61,8 @@ def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.Sy
         for number in range(given.sets):
             key = jax.random.fold_in(jax.random.key(given.seed), number)
             began = time.perf_counter()
-            state = method.init(key, start)
+            key_params, key_images = jax.random.split(key)
+            state = method.init(key_params)
             if WEIGHTS[name] is not None and number < given.tunings:
                 state, infos = tuned(jax.random.fold_in(key, 1), state, bench.train)
                 said = {field: float(np.mean(values[-50:])) for field, values in infos._asdict().items()}
@@ -70,7 +71,7 @@ def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.Sy
                 )
             states.append(state)
             learned = states[number % given.tunings]
-            found[name].append(jax.device_get(draw(learned._replace(draws=state.draws))))
+            found[name].append(jax.device_get(draw(key_images, method.params(learned), largest)))
     return found
 
 
@@ -105,12 +106,12 @@ def main() -> None:
     stored = load_generator(given.generator)
     generator = generator_of(GeneratorConfig(architecture=stored.architecture), stored, bench)
     network = jd.make_network("convnet", bench.image_shape, bench.num_classes, width=given.width)
-    augment = augmentation("default", bench)
     wanted = given.variant
     given.variant = [name for name in wanted if name != "random"]
     found = sets_of(given, bench, generator)
     for ipc, length in zip(given.ipc, np.resize(given.epochs, len(given.ipc)).tolist(), strict=True):
         protocol = dataclasses.replace(jd.PROTOCOLS["dsa1000"], epochs=length)
+        protocol = protocol.bound(partial(augmentation, bench=bench))
         if "random" in wanted:
             keys = jax.random.split(jax.random.key(given.seed + 1), given.sets)
             found["random"] = [jd.SELECTIONS["random"](key, bench.train, max(given.ipc)) for key in keys]
@@ -120,7 +121,7 @@ def main() -> None:
                 first = np.arange(whole.count).reshape(bench.num_classes, -1)[:, :ipc].reshape(-1)
                 judged = jd.evaluation.evaluate(
                     jax.random.fold_in(jax.random.key(given.seed + 2), number), whole.take(first), network, bench.test,
-                    protocol, augment=augment, seeds=given.networks,
+                    protocol, seeds=given.networks,
                 )  # fmt: skip
                 accuracies.append(np.asarray(judged.accuracies) * 100)
             means = np.mean(accuracies, axis=1)

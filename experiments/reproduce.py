@@ -20,6 +20,7 @@ from pathlib import Path
 
 from jaxdistill.cli import main as jaxdistill
 from jaxdistill.methods import METHOD_NAMES
+from jaxdistill.presets import find, readings
 
 RESULTS = Path(__file__).parent / "results.jsonl"
 
@@ -34,8 +35,8 @@ def row_of(run: Path, command: str) -> dict:
     name, network = config["method"]["name"], config["network"]
     dataset = config["data"]["dataset"]
     dataset = Path(dataset).stem if dataset.endswith(".npz") else dataset
-    published = METHOD_NAMES[name].preset(dataset, config["ipc"], config["preset"]).published
-    reading = "" if config["preset"] == METHOD_NAMES[name].PRESETS[0] else f" ({config['preset']})"
+    published = find(name, dataset, config["ipc"], config["preset"]).published
+    reading = "" if config["preset"] == readings(name)[0] else f" ({config['preset']})"
     shape = [f"W{network['width']}"] if ours["network"].startswith(("convnet", "mlp")) else []
     shape += {"instance": [], "none": ["no norm"]}.get(network["norm"], [f"{network['norm']} norm"])
     epochs = "" if "drops" not in evaluation["protocol"] else f", {evaluation['protocol']['epochs']} epochs"

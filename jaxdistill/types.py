@@ -32,6 +32,11 @@ LabelKind: TypeAlias = Literal["class", "probability", "logit", "target"]
 """One-hot classes, probabilities, logits (soft-maxed when used), or real-valued regression targets."""
 
 
+def per_image(**options: Any) -> Any:
+    """A field of a set with an entry for each image: taken, repeated and stored as the images are."""
+    return flax.struct.field(metadata={"per_image": True}, **options)
+
+
 @flax.struct.dataclass
 class SyntheticSet:
     """A distilled (or selected) set: what every method improves and every evaluation reads.
@@ -39,18 +44,18 @@ class SyntheticSet:
     Several of one size may be stacked along leading axes, to be mapped over.
     """
 
-    images: Float[AnyArray, "*sets n h w c"]
+    images: Float[AnyArray, "*sets n h w c"] = per_image()
     """Preprocessed space, class-major order."""
-    labels: Float[AnyArray, "*sets n classes"]
+    labels: Float[AnyArray, "*sets n classes"] = per_image()
     """What `label_kind` says; one-hot for plain class labels."""
     label_kind: LabelKind = flax.struct.field(pytree_node=False, default="class")
-    weights: Float[AnyArray, "*sets n"] | None = None
+    weights: Float[AnyArray, "*sets n"] | None = per_image(default=None)
     """Weight of each image in the loss, for core-sets that weigh their samples; None is 1 for each."""
     learning_rate: Float[AnyArray, "*steps"] | None = None
     """Learned together with the images: one step size, or ``[epochs, steps]`` of them for training in stored order."""
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
-    selected: Bool[AnyArray, "*sets n"] | None = None
+    selected: Bool[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which images are real ones as they were selected; None where no recipe needs to know."""
 
     @property
@@ -58,18 +63,28 @@ class SyntheticSet:
         """Number of images."""
         return self.images.shape[0]
 
+    @property
+    def arrays(self) -> dict[str, Any]:
+        """Those that there are, by name."""
+        fields = (field for field in dataclasses.fields(self) if field.metadata.get("pytree_node", True))
+        return {field.name: leaf for field in fields if (leaf := getattr(self, field.name)) is not None}
+
     def __repr__(self) -> str:
         """Shapes, and not the values of every pixel."""
-        arrays = ((name, getattr(self, name)) for name in ("images", "labels", "weights", "learning_rate", "selected"))
-        shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in arrays if leaf is not None)
+        shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in self.arrays.items())
         return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation})"
+
+    def each(self, change: Callable[[AnyArray], AnyArray]) -> SyntheticSet:
+        """The set with every array that has an entry for each image changed alike."""
+        return dataclasses.replace(self, **{n: change(leaf) for n, leaf in self.arrays.items() if n in PER_IMAGE})
 
     def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
         """Some of the images with all that belongs to each."""
-        weights, selected = (None if leaf is None else leaf[indices] for leaf in (self.weights, self.selected))
-        return dataclasses.replace(
-            self, images=self.images[indices], labels=self.labels[indices], weights=weights, selected=selected
-        )
+        return self.each(lambda leaf: leaf[indices])
+
+
+PER_IMAGE = tuple(field.name for field in dataclasses.fields(SyntheticSet) if "per_image" in field.metadata)
+"""Names of the arrays of a set that have an entry for each image."""
 
 
 @runtime_checkable
@@ -121,7 +136,8 @@ class Network(NamedTuple):
     """Share of the way that running averages go towards a batch's."""
 
 
-class Generator(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Generator:
     """A class-conditional diffusion model as pure functions of its parameters.
 
     ``apply(params, noisy [n h w c], times [n], labels [n])`` gives a prediction of noise or velocity, and as many
@@ -211,16 +227,34 @@ class Method(NamedTuple):
     """
 
     init: Callable[[Key, SyntheticSet], PyTree]
+    """The state before the first step, of the set that it starts from."""
     step: Callable[[Key, PyTree, PyTree], tuple[PyTree, Any]]
+    """State and Info after a step with a batch of the feed."""
     synthetic: Callable[[PyTree], SyntheticSet]
+    """The set of a state."""
     feed: Feed
-    formation: int = 1
-    """`init` also takes a set of ``formation**2`` whole images for each one it will store, and makes them its tiles."""
-    learned: Callable[[PyTree], PyTree] | None = None
-    """The parameters of the generator that a state's set is drawn from. Where there is one, `init` takes nothing of its
-    start but how many images of each class it has."""
+    images_per_start: int = 1
+    """`init` also takes so many whole images for each one that it will store, and makes them its tiles."""
     paced: bool = False
     """Whether what a step does depends on `Task.steps`, by a schedule: then a run cannot go on to more of them."""
+
+
+class GenerativeMethod(NamedTuple):
+    """A method that trains a generator, of which sets are drawn; states and Infos are as those of a `Method`."""
+
+    init: Callable[[Key], PyTree]
+    step: Callable[[Key, PyTree, PyTree], tuple[PyTree, Any]]
+    params: Callable[[PyTree], PyTree]
+    """The parameters of a state's generator, as `Generator.init` gives them."""
+    feed: Feed
+    draw: Callable[[Key, PyTree, int], SyntheticSet]
+    """``draw(key, params, ipc)`` gives a set; a smaller one of the same key has the first images of a larger one."""
+    paced: bool = False
+    """See `Method`."""
+
+
+AnyMethod: TypeAlias = Method | GenerativeMethod
+"""What can be run: both are fed and step in the same way."""
 
 
 def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -> PyTree:
@@ -232,7 +266,8 @@ def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -
     return jax.lax.map(lambda entry: f(entry, *shared), entries)
 
 
-class Task(NamedTuple):
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Task:
     """Everything that a method is told about the problem; the same for all methods."""
 
     network: Network

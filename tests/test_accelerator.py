@@ -39,8 +39,7 @@ def test_a_step_moves_the_set_as_on_a_cpu(config, devices):
                 data = jax.tree.map(jnp.asarray, contract.source_of(method, "convnet"))
                 state = method.init(jax.random.key(2), contract.start_of(method))
                 after, _ = jax.jit(lambda s, d, m=method: contract.one_step(m, d, s, 0, jax.random.key(7)))(state, data)
-                learned = method.learned or (lambda state, m=method: m.synthetic(state).images)
-                change = jax.tree.map(lambda new, old: new - old, learned(after), learned(state))
+                change = jax.tree.map(lambda new, old: new - old, method.learned(after), method.learned(state))
                 moved[precision, device.platform] = jax.device_get(change)
     here, there = (device.platform for device in devices)
     shares = {p: apart(moved[p, here], moved["highest", there]) for p in ("highest", "default")}

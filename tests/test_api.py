@@ -46,6 +46,9 @@ def same(ours, folder):
     np.testing.assert_array_equal(np.asarray(ours.synthetic.images), images_in(folder))
 
 
+ROWS = np.zeros((20, 8, 8), np.uint8)
+
+
 @pytest.mark.parametrize(
     ("method", "more"),
     [("dm", {"init": "herding", "image_lr": 0.5}), ("idc", {"augment": "none"}), ("kip", {"kernel": "fc1"})],
@@ -317,6 +320,13 @@ def test_what_cannot_be_is_said_in_pythons_words(options, says, digits):
         (lambda data, run: jd.Dataset.from_arrays(np.zeros((4, 8, 8)), ["a", "b", "a", "b"]), "return_inverse"),
         (lambda data, run: jd.Dataset.from_arrays(np.full((20, 8, 8), 300), [0, 1] * 10), "range from 300 to 300"),
         (lambda data, run: jd.load(3), "`name` is"),
+        (lambda data, run: jd.distill(data, "dm", 1), "the method comes first"),
+        (lambda data, run: jd.distill("herding", data, 1), "jaxdistill.select('herding', data, ipc)"),
+        (lambda data, run: jd.select("dm", data, 1), "jaxdistill.distill('dm', data, ipc)"),
+        (lambda data, run: jd.distill("dm", data, 1, out="run"), "`save(folder)`"),
+        (lambda data, run: jd.distill("dm", data, 1, sets=2), "once for each `seed`"),
+        (lambda data, run: jd.train_experts(data, epoch=3), "did you mean epochs"),
+        (lambda data, run: jd.Dataset.from_arrays(ROWS, [0, 1] * 10, class_names=["a", "a"]), "two classes have one"),
     ],
 )
 def test_everyday_mistakes_are_told_in_a_sentence(call, says, digits, run):
@@ -324,6 +334,20 @@ def test_everyday_mistakes_are_told_in_a_sentence(call, says, digits, run):
         call(digits, run)
     assert says in str(told.value)
     assert run.steps == 3
+
+
+def test_a_call_that_does_not_fit_says_of_what(digits, run):
+    with pytest.raises(TypeError, match=r"^distill: missing a required argument: 'ipc'; it takes method, data, ipc, "):
+        jd.distill("dm", digits)
+    with pytest.raises(TypeError, match=r"^Run\.evaluate: .*; it takes seeds, progress$"):
+        run.evaluate(epochs=3)
+
+
+def test_a_run_is_no_data_set(run, tmp_path):
+    folder = run.save(tmp_path / "run")
+    for path in (folder, folder / "set"):
+        with pytest.raises(jd.UsageError, match="is a run or a set"):
+            jd.load(path)
 
 
 def changed(**parts):

@@ -20,8 +20,9 @@ from jaxdistill.data.trajectories import flatten
 from jaxdistill.evaluation.train import correct
 from jaxdistill.io.expert_bank import load_bank, open_bank
 from jaxdistill.io.expert_writer import record
+from jaxdistill.presets.experts import EXPERTS, expert_preset
 from jaxdistill.settings.config import DataConfig, NetworkConfig
-from jaxdistill.training.experts import EXPERTS, ExpertRecipe, expert_epoch, expert_preset
+from jaxdistill.training.experts import ExpertRecipe, expert_epoch
 from jaxdistill.types import Variables
 
 

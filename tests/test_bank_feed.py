@@ -35,26 +35,27 @@ def mapped(folder):
 
 
 def test_every_expert_and_start_is_drawn_and_no_other():
-    for feed in (Segments(2, 8, count=500), Segments(3, 6, first=2, count=500)):
+    for feed in (Segments(2, 8, num_segments=500), Segments(3, 6, min_start=2, num_segments=500)):
         experts, starts = draws(feed, 0)
         assert experts.shape == starts.shape == (500,)
         pairs = set(zip(experts.tolist(), starts.tolist(), strict=True))
-        assert pairs == {(expert, start) for expert in range(EXPERTS) for start in range(feed.first, feed.end)}
-        for drawn in (experts, starts - feed.first):
+        possible = range(feed.min_start, feed.max_start)
+        assert pairs == {(expert, start) for expert in range(EXPERTS) for start in possible}
+        for drawn in (experts, starts - feed.min_start):
             counts = np.bincount(drawn)
             assert counts.min() > 0.6 * counts.mean()
         assert abs(np.corrcoef(experts, starts)[0, 1]) < 0.15
 
 
 def test_keys_draw_differently():
-    one, other = (plan(Segments(2, 8, count=9), jax.random.key(seed), 0, BANK) for seed in (0, 1))
+    one, other = (plan(Segments(2, 8, num_segments=9), jax.random.key(seed), 0, BANK) for seed in (0, 1))
     for a, b in zip(one, other, strict=True):
         assert (np.asarray(a) != np.asarray(b)).any()
 
 
 @pytest.mark.parametrize(("begin", "end", "grow"), [(2, 8, 10), (1, 4, 1000), (3, 7, 3), (4, 4, 5), (20, 70, 7)])
 def test_the_bound_grows_by_datms_formula(begin, end, grow):
-    feed = Segments(2, end, begin=begin, grow=grow)
+    feed = Segments(2, end, initial_max_start=begin, grow_steps=grow)
     steps = np.unique(np.linspace(0, 2 * grow, 41).astype(int))
     found = np.asarray(jax.jit(jax.vmap(feed.bound))(jnp.asarray(steps)))
     expected = [min(begin + int((end - begin) * int(step) / grow + 1e-9), end) for step in steps]
@@ -65,20 +66,21 @@ def test_the_bound_grows_by_datms_formula(begin, end, grow):
 
 
 def test_starts_follow_the_bound():
-    feed = Segments(2, 8, first=1, begin=3, grow=10, count=500)
+    feed = Segments(2, 8, min_start=1, initial_max_start=3, grow_steps=10, num_segments=500)
     for step, bound in ((0, 3), (4, 5), (10, 8), (99, 8)):
         assert set(draws(feed, step)[1].tolist()) == set(range(1, bound))
 
 
 def test_the_last_segment_ends_with_the_last_epoch():
     Segments(2, 8).plan(jax.random.key(0), jnp.asarray(0), BANK)
-    for feed, needed in ((Segments(3, 8), 10), (Segments(2, 9), 10), (Segments(1, 20, begin=1, grow=100), 20)):
+    growing = Segments(1, 20, initial_max_start=1, grow_steps=100)
+    for feed, needed in ((Segments(3, 8), 10), (Segments(2, 9), 10), (growing, 20)):
         with pytest.raises(ValueError, match=f"need experts of {needed} epochs, and these have {EPOCHS}; train longer"):
             feed.plan(jax.random.key(0), jnp.asarray(0), BANK)
 
 
 def test_every_store_gives_the_same_segments(tmp_path):
-    feed = Segments(2, 8, count=4)
+    feed = Segments(2, 8, num_segments=4)
     stores = {
         "array": BANK.params,
         "host": VALUES,
@@ -101,7 +103,7 @@ def test_every_store_gives_the_same_segments(tmp_path):
 
 
 def test_an_outline_plans_the_same_without_the_trajectories(tmp_path):
-    feed = Segments(2, 8, first=1, begin=3, grow=10, count=2)
+    feed = Segments(2, 8, min_start=1, initial_max_start=3, grow_steps=10, num_segments=2)
     for params in (BANK.params, mapped(tmp_path)):
         bank = Bank(params, EXPERTS, EPOCHS)
         assert bank.outline().params.size == 0

@@ -19,14 +19,16 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import PROTOCOLS, dsa_recipe
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import default_depth
+from jaxdistill.presets import find, readings
+from jaxdistill.presets.experts import EXPERTS, ExpertPreset, expert_preset
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import DataConfig, Distill, NetworkConfig, RunConfig
-from jaxdistill.training.experts import EXPERTS, ExpertPreset, ExpertRecipe, expert_preset
+from jaxdistill.training.experts import ExpertRecipe
 
 TABLE = tomllib.loads((Path(__file__).parent / "reference" / "cells.toml").read_text(encoding="utf-8"))
 STRATEGIES, STATISTICS = TABLE.pop("strategies"), TABLE.pop("statistics")
 PROTOCOL_TABLE, EXPERT_TABLE = TABLE.pop("protocols"), TABLE.pop("experts")
-READINGS = [(method, reading) for method, config in METHOD_NAMES.items() for reading in config.PRESETS]
+READINGS = [(method, reading) for method, config in METHOD_NAMES.items() for reading in readings(config)]
 SUBSETS = {f"image{subset}" for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow")}
 SIDES = {"tiny_imagenet": 64, "imagenet_resized/64x64": 64, **dict.fromkeys(SUBSETS, 128)}
 IPCS = sorted({*range(1, 131), 150, 200, 250, 500, 1000, 1250, 1500, 5000})
@@ -74,7 +76,7 @@ def agree(wanted, found):
 @functools.cache
 def found_cells(method, reading):
     config = METHOD_NAMES[method]
-    return {(d, ipc) for d in DATASETS for ipc in IPCS if config.preset(d, ipc, reading).listed}
+    return {(d, ipc) for d in DATASETS for ipc in IPCS if find(config, d, ipc, reading).listed}
 
 
 def test_the_table_is_of_methods_that_there_are():
@@ -91,7 +93,7 @@ def test_exactly_the_cells_of_the_table_are_listed(method, reading):
 
 @pytest.mark.parametrize(("method", "reading", "dataset", "ipc", "settings", "published"), LISTED, ids=named)
 def test_a_listed_cell_is_the_papers(method, reading, dataset, ipc, settings, published):
-    preset = METHOD_NAMES[method].preset(dataset, ipc, reading)
+    preset = find(method, dataset, ipc, reading)
     side = SIDES.get(dataset, 32)
     network = dataclasses.asdict(NetworkConfig(**preset.network))
     network["depth"] = network["depth"] or default_depth(side)
@@ -129,7 +131,7 @@ def compare_experts(found, wanted, dataset):
 
 @pytest.mark.parametrize(("method", "reading", "dataset", "ipc", "settings", "published"), LACKING, ids=named)
 def test_what_is_lacking_is_not_listed(method, reading, dataset, ipc, settings, published):
-    preset = METHOD_NAMES[method].preset(dataset, ipc, reading)
+    preset = find(method, dataset, ipc, reading)
     assert not preset.listed, settings["lacking"]
     found = dataclasses.asdict(preset.config)
     assert all(agree(value, found[name]) for name, value in settings.items() if name in found and name == "image_lr")
@@ -152,9 +154,9 @@ SHORTENED = ("dsa1000", "datadam1800", "datadam1800-halved")
 @pytest.mark.parametrize(("method", "reading"), READINGS, ids=named)
 def test_sets_of_digits_are_judged_by_one_recipe(method, reading):
     """And on the plain ConvNet, where elsewhere they are trained on as DSA does."""
-    elsewhere = METHOD_NAMES[method].preset("some_other", 10, reading).protocol
+    elsewhere = find(method, "some_other", 10, reading).protocol
     for ipc in (1, 10, 50):
-        preset = METHOD_NAMES[method].preset("digits", ipc, reading)
+        preset = find(method, "digits", ipc, reading)
         if elsewhere not in SHORTENED:
             assert preset.protocol not in SHORTENED
             continue
@@ -208,7 +210,7 @@ KNOWN = {"augment": "crop", "statistics": "tiny_imagenet-selmatch", "init": "kme
 
 
 def run_of(method, dataset="cifar10", ipc=10, reading=None, **changes):
-    preset = METHOD_NAMES[method].preset(dataset, ipc, reading or METHOD_NAMES[method].PRESETS[0])
+    preset = find(method, dataset, ipc, reading or readings(method)[0])
     config = Distill(**cell.fields(preset, dataset), run=RunConfig(Path("x")), ipc=ipc, preset=reading)
     return dataclasses.replace(config, **changes), preset
 

@@ -1,9 +1,12 @@
 """What every method keeps to. A new line in METHODS is tested by all of this; there is no branch on a method here."""
 
+import dataclasses
 import json
+import math
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from functools import cache
 
 import chex
@@ -26,9 +29,10 @@ from jaxdistill.io import checkpoint
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.training.experts import ExpertRecipe, expert_epoch
-from jaxdistill.types import SyntheticSet, Task, map_one_by_one
+from jaxdistill.types import GenerativeMethod, Method, SyntheticSet, Task, map_one_by_one
 
 IPC = 3
 SHAPE = (8, 8, 1)
@@ -58,15 +62,68 @@ def make_task(network, mapper=map_one_by_one):
     built = make_network(network, SHAPE, 4, width=8, depth=2)
     augment = make_augment("crop")
     kernel = make_kernel("fc1", SHAPE)
-    return Task(built, augment, SHAPE, 4, mapper, kernel, trained_generator, 3, ((-4.0,), (4.0,)), map_blocks=mapper)
+    return Task(
+        network=built,
+        augment=augment,
+        image_shape=SHAPE,
+        num_classes=4,
+        map_classes=mapper,
+        kernel=kernel,
+        generator=trained_generator,
+        steps=3,
+        pixel_range=((-4.0,), (4.0,)),
+        map_blocks=mapper,
+    )
+
+
+class Held(Method):
+    """A method of either kind, as it is held to the contract.
+
+    Attributes:
+        start: gives what it starts from: real images, or what its generator draws before it is tuned.
+        learned: what learns, of a state: the images, or the generator's parameters, of which an image of 8 bits shows
+            little after a step.
+    """
+
+    start: Callable
+    learned: Callable
+
+
+def of_images(method):
+    held, data = Held(*method), make_toy()[0]
+    held.start = lambda: SELECTIONS["random"](
+        jax.random.key(1), data, jnp.zeros((48, 1)), IPC * method.images_per_start
+    )
+    held.learned = lambda state: method.synthetic(state).images
+    return held
+
+
+def of_generator(method):
+    def synthetic(params):
+        return method.draw(jax.random.key(3), params, IPC)
+
+    held = Held(
+        lambda key, initial: method.init(key), method.step, lambda state: synthetic(method.params(state)), method.feed
+    )
+    held.start = lambda: synthetic(trained_generator().init(jax.random.key(0)))
+    held.learned = method.params
+    return held
+
+
+KINDS = {Method: of_images, GenerativeMethod: of_generator}
+
+
+def build(config, task):
+    method = METHODS[config](find(config, "digits", IPC).config, task)
+    return KINDS[type(method)](method)
 
 
 def make_method(config, network, **options):
-    return METHODS[config](config.preset("digits", IPC).config, make_task(network, **options))
+    return build(config, make_task(network, **options))
 
 
 def start_of(method):
-    return SELECTIONS["random"](jax.random.key(1), make_toy()[0], IPC * method.formation**2)
+    return method.start()
 
 
 @cache
@@ -152,9 +209,8 @@ def test_a_step_changes_the_set_and_the_set_reads_out_whole(case):
     first, last = method.synthetic(states[0]), method.synthetic(states[-1])
     assert isinstance(first, SyntheticSet)
     assert first.images.shape == (4 * IPC, *SHAPE)
-    if method.learned is None:  # a generator takes nothing of its start but how many images there are
-        whole = encode_images(initial.images, method.formation)
-        np.testing.assert_allclose(first.images, whole, atol=1e-6)
+    whole = encode_images(initial.images, math.isqrt(method.images_per_start))
+    np.testing.assert_allclose(first.images, whole, atol=1e-6)
     again = method.synthetic(method.init(jax.random.key(2), first))
     chex.assert_trees_all_close(again, first, atol=1e-6)
     chex.assert_trees_all_equal_shapes_and_dtypes(first, last)
@@ -167,10 +223,7 @@ def test_same_key_same_result_and_other_key_another(case):
     again, _ = step(states[0], 0, jax.random.key(7))
     chex.assert_trees_all_equal(again, states[1])
     other, _ = step(states[0], 0, jax.random.key(8))
-    learned = method.learned or (
-        lambda state: method.synthetic(state).images
-    )  # of a step an image of 8 bits shows little
-    pairs = zip(jax.tree.leaves(learned(other)), jax.tree.leaves(learned(states[1])), strict=True)
+    pairs = zip(*(jax.tree.leaves(method.learned(state)) for state in (other, states[1])), strict=True)
     assert any((one != two).any() for one, two in pairs)
 
 
@@ -179,9 +232,9 @@ def widened(tree):
     return jax.tree.map(lambda leaf: leaf.astype(float) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf, tree)
 
 
-def wide(part):
-    """A network or generator whose parameters are float64."""
-    return part._replace(init=lambda key: widened(part.init(key)))
+def wide(init):
+    """Of a network or generator: its parameters in float64."""
+    return lambda key: widened(init(key))
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.__name__)
@@ -189,8 +242,9 @@ def test_scan_and_vmap_agree_with_the_jitted_steps(config):
     """In float64: of a gradient that is zero but for rounding Adam makes a whole step, which no float32 could judge."""
     task = make_task(NETWORKS[0])
     with jax.enable_x64(True):
-        task = task._replace(network=wide(task.network), generator=lambda: wide(trained_generator()))
-        method = METHODS[config](config.preset("digits", IPC).config, task)
+        generator = dataclasses.replace(trained_generator(), init=wide(trained_generator().init))
+        network = task.network._replace(init=wide(task.network.init))
+        method = build(config, dataclasses.replace(task, network=network, generator=lambda: generator))
         data = widened(jax.tree.map(jnp.asarray, source_of(method, NETWORKS[0])))
         start = jax.jit(method.init)(jax.random.key(2), widened(start_of(method)))
         seeds = jax.random.split(jax.random.key(9), 2)

@@ -1,5 +1,6 @@
 """DataDAM's terms and gradient against PyTorch, NumPy, DM and finite differences, all in float64."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from jaxdistill.losses.attention import attention
 from jaxdistill.methods.datadam import DataDAM, datadam
 from jaxdistill.methods.dm import DM, dm
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find, readings
 from jaxdistill.types import Batch, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "datadam.npz")
@@ -40,7 +42,7 @@ def task_of(norm, augment="none", **options):
             body[f"Norm_{block}"] = {"scale": GOLDEN[f"scale{block}"], "bias": GOLDEN[f"shift{block}"]}
         return Variables(jax.tree.map(jnp.asarray, {**variables.params, "body": body}), variables.statistics)
 
-    return Task(network._replace(init=init), make_augment(augment), SHAPE, 3)
+    return Task(network=network._replace(init=init), augment=make_augment(augment), image_shape=SHAPE, num_classes=3)
 
 
 def first_step(method, synthetic=GOLDEN["synthetic"]):
@@ -85,7 +87,7 @@ def test_the_gradient_is_the_slope_under_augmentation(name, config):
 
 def test_one_class_at_a_time_is_all_at_once():
     task = task_of("instance", "color")
-    coupled = task._replace(network=task.network._replace(couples_batch=True))
+    coupled = dataclasses.replace(task, network=task.network._replace(couples_batch=True))
     one, other = (jax.jit(partial(gradient_of, DataDAM(), each))() for each in (task, coupled))
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-9, atol=1e-9)
@@ -157,20 +159,20 @@ def test_a_network_without_maps_to_match_is_refused():
 
 
 def test_presets_are_the_codes_and_the_papers():
-    code, paper = (DataDAM.preset("cifar10", 10, name) for name in DataDAM.PRESETS)
-    assert code == DataDAM.preset("cifar10", 10)
+    code, paper = (find(DataDAM, "cifar10", 10, name) for name in readings(DataDAM))
+    assert code == find(DataDAM, "cifar10", 10)
     assert (code.config.power, code.config.scale, code.config.balance, code.steps) == (1, 100.0, 0.01, 20_000)
     assert (paper.config.power, paper.config.scale, paper.config.balance, paper.steps) == (4, 1.0, 0.01, 8_000)
     assert dict(code.network) == {"norm": "batch"}
     assert dict(paper.network) == {}
     assert (code.protocol, paper.protocol) == ("datadam1800", "datadam1800-halved")
-    assert DataDAM.preset("imagenette", 10, "paper").config.balance == 0.02
-    assert DataDAM.preset("imagenette", 10).config.balance == 0.01
-    for name in DataDAM.PRESETS:
-        assert DataDAM.preset("cifar10", 50, name).config.image_lr == 1.0
-        assert DataDAM.preset("cifar10", 51, name).config.image_lr == 10.0
-        assert DataDAM.preset("digits", 10, name).steps == 1_000
-    assert DataDAM.preset("cifar100", 50).listed
-    assert not DataDAM.preset("fashion_mnist", 10).listed
-    assert not DataDAM.preset("cifar10", 100).listed
+    assert find(DataDAM, "imagenette", 10, "paper").config.balance == 0.02
+    assert find(DataDAM, "imagenette", 10).config.balance == 0.01
+    for name in readings(DataDAM):
+        assert find(DataDAM, "cifar10", 50, name).config.image_lr == 1.0
+        assert find(DataDAM, "cifar10", 51, name).config.image_lr == 10.0
+        assert find(DataDAM, "digits", 10, name).steps == 1_000
+    assert find(DataDAM, "cifar100", 50).listed
+    assert not find(DataDAM, "fashion_mnist", 10).listed
+    assert not find(DataDAM, "cifar10", 100).listed
     assert code.published is None

@@ -13,9 +13,11 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.common.sets import class_set
 from jaxdistill.losses.gradients import output_cosine, squared
 from jaxdistill.losses.gradients import weights as matrices
-from jaxdistill.methods.dc import DC, dc, loops
+from jaxdistill.methods.dc import DC, dc
 from jaxdistill.methods.dsa import DSA, dsa
 from jaxdistill.methods.matching import match_gradients
+from jaxdistill.presets import find
+from jaxdistill.presets.dc import loops
 from jaxdistill.types import Batch, Network, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dc.npz")
@@ -33,7 +35,9 @@ def linear_task(augment, **options):
     """A network that compiles in no time, for what is not about networks."""
     init = lambda key: Variables(jax.random.normal(key, (int(np.prod(SHAPE)), 3)), {})  # noqa: E731
     apply = lambda variables, images, train: (images.reshape(len(images), -1) @ variables.params, {})  # noqa: E731
-    return Task(Network(init, apply, lambda *_: None), augment, SHAPE, 3, **options)
+    return Task(
+        network=Network(init, apply, lambda *_: None), augment=augment, image_shape=SHAPE, num_classes=3, **options
+    )
 
 
 def start_and_batches(steps):
@@ -157,29 +161,29 @@ def test_loops_are_the_codes_and_interpolated_between():
 
 
 def test_presets_are_the_papers():
-    preset = DC.preset("cifar10", 10)
+    preset = find(DC, "cifar10", 10)
     assert (preset.config.matches, preset.config.epochs, preset.steps) == (10, 50, 10_000)
     assert (preset.init, preset.augment, preset.protocol) == ("noise", "none", "dc300")
     assert (preset.config.image_lr, preset.config.momentum, preset.config.network_lr) == (0.1, 0.5, 0.01)
     assert (preset.config.per_class, preset.config.batch) == (256, 256)
     assert preset.published.mean == 44.9
     assert preset.listed
-    assert DC.preset("cifar10", 1).steps == 1_000
-    assert DC.preset("mnist", 50).protocol == "dc1000-mnist"
-    assert DC.preset("digits", 10).steps == 1_000
-    assert not DC.preset("cifar100", 50).listed, "the paper's table has a dash there"
-    assert DC.preset("cifar100", 50).published is None
-    assert not DC.preset("cifar10", 20).listed
-    assert not DC.preset("cifar10", 500).listed
+    assert find(DC, "cifar10", 1).steps == 1_000
+    assert find(DC, "mnist", 50).protocol == "dc1000-mnist"
+    assert find(DC, "digits", 10).steps == 1_000
+    assert not find(DC, "cifar100", 50).listed, "the paper's table has a dash there"
+    assert find(DC, "cifar100", 50).published is None
+    assert not find(DC, "cifar10", 20).listed
+    assert not find(DC, "cifar10", 500).listed
 
-    preset = DSA.preset("svhn_cropped", 1)
+    preset = find(DSA, "svhn_cropped", 1)
     assert isinstance(preset.config, DSA)
     assert (preset.init, preset.augment, preset.protocol) == ("real", "default", "dsa1000")
     assert preset.published.mean == 27.5
-    assert DSA.preset("mnist", 10).protocol == "dsa1000"
-    assert DSA.preset("cifar10", 100).config.matches == 100
-    assert DSA.preset("cifar10", 50).steps == 50_000
-    assert not DSA.preset("some_other", 10).listed
+    assert find(DSA, "mnist", 10).protocol == "dsa1000"
+    assert find(DSA, "cifar10", 100).config.matches == 100
+    assert find(DSA, "cifar10", 50).steps == 50_000
+    assert not find(DSA, "some_other", 10).listed
 
 
 def test_bad_settings_are_refused_with_a_sentence():

@@ -13,6 +13,7 @@ from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import sample
 from jaxdistill.methods.dd import DD, Learned, as_set, dd, outer_gradient
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find, readings
 from jaxdistill.types import Batch, SyntheticSet, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dd.npz")  # made by experiments/golden/dd.py
@@ -32,7 +33,7 @@ def task_of(augment="none"):
     def init(key):
         return jax.tree.map(lambda leaf: leaf.astype(float), network.init(key))
 
-    return Task(network._replace(init=init), make_augment(augment), SHAPE, 3)
+    return Task(network=network._replace(init=init), augment=make_augment(augment), image_shape=SHAPE, num_classes=3)
 
 
 TASK = task_of()
@@ -150,7 +151,12 @@ def test_the_loss_on_real_images_falls():
     with jax.enable_x64(False):
         train = jax.tree.map(jnp.asarray, train)
         shape = (SIDE, SIDE, 1)
-        task = Task(make_network("mlp", shape, CLASSES, width=16), make_augment("none"), shape, CLASSES)
+        task = Task(
+            network=make_network("mlp", shape, CLASSES, width=16),
+            augment=make_augment("none"),
+            image_shape=shape,
+            num_classes=CLASSES,
+        )
         method = dd(DD(image_lr=0.05, batch=48), task)
         noise = jax.random.normal(jax.random.key(0), (CLASSES, 1, *shape))
 
@@ -200,7 +206,7 @@ def test_sets_that_do_not_fit_are_refused_with_a_sentence():
 
 
 def test_presets_are_the_codes():
-    mnist, cifar = DD.preset("mnist", 10), DD.preset("cifar10", 10)
+    mnist, cifar = find(DD, "mnist", 10), find(DD, "cifar10", 10)
     assert (mnist.config.network_lr, cifar.config.network_lr) == (0.02, 0.001)
     assert (mnist.steps, mnist.config.decay_steps) == (400 * 59, 40 * 59)
     assert (cifar.steps, cifar.config.decay_steps) == (400 * 49, 40 * 49)
@@ -208,14 +214,14 @@ def test_presets_are_the_codes():
     assert cifar.published.mean == 36.8
     assert mnist.listed
     assert mnist.published is None
-    assert DD.preset("mnist", 1, "fixed-init").published.mean == 94.0
-    assert DD.preset("cifar10", 10, "fixed-init").published.mean == 54.0
-    assert not DD.preset("mnist", 1).listed
-    assert DD.preset("cifar100", 10).augment == "reflect:crop_flip"
-    assert {DD.preset(name, 10).augment for name in ("svhn_cropped", "kmnist")} == {"none"}, "they are not mirrored"
+    assert find(DD, "mnist", 1, "fixed-init").published.mean == 94.0
+    assert find(DD, "cifar10", 10, "fixed-init").published.mean == 54.0
+    assert not find(DD, "mnist", 1).listed
+    assert find(DD, "cifar100", 10).augment == "reflect:crop_flip"
+    assert {find(DD, name, 10).augment for name in ("svhn_cropped", "kmnist")} == {"none"}, "they are not mirrored"
     for dataset, shape in (("mnist", (28, 28, 1)), ("cifar100", (32, 32, 3)), ("digits", (8, 8, 1)), ("other", SHAPE)):
-        for name in DD.PRESETS:
-            preset = DD.preset(dataset, 10, name)
+        for name in readings(DD):
+            preset = find(DD, dataset, 10, name)
             options = {"network": "convnet", **preset.network}
             network = make_network(options.pop("network"), shape, 10, **options)
             fixed = network is make_network(preset.network.get("network", "convnet"), shape, 10, **options)

@@ -1,5 +1,6 @@
 """Schedules, the training loss and samplers, beside NumPy and values of the original code (experiments/golden)."""
 
+import dataclasses
 from pathlib import Path
 
 import jax
@@ -93,7 +94,7 @@ def test_labels_are_withheld_and_renamed():
         return jnp.zeros_like(noisy)
 
     clean, labels = jnp.zeros((300, *SHAPE)), jnp.arange(300) % 2
-    denoise(jax.random.key(0), toy(apply)._replace(labels=(7, 5), null=9), {}, clean, labels, drop=0.3)
+    denoise(jax.random.key(0), dataclasses.replace(toy(apply), labels=(7, 5), null=9), {}, clean, labels, drop=0.3)
     found = np.asarray(seen[0])
     kept = found != 9
     assert 0.2 < 1 - kept.mean() < 0.4

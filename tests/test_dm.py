@@ -1,5 +1,6 @@
 """DM's distance and gradient against PyTorch, NumPy and finite differences, all in float64."""
 
+import dataclasses
 from functools import partial
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from jaxdistill.augment import make as make_augment
 from jaxdistill.losses.embeddings import mean_embedding_distance
 from jaxdistill.methods.dm import DM, dm
-from jaxdistill.methods.matching import match_means
+from jaxdistill.methods.matching import match_distributions
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.types import SyntheticSet, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "dm.npz")
@@ -27,7 +29,7 @@ def double():
 
 def task_of(norm, augment="none"):
     network = make_network("convnet", SHAPE, 3, width=4, depth=2, norm=norm)
-    return Task(network, make_augment(augment), SHAPE, 3)
+    return Task(network=network, augment=make_augment(augment), image_shape=SHAPE, num_classes=3)
 
 
 def variables_of(task):
@@ -42,7 +44,7 @@ def variables_of(task):
 
 def distance_and_gradient(*arguments):
     """What DM asks for."""
-    distances, gradient = match_means(*arguments, lambda features: (features.embedding,), (1.0,))
+    distances, gradient = match_distributions(*arguments)
     return distances[:, 0], gradient
 
 
@@ -75,7 +77,7 @@ def test_the_gradient_is_the_slope_under_augmentation(norm):
 
 def test_one_class_at_a_time_is_all_at_once():
     task = task_of("instance", "color_crop")
-    coupled = task._replace(network=task.network._replace(couples_batch=True))
+    coupled = dataclasses.replace(task, network=task.network._replace(couples_batch=True))
     for one, other in zip(of(task), of(coupled), strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-9, atol=1e-12)
 
@@ -87,6 +89,35 @@ def test_distance_is_a_sum_of_squares_over_features():
     np.testing.assert_allclose(mean_embedding_distance(jnp.asarray(real), jnp.asarray(synthetic)), expected, rtol=1e-12)
     shuffled = synthetic[:, ::-1]
     np.testing.assert_allclose(mean_embedding_distance(jnp.asarray(shuffled), jnp.asarray(synthetic)), 0, atol=1e-25)
+
+
+@pytest.mark.parametrize("norm", ["instance", "batch"])
+def test_a_distance_of_ones_own_is_matched(norm):
+    """Of spreads, and of two kinds of vectors, beside the same by hand."""
+    task, real = task_of(norm), jnp.asarray(GOLDEN["real"])
+    variables, synthetic = variables_of(task), jnp.asarray(GOLDEN["synthetic"])
+    means = lambda features: (features.embedding, features.maps[0].mean((1, 2)))  # noqa: E731
+
+    def spread(real, synthetic):
+        return jnp.sum((real.var(0) - synthetic.var(0)) ** 2)
+
+    def by_hand(synthetic):
+        seen = [
+            means(task.network.features(variables, images.reshape(-1, *SHAPE), train=True))
+            for images in (real, synthetic)
+        ]
+        of_real, of_set = ([vectors.reshape(3, -1, vectors.shape[-1]) for vectors in each] for each in seen)
+        found = jnp.asarray([[spread(a[c], b[c]) for a, b in zip(of_real, of_set, strict=True)] for c in range(3)])
+        return jnp.sum(found * jnp.asarray([1.0, 0.5])), found
+
+    found, gradient = jax.jit(
+        lambda synthetic: match_distributions(
+            jax.random.key(0), task, variables, synthetic, real, features=means, distance=spread, weights=(1.0, 0.5)
+        )
+    )(synthetic)
+    slope, expected = jax.jit(jax.grad(by_hand, has_aux=True))(synthetic)
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+    np.testing.assert_allclose(gradient, slope, rtol=1e-7, atol=1e-12)
 
 
 def test_a_step_is_heavy_ball_on_the_gradient():
@@ -119,10 +150,10 @@ def test_bad_settings_are_refused_with_a_sentence():
 
 
 def test_presets_are_the_papers():
-    assert DM.preset("cifar10", 10).published.mean == 48.9
-    assert DM.preset("cifar10", 100).config.image_lr == 10.0
-    assert DM.preset("cifar10", 50).config.image_lr == 1.0
-    assert not DM.preset("fashion_mnist", 10).listed
-    assert DM.preset("fashion_mnist", 10).published is None
-    assert DM.preset("tiny_imagenet", 10).published.mean == 12.9
-    assert not DM.preset("some_other", 10).listed
+    assert find(DM, "cifar10", 10).published.mean == 48.9
+    assert find(DM, "cifar10", 100).config.image_lr == 10.0
+    assert find(DM, "cifar10", 50).config.image_lr == 1.0
+    assert not find(DM, "fashion_mnist", 10).listed
+    assert find(DM, "fashion_mnist", 10).published is None
+    assert find(DM, "tiny_imagenet", 10).published.mean == 12.9
+    assert not find(DM, "some_other", 10).listed

@@ -16,7 +16,8 @@ from jaxdistill.data.trajectories import Bank, flatten, unflatten
 from jaxdistill.methods.mtt import MTT, mtt
 from jaxdistill.methods.trajectory_matching import distance
 from jaxdistill.networks import make as make_network
-from jaxdistill.training.experts import EXPERTS, ExpertRecipe, expert_epoch, flat_gradient
+from jaxdistill.presets.experts import EXPERTS
+from jaxdistill.training.experts import ExpertRecipe, expert_epoch, flat_gradient
 from jaxdistill.training.gradients import training_gradient
 from jaxdistill.training.unroll import unroll
 from jaxdistill.types import Features, Network, SyntheticSet, Task, Variables
@@ -243,7 +244,10 @@ def test_a_set_learns_to_do_what_experts_did(toy):
         real = jax.tree.map(jnp.asarray, toy[0])
         given = [(jax.random.key(seed), random_params(network, seed)) for seed in range(2)]
         bank = Bank(jnp.stack([trajectory(network, real, ExpertRecipe(batch=16), 4, *one) for one in given]), 2, 4)
-        method = mtt(MTT(4, 2, 3, image_lr=10.0, rate=0.02), Task(network, PLAIN, shape, CLASSES))
+        method = mtt(
+            MTT(4, 2, 3, image_lr=10.0, rate=0.02),
+            Task(network=network, augment=PLAIN, image_shape=shape, num_classes=CLASSES),
+        )
         noise = class_set(np.random.default_rng(0).normal(size=(CLASSES, 2, *shape)).astype(np.float32))
 
         @jax.jit

@@ -15,6 +15,7 @@ from jaxdistill.data.feeds import sample
 from jaxdistill.evaluation import PROTOCOLS, Regression, evaluate
 from jaxdistill.methods.frepo import FRePo, frepo, set_gradient
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.types import Task
 
 SHAPE, CLASSES = (8, 8, 1), 4
@@ -58,7 +59,7 @@ def test_the_gradient_is_the_slope_of_the_loss_written_out(flip):
 
 def make_task(steps=None):
     network = make_network("doublenet-bn", SHAPE, CLASSES, width=4, depth=2, norm="none", initial="lecun")
-    return Task(network, make_augment("none"), SHAPE, CLASSES, steps=steps)
+    return Task(network=network, augment=make_augment("none"), image_shape=SHAPE, num_classes=CLASSES, steps=steps)
 
 
 @pytest.fixture(scope="module")
@@ -156,9 +157,8 @@ def test_the_evaluation_has_the_released_lengths_and_learns():
     data, test = (jax.tree.map(jnp.asarray, split) for split in make_toy())
     start = class_set(data.read(data.offsets[:, None] + jnp.arange(4)).images)
     network = make_network("doublenet", SHAPE, CLASSES, width=4, depth=2, norm="none", initial="lecun")
-    recipe = Regression(epochs=60, learning_rate=0.01)
-    augment = make_augment("zoom:crop_scale")
-    assert evaluate(jax.random.key(0), start, network, test, recipe, augment=augment, seeds=1).mean > 0.5
+    recipe = Regression(epochs=60, augment="zoom:crop_scale", learning_rate=0.01)
+    assert evaluate(jax.random.key(0), start, network, test, recipe, seeds=1).mean > 0.5
 
 
 def test_zooms_show_a_window_and_colours_keep_to_their_range():
@@ -180,16 +180,16 @@ def test_zooms_show_a_window_and_colours_keep_to_their_range():
 
 
 def test_presets_are_the_released_codes():
-    cell = FRePo.preset("cifar100", 10)
+    cell = find(FRePo, "cifar100", 10)
     assert (cell.config.flip, cell.zca, cell.steps, cell.listed) == (False, True, 500_000, False)
-    assert FRePo.preset("fashion_mnist", 1).listed
-    assert FRePo.preset("svhn_cropped", 1).config.flip is False
-    assert FRePo.preset("cifar100", 1).config.flip
-    assert all(FRePo.preset("cifar10", ipc).config.flip for ipc in (1, 5, 50))
-    assert not FRePo.preset("tiny_imagenet", 10).config.flip
-    assert not FRePo.preset("imagenet_resized/64x64", 1).config.flip
-    assert not FRePo.preset("mnist", 1).config.flip
-    birds = FRePo.preset("caltech_birds2011", 1)
+    assert find(FRePo, "fashion_mnist", 1).listed
+    assert find(FRePo, "svhn_cropped", 1).config.flip is False
+    assert find(FRePo, "cifar100", 1).config.flip
+    assert all(find(FRePo, "cifar10", ipc).config.flip for ipc in (1, 5, 50))
+    assert not find(FRePo, "tiny_imagenet", 10).config.flip
+    assert not find(FRePo, "imagenet_resized/64x64", 1).config.flip
+    assert not find(FRePo, "mnist", 1).config.flip
+    birds = find(FRePo, "caltech_birds2011", 1)
     assert birds.zca
     assert birds.config.flip
 
@@ -203,7 +203,7 @@ def test_what_is_mirrored_while_distilling_is_mirrored_in_the_evaluation_and_not
     strategy = for_dataset(PROTOCOLS["frepo"].augment, dataset)
     mirrored = dataset in ("cifar10", "imagenette")
     assert strategy.startswith("zoom:color_crop_cutout")
-    assert ("flip" in strategy) == FRePo.preset(dataset, 1).config.flip == mirrored
+    assert ("flip" in strategy) == find(FRePo, dataset, 1).config.flip == mirrored
     image = jax.random.normal(KEY, (1, 8, 8, 1))
     seen = jax.vmap(lambda key: make_augment(strategy)(key, image, siamese=False)[0])(jax.random.split(KEY, 200))
     assert (seen == image[:, :, ::-1]).all((1, 2, 3)).any() == mirrored
@@ -211,4 +211,4 @@ def test_what_is_mirrored_while_distilling_is_mirrored_in_the_evaluation_and_not
 
 def test_sets_too_large_to_be_whitened_are_not():
     for dataset in ("imagenette", "imagewoof"):
-        assert not FRePo.preset(dataset, 1).zca
+        assert not find(FRePo, dataset, 1).zca

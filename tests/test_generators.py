@@ -115,7 +115,7 @@ def test_a_generator_is_drawn_from_and_judged_as_it_was_unless_told_otherwise(tr
 
 
 def test_a_set_is_drawn_by_all_devices_of_all_processes(trained, tmp_path):
-    words = ["distill", "dit", *DRAWN, "--generator", str(trained), "--steps", "0", "--ipc", "3", "--draw-batch", "4"]
+    words = ["draw", str(trained), *DRAWN, "--ipc", "3", "--draw-batch", "4"]
     assert main([*words, "--out", str(tmp_path / "one")]) == 0
     out, _ = in_two_processes(words, tmp_path)
     np.testing.assert_allclose(images_of(out), images_of(tmp_path / "one"), atol=0.02)  # a rounded shade apart at most
@@ -128,6 +128,7 @@ def test_generators_that_do_not_fit(trained, tmp_path, capsys):
         return refused(capsys, [*arguments, "--ipc", "1", "--out", str(out)], tmp_path)
 
     tune = ["distill", "minimax", *DRAWN]
+    assert "name the generator first" in said(["draw", *DRAWN])
     assert "train one with 'jaxdistill distill dit'" in said(tune)
     assert "holds no generator" in said([*tune, "--generator", str(tmp_path / "none")])
     given = [*tune, "--generator", str(trained)]

@@ -19,6 +19,7 @@ from jaxdistill.cli.method_help import field_docs
 from jaxdistill.cli.parsing import options
 from jaxdistill.common.names import ALIASES
 from jaxdistill.methods import CHECKED, METHOD_NAMES, METHODS
+from jaxdistill.presets import cells, find, readings
 from jaxdistill.selection import base as kinds
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.needs import needs
@@ -87,7 +88,7 @@ def test_help_shows_what_a_method_reads(method, capsys):
     assert ("generator" in shown) == asked.draws
     assert ("init" in shown) != asked.draws
     assert ("kernel" in shown) == asked.kernel
-    assert ("preset" in shown) == (len(METHOD_NAMES[method].PRESETS) > 1)
+    assert ("preset" in shown) == (len(readings(method)) > 1)
     assert f"jaxdistill distill {method} --dataset digits" in said
 
 
@@ -115,7 +116,7 @@ def test_help_on_all_options_shows_what_the_parser_takes(words, forms, capsys):
 def test_help_says_whose_defaults_it_shows(capsys):
     said, shown = helped(["distill", "dm"], capsys)
     assert "of no particular data set; add --dataset D --ipc N" in said
-    steps = METHOD_NAMES["dm"].preset("digits", 10).steps
+    steps = find("dm", "digits", 10).steps
     assert shown["steps"] != str(steps)
     said, shown = helped(["distill", "dm", "--dataset", "digits", "--ipc", "10"], capsys)
     assert "digits at 10 images per class" in said
@@ -195,20 +196,19 @@ GOLDEN = {
 
 
 def test_methods_that_are_checked_have_golden_values():
-    assert {METHOD_NAMES[name] for name in GOLDEN} == {*CHECKED}
+    assert {*GOLDEN} == {*CHECKED}
     assert all((REFERENCE / f"{file}.npz").exists() for files in GOLDEN.values() for file in files)
 
 
 @pytest.mark.parametrize("method", METHOD_NAMES)
 def test_listed_cells_are_published_ones(method):
     kind = METHOD_NAMES[method]
-    assert list(kind.CELLS) == list(kind.PRESETS)
     for row in rows("cells", method):
-        preset = kind.preset(row["dataset"], row["ipc"], row["preset"])
+        preset = find(kind, row["dataset"], row["ipc"], row["preset"])
         assert preset.listed
         assert (row["steps"], row["init"], row["protocol"]) == (preset.steps, preset.init, preset.protocol)
         assert row["published"] == (preset.published and preset.published._asdict())
-    assert len(rows("cells", method)) == sum(map(len, kind.CELLS.values()))
+    assert len(rows("cells", method)) == sum(map(len, cells(kind).values()))
 
 
 def test_cells_are_told(capsys):

@@ -12,10 +12,12 @@ import pytest
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode_images, encode_images, some_tiles
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.losses import gradients
 from jaxdistill.methods.idc import DISTANCES, IDC, idc
 from jaxdistill.methods.matching import match_gradients
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.types import Batch, SyntheticSet, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "idc.npz")
@@ -51,7 +53,13 @@ def task_of(augment="none", classes=CLASSES, golden=True):
         return Variables(jax.tree.map(jnp.asarray, params), {})
 
     pixel_range = tuple(map(tuple, GOLDEN["pixel_range"].tolist()))
-    return Task(network._replace(init=jax.jit(init)), make_augment(augment), SHAPE, classes, pixel_range=pixel_range)
+    return Task(
+        network=network._replace(init=jax.jit(init)),
+        augment=make_augment(augment),
+        image_shape=SHAPE,
+        num_classes=classes,
+        pixel_range=pixel_range,
+    )
 
 
 def preprocessed(pixels):
@@ -196,9 +204,10 @@ def test_the_network_is_trained_as_configured(monkeypatch):
     method = idc(config, small()[0])
     state = jax.eval_shape(method.init, jax.random.key(0), set_of(PIXELS))
     jax.eval_shape(method.step, jax.random.key(0), state, batch_of())
-    assert told.pop("rate") == np.float32(0.01)
-    assert told.pop("augment") == make_augment("crop")
-    assert told == {"batch": 4, "cutmix": 0.3, "momentum": 0.7, "decay": 0.1, "labels": (8, 8)}
+    move, velocity = told.pop("optimizer").update(2.0, 3.0, 5.0)
+    assert velocity == pytest.approx(0.7 * 3 + 2 + 0.1 * 5)
+    assert float(move) == pytest.approx(-0.01 * velocity)
+    assert told == {"batch": 4, "transform": Augmented(make_augment("crop"), cutmix=0.3), "labels": (8, 8)}
 
 
 def test_pixels_are_clipped_at_the_start_for_a_new_network_and_on_reading_out():
@@ -224,7 +233,7 @@ def test_a_start_of_whole_images_becomes_tiles_and_a_set_of_tiles_is_taken_as_it
     rng = np.random.default_rng(0)
     whole = rng.uniform(size=(CLASSES, 8, *SHAPE))
     method = idc(dataclasses.replace(SMALL, formation=2), task_of())
-    assert method.formation == 2
+    assert method.images_per_start == 4
     first = method.synthetic(method.init(jax.random.key(0), set_of(whole)))
     assert first.formation == 2
     assert first.images.shape == (CLASSES * 2, *SHAPE)
@@ -277,9 +286,9 @@ def test_bad_settings_are_refused_with_a_sentence(sentence, settings):
 
 def test_networks_without_kernels_and_whitened_images_are_refused():
     with pytest.raises(ValueError, match="give the task its pixel_range"):
-        idc(SMALL, task_of()._replace(pixel_range=None))
+        idc(SMALL, dataclasses.replace(task_of(), pixel_range=None))
     with pytest.raises(ValueError, match="convolution kernels"):
-        idc(SMALL, task_of()._replace(network=make_network("mlp", SHAPE, CLASSES)))
+        idc(SMALL, dataclasses.replace(task_of(), network=make_network("mlp", SHAPE, CLASSES)))
 
 
 ALL = "color_crop_cutout"
@@ -301,7 +310,7 @@ ALL = "color_crop_cutout"
     ],
 )
 def test_presets_are_the_codes(cell, config, augment, protocol, published):
-    preset = IDC.preset(*cell)
+    preset = find(IDC, *cell)
     found = preset.config
     assert (found.distance, found.real_images, found.cutmix, found.formation) == (config[0], *config[2:])
     assert found.image_lr == pytest.approx(config[1])
@@ -314,6 +323,6 @@ def test_presets_are_the_codes(cell, config, augment, protocol, published):
 
 @pytest.mark.parametrize("cell", [("cifar100", 50), ("some_other", 10), ("digits", 1)])
 def test_other_cells_are_not_listed(cell):
-    preset = IDC.preset(*cell)
+    preset = find(IDC, *cell)
     assert not preset.listed
     assert preset.published is None

@@ -23,6 +23,7 @@ from jaxdistill.io.scores import read_scores, save_scores
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import full_name
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find
 from jaxdistill.settings.as_json import from_json
 from jaxdistill.settings.cell import named
 from jaxdistill.settings.config import Distill, RunConfig
@@ -460,7 +461,7 @@ def test_names_that_are_near_but_there_are_no_slips(tmp_path):
 @pytest.mark.parametrize("dataset", ["CIFAR10", "cifar10:3.0.2", "CIFAR-10"])
 def test_presets_go_by_the_name_in_any_spelling(dataset):
     for method in METHOD_NAMES.values():
-        assert method.preset(named(dataset), 10) == method.preset("cifar10", 10)
+        assert find(method, named(dataset), 10) == find(method, "cifar10", 10)
 
 
 def test_a_folder_or_file_has_the_statistics_and_presets_of_its_name(tmp_path):

@@ -13,7 +13,7 @@ from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
 from jaxdistill.evaluation.train import correct, train
 from jaxdistill.losses.classification import sample_losses
 from jaxdistill.training.gradients import each_image, training_gradient
-from jaxdistill.training.sgd import epoch
+from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 C, D = 3, 4
@@ -31,11 +31,6 @@ def linear():
 
 
 NETWORK = linear()
-
-
-def plain(key, images, siamese):
-    del key, siamese
-    return images
 
 
 def softmax(x):
@@ -65,9 +60,9 @@ def numpy_train(w, b, x, y, epochs, *, rate, momentum, decay, drop_epoch, drop):
 
 
 def test_training_under_a_protocol_is_the_papers_sgd(synthetic):
-    protocol = Protocol(epochs=9, learning_rate=0.3, weight_decay=0.01, drop=0.1)
+    protocol = Protocol(epochs=9, augment="none", learning_rate=0.3, weight_decay=0.01, drop=0.1)
     key = jax.random.key(3)
-    found = train(key, synthetic, NETWORK, plain, protocol)
+    found = train(key, synthetic, NETWORK, protocol)
     start = NETWORK.init(jax.random.split(key)[0])
     w, b = (np.asarray(start.params[k], np.float64) for k in "wb")
     x = np.asarray(synthetic.images, np.float64).reshape(7, -1)
@@ -92,7 +87,7 @@ def test_an_epoch_visits_every_image_once_with_its_last_small_batch(synthetic):
     zeros = jax.tree.map(jnp.zeros_like, variables.params)
     _, velocity, seen = epoch(
         jax.random.key(1), NETWORK, variables, zeros, synthetic,
-        rate=jnp.float32(0.0), batch=3, augment=plain, momentum=1.0,
+        optimizer=sgd(jnp.float32(0.0), momentum=1.0), batch=3, transform=lambda key, batch: batch,
     )  # fmt: skip
     x, y = np.asarray(synthetic.images).reshape(7, -1), np.asarray(synthetic.labels)
     residual = softmax(x @ np.asarray(variables.params["w"])) - y
@@ -151,10 +146,10 @@ def test_each_image_is_the_function_on_all():
 def test_learned_step_size_and_hard_labels_are_used_where_the_protocol_says(synthetic):
     key = jax.random.key(0)
     soft = synthetic.replace(labels=3.0 * synthetic.labels, label_kind="logit", learning_rate=jnp.float32(0.2))
-    protocol = Protocol(epochs=3, learning_rate=0.05)
+    protocol = Protocol(epochs=3, augment="none", learning_rate=0.05)
 
     def weights(chosen, **changes):
-        return train(key, chosen, NETWORK, plain, dataclasses.replace(protocol, **changes)).params["w"]
+        return train(key, chosen, NETWORK, dataclasses.replace(protocol, **changes)).params["w"]
 
     np.testing.assert_allclose(weights(soft, labels="hard"), weights(synthetic), rtol=1e-5)
     assert np.abs(weights(soft) - weights(synthetic)).max() > 1e-3
@@ -177,7 +172,7 @@ def test_accuracy_counts_every_test_image_once():
 def test_evaluation_keeps_every_seed_however_they_are_grouped(synthetic):
     rng = np.random.default_rng(0)
     data = real_data(rng.normal(size=(60, 2, 2, 1)).astype(np.float32), np.arange(60) % C, C, np.ones(1), np.zeros(1))
-    options = {"network": NETWORK, "data": data, "protocol": Protocol(epochs=5), "augment": plain}
+    options = {"network": NETWORK, "data": data, "protocol": Protocol(epochs=5, augment="none")}
     one = evaluate(jax.random.key(0), synthetic, seeds=5, seeds_per_call=1, **options)
     three = evaluate(jax.random.key(0), [synthetic] * 5, seeds=5, seeds_per_call=3, **options)
     assert one.accuracies.shape == (5,)

@@ -80,7 +80,7 @@ def test_core_sets_that_look_at_a_network(strategy, tmp_path, capsys):
 
 def test_the_other_networks_of_the_pool_are_left_alone():
     network = make_network("doublenet-bn", (8, 8, 1), 4, width=2, depth=2, norm="none", initial="lecun")
-    task = Task(network, make_augment("none"), (8, 8, 1), 4)
+    task = Task(network=network, augment=make_augment("none"), image_shape=(8, 8, 1), num_classes=4)
     method = frepo(FRePo(real_images=8, pool=3, online_steps=10), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])
     state = method.init(jax.random.key(0), class_set(data.read(data.offsets[:, None]).images))

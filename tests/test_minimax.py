@@ -18,7 +18,7 @@ from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.methods.dit import DiT, dit
 from jaxdistill.methods.minimax import Minimax, minimax
 from jaxdistill.networks import make as make_network
-from jaxdistill.selection import SELECTIONS
+from jaxdistill.presets import find
 from jaxdistill.types import Task
 
 rng = np.random.default_rng(0)
@@ -122,7 +122,7 @@ def make_task(**options):
         return make_generator(ARCHITECTURE, SHAPE, ((-4.0,), (4.0,)), 4, **options)
 
     network = make_network("mlp", SHAPE, 4)
-    return Task(network, make_augment("none"), SHAPE, 4, generator=generator)
+    return Task(network=network, augment=make_augment("none"), image_shape=SHAPE, num_classes=4, generator=generator)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +139,6 @@ def trained():
 def stepped(config, params, steps=3):
     method = minimax(config, make_task(params=params))
     data = jax.tree.map(jnp.asarray, make_toy()[0])
-    initial = SELECTIONS["noise"](jax.random.key(1), data, 2)
 
     @jax.jit
     def run(state):
@@ -148,7 +147,7 @@ def stepped(config, params, steps=3):
 
         return jax.lax.scan(one, state, jax.random.split(jax.random.key(3), steps))
 
-    before = method.init(jax.random.key(2), initial)
+    before = method.init(jax.random.key(2))
     return method, before, *run(before)
 
 
@@ -169,7 +168,7 @@ def test_only_what_is_tuned_moves_and_the_average_follows(trained):
         for key in name.split("/"):
             part, old = part[key], old[key]
         np.testing.assert_allclose(average, 0.5 * old + 0.5 * part, rtol=1e-6, atol=1e-7)
-    learned = method.learned(after)
+    learned = method.params(after)
     np.testing.assert_array_equal(learned["model"]["label_table"], after.average["label_table"])
     # The first visit of a class has nothing to be compared with; what is remembered is the batch.
     assert infos.representativeness[0] == 0
@@ -190,7 +189,7 @@ def test_the_terms_join_the_loss_with_their_weights(trained):
 
 @pytest.mark.parametrize("dataset", ["digits", "fashion_mnist", "svhn_cropped", "a_folder"])
 def test_the_terms_weigh_in_the_presets_for_small_images(trained, dataset):
-    config = Minimax.preset(dataset, 10).config
+    config = find(Minimax, dataset, 10).config
     assert (config.lr, config.tune, config.centred, config.average) == (1e-4, "all", True, 0.98)
     weights = config.representativeness, config.diversity
     assert weights == ((0.05, 0.5) if dataset == "digits" else (0.01, 0.2)), "of the build notes' tables"
@@ -201,12 +200,12 @@ def test_the_terms_weigh_in_the_presets_for_small_images(trained, dataset):
 
 def test_subsets_of_imagenet_are_drawn_and_judged_alike_by_both_methods():
     for dataset in ("imagewoof", "imagenette"):
-        presets = [config.preset(dataset, 10) for config in (DiT, Minimax)]
+        presets = [find(config, dataset, 10) for config in (DiT, Minimax)]
         assert {(preset.protocol, preset.eval_network, preset.augment) for preset in presets} == {
             ("minimax", "resnet10ap", "flip")
         }
         assert all(preset.config.sampling == Sampling(guidance=4.0, guided_channels=3) for preset in presets)
-    assert DiT.preset("digits", 10).config.sampling == Minimax.preset("digits", 10).config.sampling
+    assert find(DiT, "digits", 10).config.sampling == find(Minimax, "digits", 10).config.sampling
 
 
 def test_each_term_does_what_it_is_for(trained):
@@ -243,7 +242,7 @@ def test_what_is_refused(trained):
     with pytest.raises(ValueError, match="minimax fine-tunes a generator; train one with 'jaxdistill distill dit'"):
         minimax(Minimax(sampling=SAMPLING), make_task())
     with pytest.raises(ValueError, match="draws its set from a generator"):
-        minimax(Minimax(), make_task()._replace(generator=None))
+        minimax(Minimax(), dataclasses.replace(make_task(), generator=None))
     for config, said in (
         (Minimax(tune="some", sampling=SAMPLING), "`tune` of Minimax is one of scales, all"),
         (Minimax(batch=10, blocks=3, sampling=SAMPLING), "a batch of 10 cannot go in 3 equal blocks"),
@@ -260,16 +259,16 @@ def test_what_is_refused(trained):
 def test_an_autoencoder_learns_first_and_then_rests():
     sizes = {"latents": (8, 8), "latent_groups": 4, "latent_channels": 2}
     wide = Architecture(patch=2, hidden=16, layers=1, heads=2, diffusion_steps=20, **sizes)
-    task = make_task()._replace(generator=lambda: make_generator(wide, SHAPE, ((-4.0,), (4.0,)), 4))
+    task = dataclasses.replace(make_task(), generator=lambda: make_generator(wide, SHAPE, ((-4.0,), (4.0,)), 4))
     with pytest.raises(ValueError, match="latents need an autoencoder; say how long to train it"):
         dit(DiT(sampling=SAMPLING), task)
     with pytest.raises(ValueError, match="all 5 steps would train the autoencoder"):
-        dit(DiT(autoencoder_steps=5, sampling=SAMPLING), task._replace(steps=5))
+        dit(DiT(autoencoder_steps=5, sampling=SAMPLING), dataclasses.replace(task, steps=5))
     with pytest.raises(ValueError, match="2 levels of `latents` take sides that are multiples of 2"):
         make_generator(wide, (9, 9, 1), ((-4.0,), (4.0,)), 4)
     method = dit(DiT(batch=8, autoencoder_steps=2, sampling=SAMPLING), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])
-    state = method.init(jax.random.key(2), SELECTIONS["noise"](jax.random.key(1), data, 1))
+    state = method.init(jax.random.key(2))
     step = jax.jit(lambda key, state: method.step(key, state, sample(method.feed, key, 0, data)))
     states = [state]
     for i in range(4):
@@ -286,4 +285,4 @@ def test_an_autoencoder_learns_first_and_then_rests():
     clean = task.generator().encode(states[2].params, jax.random.key(9), data.read(jnp.arange(48)).images)
     spread, factor = float(jnp.std(clean)), float(states[2].params["autoencoder"]["factor"])
     assert abs(spread - 1) < min(0.05, abs(spread / factor - 1))
-    assert method.synthetic(states[-1]).images.shape == (4, *SHAPE)
+    assert method.draw(jax.random.key(3), method.params(states[-1]), 1).images.shape == (4, *SHAPE)

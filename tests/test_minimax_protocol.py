@@ -14,7 +14,7 @@ import pytest
 from jaxdistill.augment import Photo, for_dataset, make
 from jaxdistill.augment.photo import jitter, resized_crop
 from jaxdistill.evaluation import PROTOCOLS, Protocol, SoftLabels, taught
-from jaxdistill.evaluation.length import epochs_for
+from jaxdistill.evaluation.protocol import epochs_for
 from jaxdistill.networks import ResNetAP10, network
 from jaxdistill.networks import make as make_network
 from jaxdistill.networks.resnetap import FanOutConv
@@ -233,17 +233,12 @@ HARD = SyntheticSet(jnp.asarray(IMAGES), jnp.eye(C).repeat(2, 0))
 SOFT = dataclasses.replace(HARD, labels=jnp.asarray(RNG.normal(size=(6, C)) * 30, jnp.float32), label_kind="logit")
 
 
-def plain(key, images, siamese):
-    del key, siamese
-    return images
-
-
 def test_a_recipe_without_epochs_takes_those_of_the_set(monkeypatch):
     module = importlib.import_module("jaxdistill.evaluation.protocol")  # the package has a function of its name
     monkeypatch.setattr(module, "epochs_for", lambda count, classes: count // classes + 1)
-    recipe = Protocol(None, learning_rate=0.3, batch=4, restart=False, drops=(0.5,))
-    found = recipe.fit(jax.random.key(1), HARD, NETWORK, plain)
-    expected = dataclasses.replace(recipe, epochs=3).fit(jax.random.key(1), HARD, NETWORK, plain)
+    recipe = Protocol(None, augment="none", learning_rate=0.3, batch=4, restart=False, drops=(0.5,))
+    found = recipe.fit(jax.random.key(1), HARD, NETWORK)
+    expected = dataclasses.replace(recipe, epochs=3).fit(jax.random.key(1), HARD, NETWORK)
     jax.tree.map(np.testing.assert_array_equal, found, expected)
 
 
@@ -280,9 +275,9 @@ def numpy_adamw(key, labels, temperature, *, epochs, batch, rate, decay):
 
 @pytest.mark.parametrize(("synthetic", "temperature"), [(SOFT, 20.0), (HARD, 1.0)], ids=["logits", "classes"])
 def test_soft_labels_are_learned_by_adamw_at_their_temperature(synthetic, temperature):
-    recipe = SoftLabels(epochs=5, batch=4, cutmix=0.0, learning_rate=0.1, weight_decay=0.5)
+    recipe = SoftLabels(epochs=5, augment="none", batch=4, cutmix=0.0, learning_rate=0.1, weight_decay=0.5)
     key = jax.random.key(2)
-    found = recipe.fit(key, synthetic, NETWORK, plain).params
+    found = recipe.fit(key, synthetic, NETWORK).params
     labels = np.asarray(synthetic.labels, np.float64)
     labels = softmax(labels / 20) if synthetic is SOFT else labels
     expected = numpy_adamw(key, labels, temperature, epochs=5, batch=4, rate=0.1, decay=0.5)

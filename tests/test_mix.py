@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.augment.mix import cutmix
+from jaxdistill.augment.transform import cutmix
 
 N, H, W = 6, 9, 12
 IMAGES = np.arange(N, dtype=np.float32)[:, None, None, None] * np.ones((N, H, W, 2), np.float32)

@@ -108,7 +108,7 @@ def test_data_judgement_and_coverage():
     train, test = (jax.tree.map(jnp.asarray, split) for split in make_toy())
     network = jd.make_network("convnet", SHAPE, 4, width=4, depth=1)
     made = SELECTIONS["random"](KEY, train, 2)
-    judged = jd.evaluation.evaluate(KEY, made, network, test, Protocol(1), augment=jd.make_augment("none"), seeds=1)
+    judged = jd.evaluation.evaluate(KEY, made, network, test, Protocol(1, augment="none"), seeds=1)
     assert judged.accuracies.shape == (1,)
     rows = jd.pixels(train)
     assert 0 <= coverage(rows, rows[:5], radius(rows), np.zeros(48)).all <= 1

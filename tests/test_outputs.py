@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.feeds import real_data
-from jaxdistill.selection.outputs import logits, outputs
+from jaxdistill.selection.outputs import outputs
 from jaxdistill.selection.uncertainty import entropy, least_confidence, margin
-from jaxdistill.training.inference import each_batch
+from jaxdistill.training.inference import each_batch, predict
 from jaxdistill.types import Features, Network, Variables
 
 
@@ -34,7 +34,7 @@ def test_outputs_are_the_networks_for_every_image_in_order():
     found = outputs(network, variables, split)
     np.testing.assert_allclose(found.embedding, embedding, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(found.logits, embedding @ weights, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(logits(network, variables, split), found.logits, rtol=1e-5)
+    np.testing.assert_allclose(predict(network, variables, split), found.logits, rtol=1e-5)
     sums = lambda images, labels: {"sum": images.sum((1, 2, 3)), "label": labels}  # noqa: E731
     for size in (5, 17, 500):
         seen = jax.jit(lambda data, size=size: each_batch(sums, data, size))(split)

@@ -9,7 +9,8 @@ from jaxdistill.data import preprocess
 from jaxdistill.data.preprocess import STATISTICS, fit
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHOD_NAMES
-from jaxdistill.training.experts import EXPERTS, expert_preset
+from jaxdistill.presets import find, readings
+from jaxdistill.presets.experts import EXPERTS, expert_preset
 
 RNG = np.random.default_rng(0)
 # Neighbouring pixels depend on each other, so that there is something to whiten.
@@ -77,8 +78,8 @@ def test_images_too_large_to_be_whitened_are_refused_before_anything_is_computed
 def test_presets_whiten_no_images_of_128_pixels():
     subsets = ("imagenette", "imagewoof", "imagefruit", "imagemeow", "imagesquawk", "imageyellow")
     for config in METHOD_NAMES.values():
-        for dataset, ipc, name in itertools.product(subsets, (1, 10, 50), config.PRESETS):
-            assert not config.preset(dataset, ipc, name).zca
+        for dataset, ipc, name in itertools.product(subsets, (1, 10, 50), readings(config)):
+            assert not find(config, dataset, ipc, name).zca
     for papers, dataset in itertools.product(EXPERTS, subsets):
         assert not expert_preset(papers, dataset).zca
 

@@ -4,14 +4,15 @@ import pytest
 
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHODS
+from jaxdistill.presets import find, readings
 
 
 @pytest.mark.parametrize("config", METHODS, ids=lambda config: config.__name__)
 def test_a_preset_takes_names_in_any_spelling(config):
     for name in ("CIFAR10", "cifar-10", "Cifar_10"):
-        assert config.preset(name, 10) == config.preset("cifar10", 10)
-    assert config.preset("FashionMNIST", 1) == config.preset("fashion_mnist", 1)
-    for reading in config.PRESETS:
-        assert config.preset("cifar10", 10, reading.upper()) == config.preset("cifar10", 10, reading)
-    with pytest.raises(UsageError, match="preset of"):
-        config.preset("cifar10", 10, "nobody's")
+        assert find(config, name, 10) == find(config, "cifar10", 10)
+    assert find(config, "FashionMNIST", 1) == find(config, "fashion_mnist", 1)
+    for reading in readings(config):
+        assert find(config, "cifar10", 10, reading.upper()) == find(config, "cifar10", 10, reading)
+    with pytest.raises(UsageError, match="unknown preset"):
+        find(config, "cifar10", 10, "nobody's")

@@ -10,12 +10,12 @@ import jaxdistill
 ROOT = Path(jaxdistill.__file__).parent
 READERS = ("data/source.py", "data/pictures.py", "data/prepared.py")
 FLOORS = (
-    "common", "losses data", "augment networks", "training kernels", "diffusion", "presets evaluation selection",
-    "methods", "io", "engine", "settings", "report", "commands", "api cli",
+    "common", "losses data", "augment networks", "training kernels", "diffusion", "evaluation selection",
+    "methods", "presets", "io", "engine", "settings", "report", "commands", "api cli",
 )  # fmt: skip
 """Rooms from the ground up: each imports from the floors below it. Everyone may import `types` and `errors`."""
 EDGES = (
-    *(f"{room}/" for floor in FLOORS[7:] for room in floor.split()),
+    *(f"{room}/" for floor in FLOORS[8:] for room in floor.split()),
     "__main__.py",
     *READERS,
     "kernels/tangents.py",

@@ -254,8 +254,8 @@ def parsed(monkeypatch):
 
     def parse(arguments):
         found = []
-        for name in ("distill", "select_set"):
-            monkeypatch.setattr(cli.commands, name, lambda config, *_: found.append(absolute(config)) or {})
+        for part, name in ((cli.distilling, "distill"), (cli.selecting, "select_set")):
+            monkeypatch.setattr(part, name, lambda config, *_: found.append(absolute(config)) or {})
         assert cli.main([*arguments, "--quiet"]) == 0
         return found[0]
 

@@ -17,6 +17,7 @@ from jaxdistill.kernels.regression import label_solve, support_gradient
 from jaxdistill.losses.ridge import coefficients, label_margin, penalised, precisely, squared_error
 from jaxdistill.methods.kip import KIP, kip, kip_loss
 from jaxdistill.networks import make as make_network
+from jaxdistill.presets import find, readings
 from jaxdistill.types import SyntheticSet, Task
 
 SHAPE, CLASSES, RIDGE = (8, 8, 1), 4, 1e-3
@@ -144,7 +145,7 @@ def test_solved_labels_are_those_of_numpy_and_the_best():
 @pytest.fixture(scope="module")
 def task():
     network = make_network("convnet", SHAPE, CLASSES, width=8, depth=2)
-    return Task(network, make_augment("none"), SHAPE, CLASSES, kernel=FC1)
+    return Task(network=network, augment=make_augment("none"), image_shape=SHAPE, num_classes=CLASSES, kernel=FC1)
 
 
 @pytest.mark.parametrize("learn_labels", [False, True])
@@ -167,7 +168,7 @@ def test_kip_learns_images_and_labels_only_when_asked(task, learn_labels):
     assert found.label_kind == "target"
     assert np.array_equal(found.labels, centred(start)) is not learn_labels
     judged = [
-        evaluate(jax.random.key(0), chosen, task.network, test, PROTOCOLS["krr"], augment=task.augment, seeds=1).mean
+        evaluate(jax.random.key(0), chosen, task.network, test, PROTOCOLS["krr"], seeds=1).mean
         for chosen in (start, found)
     ]
     assert judged[1] > judged[0] + 0.2
@@ -179,8 +180,8 @@ def test_the_evaluation_predicts_as_numpy_does_and_draws_nothing(problem, task):
     images = np.asarray(support, np.float32).reshape(-1, *SHAPE)
     synthetic = SyntheticSet(jnp.asarray(images), jnp.asarray(labels, jnp.float32), label_kind="target")
     recipe = KernelRidge(ridge=RIDGE)
-    assert not recipe.random
-    assert KernelRidge("rfad").random
+    assert not recipe.stochastic
+    assert KernelRidge("rfad").stochastic
     predicted = regress(support, labels, np.asarray(test.images, np.float64).reshape(100, -1)).argmax(1)
     result = evaluate(
         jax.random.key(3),
@@ -188,7 +189,6 @@ def test_the_evaluation_predicts_as_numpy_does_and_draws_nothing(problem, task):
         task.network,
         jax.tree.map(jnp.asarray, test),
         recipe,
-        augment=task.augment,
         seeds=2,
     )
     np.testing.assert_allclose(result.accuracies, (predicted == test.labels).mean())
@@ -196,7 +196,7 @@ def test_the_evaluation_predicts_as_numpy_does_and_draws_nothing(problem, task):
 
 def test_kip_needs_a_kernel_and_settings_in_range(task):
     with pytest.raises(ValueError, match="kernel"):
-        kip(KIP(), task._replace(kernel=None))
+        kip(KIP(), dataclasses.replace(task, kernel=None))
     with pytest.raises(ValueError, match="ridge"):
         kip(KIP(ridge=0.0), task)
 
@@ -204,19 +204,19 @@ def test_kip_needs_a_kernel_and_settings_in_range(task):
 @pytest.mark.parametrize(("classes", "each"), [(2, 2500), (10, 500), (100, 50), (200, 25), (7000, 1)])
 @pytest.mark.parametrize("dataset", ["cifar10", "cifar100", "tiny_imagenet", "a_folder"])
 def test_a_step_of_the_presets_has_5000_images_whatever_the_data_are_called(task, dataset, classes, each):
-    for name in KIP.PRESETS:
-        config = KIP.preset(dataset, 1, name).config
-        assert kip(config, task._replace(num_classes=classes)).feed == ClassBalanced(each)
-    assert kip(KIP(per_class=7), task._replace(num_classes=classes)).feed == ClassBalanced(7)
+    for name in readings(KIP):
+        config = find(KIP, dataset, 1, name).config
+        assert kip(config, dataclasses.replace(task, num_classes=classes)).feed == ClassBalanced(each)
+    assert kip(KIP(per_class=7), dataclasses.replace(task, num_classes=classes)).feed == ClassBalanced(7)
     with pytest.raises(ValueError, match="`per_class` of KIP is at least 1"):
         kip(KIP(per_class=0), task)
 
 
 def test_presets_are_the_notebooks():
-    cell = KIP.preset("cifar10", 10)
+    cell = find(KIP, "cifar10", 10)
     assert (cell.config, cell.steps, cell.listed) == (KIP(0.04), 300, True)
     assert cell.published.mean == 46.7
-    assert KIP.preset("mnist", 10).config.image_lr == 0.01
-    conv = KIP.preset("cifar100", 1, "conv")
+    assert find(KIP, "mnist", 10).config.image_lr == 0.01
+    conv = find(KIP, "cifar100", 1, "conv")
     assert (conv.zca, conv.steps) == (True, 50_000)
     assert conv.network["kernel"] == "convnet"

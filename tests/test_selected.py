@@ -10,12 +10,14 @@ import pytest
 
 from jaxdistill.augment import DSA, Each, for_dataset, make
 from jaxdistill.augment.formation import decode
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.data.feeds import real_data
 from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
 from jaxdistill.evaluation.train import train
 from jaxdistill.methods.selmatch import SelMatch
 from jaxdistill.networks import make as make_network
-from jaxdistill.training.sgd import epoch
+from jaxdistill.presets import find
+from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
 C, D = 3, 4
@@ -135,7 +137,7 @@ def numpy_training(params, images, labels, rates, momentum=0.0, decay=0.0):
 def one_epoch(examples, augment, selected_augment, batch=7):
     start = NETWORK.init(jax.random.key(1))
     velocity = jax.tree.map(jnp.zeros_like, start.params)
-    options = {"rate": jnp.float32(0.5), "batch": batch, "augment": augment, "selected_augment": selected_augment}
+    options = {"optimizer": sgd(jnp.float32(0.5)), "batch": batch, "transform": Augmented(augment, selected_augment)}
     return start, epoch(jax.random.key(2), NETWORK, start, velocity, examples, **options)
 
 
@@ -164,19 +166,22 @@ def test_without_a_second_augmentation_or_without_knowing_all_images_are_treated
 
 
 def test_a_protocol_trains_with_both_augmentations(synthetic, prepared):
-    protocol = Protocol(epochs=4, learning_rate=0.3, batch=3, cosine=0.01, drops=())
+    protocol = Protocol(epochs=4, augment="none", learning_rate=0.3, batch=3, cosine=0.01, drops=())
     key = jax.random.key(7)
-    found = train(key, synthetic, NETWORK, shifted, dataclasses.replace(protocol, labels="hard"), halved)
-    expected = train(key, prepared, NETWORK, as_it_is, protocol)  # whose labels are hard already
+    both = dataclasses.replace(protocol, labels="hard", augment=shifted, selected_augment=halved)
+    found = train(key, synthetic, NETWORK, both)
+    expected = train(key, prepared, NETWORK, protocol)  # whose labels are hard already
     np.testing.assert_allclose(found.params["w"], expected.params["w"], rtol=1e-4, atol=1e-5)
 
 
 def test_an_evaluation_passes_the_second_augmentation_on(synthetic, prepared):
     images = np.random.default_rng(1).normal(size=(300, 2, 2, 1)).astype(np.float32)
     test = real_data(images, np.arange(300) % C, C, np.ones(1), np.zeros(1))
-    options = {"network": NETWORK, "data": test, "protocol": Protocol(epochs=9, learning_rate=0.5), "seeds": 2}
-    found = evaluate(jax.random.key(0), synthetic, augment=shifted, selected_augment=halved, **options)
-    expected = evaluate(jax.random.key(0), prepared, augment=as_it_is, **options)
+    options = {"network": NETWORK, "data": test, "seeds": 2}
+    protocol = Protocol(epochs=9, augment="none", learning_rate=0.5)
+    both = dataclasses.replace(protocol, augment=shifted, selected_augment=halved)
+    found = evaluate(jax.random.key(0), synthetic, protocol=both, **options)
+    expected = evaluate(jax.random.key(0), prepared, protocol=protocol, **options)
     np.testing.assert_allclose(found.accuracies, expected.accuracies, atol=1 / 300)
 
 
@@ -206,9 +211,9 @@ def test_a_cosine_lowers_the_step_size_from_all_of_it_to_its_share(epochs):
 
 
 def test_training_takes_the_cosines_step_sizes(synthetic):
-    protocol = Protocol(epochs=4, learning_rate=0.4, weight_decay=0.01, drops=(), cosine=0.1)
+    protocol = Protocol(epochs=4, augment="none", learning_rate=0.4, weight_decay=0.01, drops=(), cosine=0.1)
     key = jax.random.key(3)
-    found = train(key, synthetic, NETWORK, as_it_is, protocol)
+    found = train(key, synthetic, NETWORK, protocol)
     start = NETWORK.init(jax.random.split(key)[0])
     rates = [0.4 * (0.1 + 0.9 * (1 + np.cos(np.pi * i / 4)) / 2) for i in range(5)]  # one pass more, at the share
     w, b = numpy_training(start.params, synthetic.images, synthetic.labels, rates, momentum=0.9, decay=0.01)
@@ -242,7 +247,7 @@ def test_sets_grow_and_epochs_shrink_to_as_many_steps():
 def test_the_preset_is_judged_by_the_codes_network_of_each_size():
     """The stem halves images of 64 pixels, so that the last map is 4x4 for all."""
     for dataset, ipc, name, side in (("cifar10", 250, "resnet18-bn", 32), ("tiny_imagenet", 50, "resnet18-s2-bn", 64)):
-        assert SelMatch.preset(dataset, ipc).eval_network == name
+        assert find(SelMatch, dataset, ipc).eval_network == name
         net, images = make_network(name, (side, side, 3), 10), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
         maps = jax.eval_shape(net.features, jax.eval_shape(net.init, jax.random.key(0)), images).maps
         assert [found.shape[1] for found in maps] == [32, 16, 8, 4]

@@ -57,6 +57,18 @@ def test_sets_are_resumed_and_added(sets, capsys):
         assert says in capsys.readouterr().err
 
 
+def test_their_folder_stands_for_them(sets, tmp_path, capsys):
+    assert main(["evaluate", str(sets), "--seeds", "1", "--epochs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "dm/01" in said
+    assert "dm/02" in said
+    assert main(["compare", str(sets), "--out", str(tmp_path / "page.md")]) == 0
+    assert (tmp_path / "page.md").read_text().count("| 0") >= 2
+    assert {"01", "02"} <= set(jd.evaluate(sets, jd.load("digits"), "mlp", seeds=1, epochs=1, progress=False).sets)
+    with pytest.raises(jd.UsageError, match="give one of them"):
+        jd.open(sets)
+
+
 @pytest.mark.parametrize(
     ("suffix", "holds"), [(".md", "| 01 "), (".tex", r"\toprule"), (".html", "<table>"), (".json", '"accuracies"')]
 )

@@ -63,7 +63,7 @@ def test_steps_are_heavy_ball_sgd(name):
     """Three steps written out: the step size is a plain scalar above 0; what is kept stays; the average follows."""
     changes, options = OPTIONS[name]
     config = MTT(2, 1, 1, image_lr=2.0, rate_lr=0.012, rate=0.2, **changes)
-    method = match_trajectories(config, SMALL, Segments(1, 1, count=config.segments), **options)
+    method = match_trajectories(config, SMALL, Segments(1, 1, num_segments=config.segments), **options)
     soft, kept = "label_lr" in options, int("learned_share" in options)
     state, step = start_of(method), jax.jit(method.step)
     images, rate, average, velocity = IMAGES.copy(), config.rate, IMAGES[:, kept:], [0.0, 0.0, 0.0]

@@ -28,11 +28,6 @@ def linear(constant=False):
     return Network(init, apply, lambda variables, images, train=False: Features(images.reshape(len(images), -1), ()))
 
 
-def plain(key, images, siamese):
-    del key, siamese
-    return images
-
-
 def softmax(x):
     e = np.exp(x - x.max(-1, keepdims=True))
     return e / e.sum(-1, keepdims=True)
@@ -120,12 +115,12 @@ def test_in_order_uses_the_sets_own_step_sizes_and_no_shuffling(synthetic):
     starts = []
     for seed in (0, 1):
         key = jax.random.key(seed)
-        found = jax.jit(InOrder().fit, static_argnums=(2, 3))(key, synthetic, linear(), plain)
+        found = jax.jit(InOrder().fit, static_argnums=2)(key, synthetic, linear())
         starts.append(linear().init(key).params)
         assert_trained(found, loop(starts[-1], list(batches_of(synthetic, 2)), rates))
     assert np.abs(starts[0]["w"] - starts[1]["w"]).max() > 0.1
 
-    constant = [InOrder().fit(jax.random.key(seed), synthetic, linear(constant=True), plain) for seed in (0, 1)]
+    constant = [InOrder().fit(jax.random.key(seed), synthetic, linear(constant=True)) for seed in (0, 1)]
     jax.tree.map(np.testing.assert_array_equal, *constant)
 
 
@@ -133,7 +128,7 @@ def test_in_order_uses_the_sets_own_step_sizes_and_no_shuffling(synthetic):
 def test_in_order_takes_one_image_of_each_class_where_no_order_was_learned(synthetic, rate):
     """A single step size is that of a method whose evaluation shuffles; it says nothing about training in order."""
     bare = synthetic.replace(learning_rate=rate if rate is None else jnp.float32(rate))
-    found = InOrder(epochs=2, learning_rate=0.3).fit(jax.random.key(0), bare, linear(), plain)
+    found = InOrder(epochs=2, learning_rate=0.3).fit(jax.random.key(0), bare, linear())
     start = linear().init(jax.random.key(0)).params
     assert_trained(found, loop(start, list(batches_of(bare, IPC)), np.full((2, IPC), 0.3)))
 
@@ -141,7 +136,7 @@ def test_in_order_takes_one_image_of_each_class_where_no_order_was_learned(synth
 def test_an_evaluation_in_order_can_take_hard_labels(synthetic):
     soft = synthetic.replace(labels=5.0 * synthetic.labels - 1.0, label_kind="logit")
     start = linear().init(jax.random.key(0)).params
-    found = train(jax.random.key(0), soft, linear(), plain, InOrder(labels="hard"))
+    found = train(jax.random.key(0), soft, linear(), InOrder(labels="hard"))
     assert_trained(found, loop(start, list(batches_of(synthetic, 2)), synthetic.learning_rate))
     assert PROTOCOLS["dd"] == InOrder()
 

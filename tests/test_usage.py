@@ -22,7 +22,7 @@ from jaxdistill.commands import train_experts as experts
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHOD_NAMES, METHODS
-from jaxdistill.methods.dm import DM
+from jaxdistill.methods.dm import DM, dm
 from jaxdistill.networks import make as make_network
 from jaxdistill.settings.as_json import to_json
 from jaxdistill.settings.config import DataConfig, Distill, RunConfig, Select
@@ -130,7 +130,9 @@ def test_no_option_of_a_method_takes_what_makes_no_sense(kind, name, type_, toy)
     train, _ = toy
     shape = train.images.shape[1:]
     network, pixels = make_network("convnet", shape, 4, width=4), ((0.0,), (1.0,))
-    task = Task(network, make_augment("none"), shape, 4, steps=3, pixel_range=pixels)
+    task = Task(
+        network=network, augment=make_augment("none"), image_shape=shape, num_classes=4, steps=3, pixel_range=pixels
+    )
 
     def build(word):
         words = [f"--{name.replace('_', '-')}={word}"]
@@ -178,10 +180,8 @@ def test_the_core_says_fields_and_the_command_line_options(made, tmp_path, stopp
     assert cli.flagged(said, *cli._forms("convert", [])) == said
     assert main([*words_of(Distill, made, tmp_path / "run"), "--image-lr", "0"]) == 2
     assert "--image-lr of DM is a positive number, not 0.0" in capsys.readouterr().err
-    root, edges = (
-        Path(jaxdistill.__file__).parent,
-        ("io", "engine", "settings", "report", "commands", "api", "cli", "data"),
-    )
+    root = Path(cli.__file__).parents[1]
+    edges = ("io", "engine", "settings", "report", "commands", "api", "cli", "data")
     for path in root.rglob("*.py"):
         if path.relative_to(root).parts[0] not in edges:
             code = re.sub(r'(?s)(?<!f)""".*?"""', "", path.read_text())
@@ -193,14 +193,14 @@ def test_a_setting_called_as_another_is_refused(made, tmp_path, stopped, monkeyp
     for kind in METHODS:
         assert not {name for name, _ in options(kind)} & {name for name, _ in options(Distill)}
     fields = [(field.name, field.type, field) for field in dataclasses.fields(DM)]
-    toy = dataclasses.make_dataclass("DM", [*fields, ("beta", float, 0.5)], bases=(DM,), frozen=True)
-    preset = DM.preset
-    monkeypatch.setattr(
-        toy, "preset", staticmethod(lambda *words: preset(*words)._replace(config=toy(**vars(preset(*words).config))))
-    )
-    monkeypatch.setitem(cli.METHOD_NAMES, "dm", toy)
-    assert main(words_of(Distill, made, tmp_path / "run")) == 2
-    assert "two fields of distill dm are called beta" in capsys.readouterr().err
+    kind = dataclasses.make_dataclass("Toy", [*fields, ("beta", float, 0.5)], bases=(DM,), frozen=True)
+
+    def toy(config, task):
+        return dm(config, task)
+
+    monkeypatch.setitem(METHODS, kind, toy)
+    assert main(["distill", "toy", *words_of(Distill, made, tmp_path / "run")[2:]]) == 2
+    assert "two fields of distill toy are called beta" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ def wide_task(shape, norm="instance", augment="none", depth=2):
     """3 classes and a tiny ConvNet that draws its weights as float64, so that nothing is rounded on the way."""
     network = make_network("convnet", shape, 3, width=4, depth=depth, norm=norm)
     wide = lambda key: jax.tree.map(lambda x: x.astype(jnp.float64), network.init(key))  # noqa: E731
-    return Task(network._replace(init=wide), make_augment(augment), shape, 3)
+    return Task(network=network._replace(init=wide), augment=make_augment(augment), image_shape=shape, num_classes=3)
 
 
 def assert_close(one, other, tolerance):

@@ -29,16 +29,13 @@ def method(config, network=NETWORKS[0]):
 def evaluation(recipe, network=NETWORKS[0]):
     """What a network that learned from a set says of its images."""
     task, start = make_task(network), start_of(make_method(next(iter(METHODS)), network))
-    augment, other = (
-        None if name is None else make_augment(for_dataset(name, "digits"))
-        for name in (recipe.augment, recipe.selected_augment)
-    )
+    recipe = recipe.bound(lambda name: make_augment(for_dataset(name, "digits")))
 
     def run(made):
-        learned = train(KEY, made, task.network, augment, recipe, other)
+        learned = train(KEY, made, task.network, recipe)
         return recipe.predict(task.network, learned, made.images)
 
-    return run, SyntheticSet(start.images, start.labels, "logit" if recipe.taught else "class")
+    return run, SyntheticSet(start.images, start.labels, "logit" if recipe.needs_teacher else "class")
 
 
 def kernel(name):

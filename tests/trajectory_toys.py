@@ -35,7 +35,7 @@ NETWORKS = {
     "regression": Network(shapes_of_regression, regression, None),
     "batch norm": Network(shapes_of_regression, normalised, None, couples_batch=True),
 }
-SMALL = Task(NETWORKS["regression"], make_augment("none"), (2, 2, 1), 3)
+SMALL = Task(network=NETWORKS["regression"], augment=make_augment("none"), image_shape=(2, 2, 1), num_classes=3)
 P = 15  # parameters of its network
 
 

@@ -7,6 +7,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.commands.workspace import on_cpu
@@ -19,7 +20,7 @@ from jaxdistill.engine.devices import make_mesh, spread
 from jaxdistill.methods import METHOD_NAMES, METHODS
 from jaxdistill.networks import make as make_network
 from jaxdistill.training.gradients import training_gradient
-from jaxdistill.training.sgd import sgd_update
+from jaxdistill.training.sgd import sgd
 from jaxdistill.types import Batch, Task, Variables
 
 __all__ = ["CASES"]
@@ -60,13 +61,12 @@ def train_step(batch: int):
         variables, velocity = carry
         images, labels = batch
         gradients, statistics, _ = training_gradient(network, variables, images, labels, "class")
-        params, velocity = sgd_update(
-            gradients, variables.params, velocity, rate=jnp.float32(0.01), momentum=0.9, decay=5e-4
-        )
-        return Variables(params, statistics), velocity
+        updates, velocity = optimizer.update(gradients, velocity, variables.params)
+        return Variables(optax.apply_updates(variables.params, updates), statistics), velocity
 
+    optimizer = sgd(jnp.float32(0.01), momentum=0.9, decay=5e-4)
     variables = network.init(jax.random.key(0))
-    return steps_of(update, (variables, jax.tree.map(jnp.zeros_like, variables.params)), (images, labels))
+    return steps_of(update, (variables, optimizer.init(variables.params)), (images, labels))
 
 
 def balanced(rng, per_class: int) -> Batch:
@@ -88,16 +88,16 @@ def method_step(
     mapper = spread(mesh, 1 if on_cpu(mesh) else CLASSES)
     pixels = ((-2.0,) * 3, (2.0,) * 3)
     task = Task(
-        make_network(image_shape=SHAPE, num_classes=CLASSES, **options),
-        make_augment(augment),
-        SHAPE,
-        CLASSES,
-        mapper,
+        network=make_network(image_shape=SHAPE, num_classes=CLASSES, **options),
+        augment=make_augment(augment),
+        image_shape=SHAPE,
+        num_classes=CLASSES,
+        map_classes=mapper,
         pixel_range=pixels,
     )
     config = METHOD_NAMES[name](**fields)
     method = METHODS[type(config)](config, task)
-    initial = class_set(jnp.asarray(rng.normal(size=(CLASSES, ipc * method.formation**2, *SHAPE)), jnp.float32))
+    initial = class_set(jnp.asarray(rng.normal(size=(CLASSES, ipc * method.images_per_start, *SHAPE)), jnp.float32))
     state = jax.jit(method.init)(jax.random.key(0), initial)
     update = lambda i, state, batch: method.step(jax.random.key(i), state, batch)[0]  # noqa: E731
     return steps_of(update, state, batch_of(rng), steps)
@@ -142,11 +142,16 @@ def generator_of(params=None):
 def generator_step(name: str, batch: int):
     """A step of a generative method; its set is not drawn."""
     params = generator_of().init(jax.random.key(0)) if name == "minimax" else None
-    task = Task(make_network("mlp", SHAPE, CLASSES), make_augment("none"), SHAPE, CLASSES)
-    task = task._replace(generator=lambda: generator_of(params))
+    task = Task(
+        network=make_network("mlp", SHAPE, CLASSES),
+        augment=make_augment("none"),
+        image_shape=SHAPE,
+        num_classes=CLASSES,
+        generator=lambda: generator_of(params),
+    )
     method = METHODS[METHOD_NAMES[name]](METHOD_NAMES[name](batch=batch), task)
     rng = np.random.default_rng(0)
-    state = method.init(jax.random.key(0), class_set(jnp.zeros((CLASSES, 1, *SHAPE))))
+    state = method.init(jax.random.key(0))
     update = lambda i, state, batch: method.step(jax.random.key(i), state, batch)[0]  # noqa: E731
     return steps_of(update, state, examples(rng, batch))
 

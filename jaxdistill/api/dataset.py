@@ -84,6 +84,8 @@ class Dataset:
         if class_names is not None:
             if len(class_names) != len(source.class_names):
                 raise UsageError(f"{len(class_names)} class names were given for {len(source.class_names)} classes")
+            if len({*map(str, class_names)}) < len(class_names):
+                raise UsageError("two classes have one name; give each its own")
             source = source._replace(class_names=tuple(map(str, class_names)))
         return cls(source, DataConfig(name))
 
@@ -144,7 +146,8 @@ class Dataset:
         if unknown := next((name for name in options if name not in known), None):
             raise UsageError(f"a network has no option '{unknown}'; it has {', '.join(known)}")
         check_networks_read(network, options)
-        return task(NetworkConfig(network, **options), augment, self.bench, NOWHERE, 0)._replace(steps=None)
+        told = task(NetworkConfig(network, **options), augment, self.bench, NOWHERE, 0)
+        return dataclasses.replace(told, steps=None)
 
     @in_python
     def hold_out(self, share: float = 0.1) -> Dataset:

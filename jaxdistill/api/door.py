@@ -23,7 +23,7 @@ from jaxdistill.commands.evaluate import evaluate_stored, label
 from jaxdistill.commands.plan import Given
 from jaxdistill.commands.train_experts import fields_of_card, held_experts
 from jaxdistill.commands.workspace import start_from
-from jaxdistill.common.names import choose
+from jaxdistill.common.names import canonical, choose
 from jaxdistill.engine.drive import say
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
@@ -31,7 +31,9 @@ from jaxdistill.io.artifact import Stored, load_set
 from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.io.expert_writer import save_card
 from jaxdistill.io.generators import MEMORY, StoredGenerator, load_generator
-from jaxdistill.methods import METHODS, method_config
+from jaxdistill.methods import METHOD_NAMES, METHODS, method_config
+from jaxdistill.presets import unpublished
+from jaxdistill.report.outcome import runs_in
 from jaxdistill.report.tables import Table
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
@@ -123,7 +125,7 @@ def distill(
         preset: which reading of the method's paper gives the settings (``jaxdistill list``).
         progress: show how far it is.
         options: anything that ``jaxdistill distill METHOD --help`` names: ``steps``, ``seed``, ``width``, ``augment``,
-            ``eval_every``, the method's own ...
+            ``eval_every``, the method's own ..., which come before what its configuration says.
 
     Returns:
         The run: `Run.set`, `Run.curves`, `Run.evaluate`, `Run.more`, `Run.save`.
@@ -138,9 +140,9 @@ def distill(
         >>> run.synthetic.images.shape
         (10, 8, 8, 1)
     """
+    kind, own = _method(method)
     data = _data(data)
     bank, drawn = _bank(experts), _generator(generator)
-    kind, own = _method(method)
     name = cell.named(data.config.dataset)
     if own is None:
         fields = of_distill(
@@ -149,18 +151,19 @@ def distill(
         )  # fmt: skip
         fields |= {} if isinstance(kind, type) else {"method": kind}
     else:
-        if "steps" not in options:
-            raise UsageError(f"{kind.name} has no published number of `steps`; give some")
         if preset is not None:
             raise UsageError(f"{kind.name} is a method of one's own, which has no `preset`; leave it out")
-        fields = cell.fields(cell.own(kind, name), data.config.dataset)
+        fields = cell.fields(unpublished(kind, name), data.config.dataset)
     fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
     start = None
     if isinstance(init, str | Path):
         options = {**options, "init": str(init)}
     elif init is not None:
         start, options = init, {**options, "init": distilling.IN_MEMORY}
-    config = Distill(**fields, run=NOWHERE, ipc=ipc)
+    steps = fields["steps"]
+    config = Distill(**{**fields, "steps": steps or 0}, run=NOWHERE, ipc=ipc)
+    if steps is None and "steps" not in options:
+        raise UsageError(f"{name_of(config)} has no published number of `steps`; give some")
     config, names = with_options(config, options, name_of(config), apart=("ipc", "preset"))
     config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
     if drawn is not None:
@@ -201,6 +204,8 @@ def select(
         <herding: 2 images per class of digits>
     """
     data = _data(data)
+    if canonical(strategy, METHOD_NAMES) in METHOD_NAMES:
+        raise UsageError(f"{strategy} is a method; take jaxdistill.distill('{strategy}', data, ipc)")
     strategy, bank = choose(strategy, SELECTIONS, "selection"), _bank(experts)
     fields = None if bank is None else fields_of_card(bank.card, bank.folder)
     defaults = of_select(strategy, data.config.dataset, cell.named(data.config.dataset), fields)
@@ -332,7 +337,11 @@ def _data(data: Dataset | str | Path) -> Dataset:
 
 def _method(method: Any) -> tuple[Any, Callable[[Task], Method] | None]:
     """A configuration or its class, and what makes a method of one's own."""
+    if isinstance(method, Dataset):
+        raise UsageError("the method comes first, then the data: jaxdistill.distill(method, data, ipc)")
     if isinstance(method, str):
+        if canonical(method, SELECTIONS) in SELECTIONS:
+            raise UsageError(f"{method} is a selection; take jaxdistill.select('{method}', data, ipc)")
         return method_config(method), None
     if type(method) in METHODS:
         return method, None
@@ -377,7 +386,7 @@ def _start(init: Run | Stored | SyntheticSet, plan: planning.Plan, data: Dataset
     stored = _set_of(init, data)
     config, bench = plan.config, plan.bound.bench
     other = config.run.other_data
-    return start_from(stored, "`init`", bench, config.ipc, plan.method.formation, other_data=other)
+    return start_from(stored, "`init`", bench, config.ipc, plan.images.per_start, other_data=other)
 
 
 def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:
@@ -387,6 +396,7 @@ def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:
     else:
         single = isinstance(sets, Run | Stored | SyntheticSet | str | Path) or not isinstance(sets, Sequence)
         several: list[Any] = [sets] if single else list(sets)
+        several = [run for one in several for run in (runs_in(Path(one)) if isinstance(one, str | Path) else [one])]
         found = [(_set_of(one, data), _name_of(one)) for one in several]
         named = {}
         for one, name in found:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
 from jaxdistill.common.names import meant
+from jaxdistill.common.renamed import former_names, warn_former
 from jaxdistill.data.digest import Digests
 from jaxdistill.errors import RunFailedError, UsageError
 from jaxdistill.io.records import fits
@@ -31,6 +32,14 @@ FUNCTIONS = {
 """What does in Python what each command does."""
 _REST = inspect.Parameter.VAR_KEYWORD
 _ARGUMENTS = {"dataset": "data", "out": "save"}
+ELSEWHERE = {
+    "out": "the result stays in memory until its `save(folder)`",
+    "resume": "open the run with jaxdistill.open, and go on with its `more`",
+    "quiet": "with `progress=False` it is silent",
+    "sets": "call it once for each `seed`, and give all the runs to jaxdistill.evaluate",
+    "dataset": "give the data as `data`",
+}
+"""What does in Python what options do that only the command line has."""
 PLACES = frozenset(
     {"dataset", "data_dir", "out", "resume", "quiet", "checkpoint_seconds", "tensorboard", "wandb", "distributed",
      "sets", "experts", "expert_count", "digest", "generator", "generator_digest", "json", "longer", "name",
@@ -59,10 +68,15 @@ def with_options(
         UsageError: for a name that no field has, or a value of another type than its field's.
     """
     names = set(_names(config)) - {*apart} - PLACES
+    former = former_names(type(config)) | former_names(type(getattr(config, "method", None)))
+    for old in (options.keys() & former.keys()) - names:
+        warn_former(old, former[old])
+    options = {former.get(name, name) if name not in names else name: value for name, value in options.items()}
     for name in options:
         if name not in names:
             parts = [known for known in sorted(names) if name in known.split("_")]
-            advice = f"did you mean {' or '.join(parts)}?" if parts else meant(name, names)
+            advice = ELSEWHERE.get(name) or (f"did you mean {' or '.join(parts)}?" if parts else "")
+            advice = advice or meant(name, {*names, *apart})
             advice = advice or f"it has {', '.join(sorted(names))}"
             raise UsageError(f"{what} has no option '{name}'; {advice}")
     return replaced(config, options), frozenset(name for name in options if options[name] != _value(config, name))
@@ -112,7 +126,11 @@ def in_python(f: Callable[P, R]) -> Callable[P, R]:
     @wraps(f)
     def said(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            bound = signature.bind(*args, **kwargs)
+            try:
+                bound = signature.bind(*args, **kwargs)
+            except TypeError as error:
+                takes = ", ".join(name for name in signature.parameters if name != "self")
+                raise TypeError(f"{f.__qualname__}: {error}; it takes {takes}") from None
             for name, hint in plain().items():
                 if name in bound.arguments:
                     bound.arguments[name] = typed(name, bound.arguments[name], hint)

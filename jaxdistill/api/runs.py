@@ -6,11 +6,9 @@ import dataclasses
 import html
 import json
 import shutil
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +21,7 @@ from rich.console import Console
 from jaxdistill.api.dataset import Dataset
 from jaxdistill.api.given import in_python, replaced
 from jaxdistill.api.notebook import NotebookProgress, in_notebook
+from jaxdistill.api.recorded import Curves, History, Looks, Pictures
 from jaxdistill.commands import distill as distilling
 from jaxdistill.commands import finish as finishing
 from jaxdistill.commands import plan as planning
@@ -34,7 +33,7 @@ from jaxdistill.commands.selection_inputs import inputs_of, stand_in
 from jaxdistill.data.digest import differing
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.devices import replicate
-from jaxdistill.engine.drive import Driven, Stopped, read_out, say, set_of
+from jaxdistill.engine.drive import Driven, Stopped, say
 from jaxdistill.engine.loop import Chunk
 from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, checkpoint, files
@@ -42,127 +41,14 @@ from jaxdistill.io.artifact import Stored
 from jaxdistill.io.generators import StoredGenerator, load_generator, write_generator
 from jaxdistill.io.pictures import img
 from jaxdistill.io.scores import save_scores
-from jaxdistill.report import curves, outcome
+from jaxdistill.report import outcome
 from jaxdistill.report import page as report
-from jaxdistill.report.tables import Table, import_pandas
+from jaxdistill.report.tables import Table
 from jaxdistill.settings.as_json import from_json, name_of, to_json
 from jaxdistill.settings.config import Distill, OwnMethod, RunConfig, Select
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["Curves", "Looks", "Run", "begin_run", "open_run", "select_run"]
-
-
-class Curves(dict[str, Float[np.ndarray, " steps"]]):
-    """Every scalar of a run by name, one number a step: ``loss`` and whatever else the method says."""
-
-    def to_pandas(self) -> Any:
-        """A pandas ``DataFrame`` with a line for each step.
-
-        Raises:
-            UsageError: if pandas is not installed.
-        """
-        pandas = import_pandas()
-        return pandas.DataFrame(dict(self), index=pandas.RangeIndex(1, 1 + self.steps, name="step"))
-
-    @property
-    def steps(self) -> int:
-        """How many there are numbers of."""
-        return len(next(iter(self.values()), ()))
-
-    def __repr__(self) -> str:
-        return f"<curves of {self.steps} steps: {', '.join(self)}>"
-
-    def _repr_html_(self) -> str:
-        return "".join(
-            _figure(name, np.arange(1.0, 1 + len(values)), values.astype(float)) for name, values in self.items()
-        )
-
-
-class Looks(list[dict[str, Any]]):
-    """Looks at held-out training images along a run: a dictionary each, with ``step accuracies mean std``."""
-
-    def to_pandas(self) -> Any:
-        """A pandas ``DataFrame`` with a line for each look.
-
-        Raises:
-            UsageError: if pandas is not installed.
-        """
-        pandas = import_pandas()
-        return pandas.DataFrame(list(self))
-
-    def __repr__(self) -> str:
-        seen = (f"step {row['step']}: {_percent(row)}" for row in self if "mean" in row)
-        return f"<accuracy on held-out training images in %: {'; '.join(seen) or 'none'}>"
-
-    def _repr_html_(self) -> str:
-        having = [row for row in self if "mean" in row]
-        steps, means = (np.array([row[name] for row in having], float) for name in ("step", "mean"))
-        cells = "".join(f"<tr><td>{row['step']}</td><td>{_percent(row)}</td></tr>" for row in having)
-        head = "<thead><tr><th>step</th><th>held out, %</th></tr></thead>"
-        return f"{_figure('held out, %', steps, 100 * means)}<table>{head}<tbody>{cells}</tbody></table>"
-
-
-def _percent(row: Mapping[str, Any]) -> str:
-    return f"{100 * row['mean']:.1f} ± {100 * row['std']:.1f}" if "std" in row else f"{100 * row['mean']:.1f}"
-
-
-def _figure(name: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> str:
-    """A curve with the numbers of its axes, as SVG; nothing where there is no line to draw."""
-    drawn = curves.draw(name, steps, values)
-    if drawn is None:
-        return ""
-    left, top, width, height = 48, 18, 300, 140
-    marks = [
-        f'<text x="{left - 5}" y="{top + tick.at / 100 * height + 4:.1f}" text-anchor="end">{tick.label}</text>'
-        for tick in drawn.y
-    ]
-    marks += [
-        f'<text x="{left + tick.at / 100 * width:.1f}" y="{top + height + 15}" text-anchor="middle">{tick.label}</text>'
-        for tick in drawn.x
-    ]
-    path = '<path fill="none" stroke="currentColor" vector-effect="non-scaling-stroke"'
-    return (
-        f'<svg width="{left + width + 24}" height="{top + height + 22}" style="max-width:100%" font-size="11" '
-        f'font-family="sans-serif" fill="currentColor"><text x="{left}" y="12">{html.escape(name)}: {drawn.last}</text>'
-        f'{"".join(marks)}<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="#8881"/>'
-        f'<svg x="{left}" y="{top}" width="{width}" height="{height}" viewBox="0 0 {curves.BOX} {curves.BOX}" '
-        f'preserveAspectRatio="none">{path} opacity=".3" d="{drawn.raw}"/>{path} stroke-width="2" d="{drawn.smooth}"/>'
-        "</svg></svg>"
-    )
-
-
-class _History(AbstractContextManager["_History"]):
-    """A sink that keeps every scalar."""
-
-    def __init__(self, columns: Mapping[str, np.ndarray] = MappingProxyType({})):
-        self.columns: dict[str, list[np.ndarray]] = {name: [values] for name, values in columns.items()}
-
-    def __call__(self, chunk: Chunk) -> None:
-        for name, values in {} if chunk.infos is None else chunk.infos._asdict().items():
-            self.columns.setdefault(name, []).append(np.asarray(values))
-
-    def __exit__(self, *_: object) -> None: ...
-
-    @property
-    def curves(self) -> Curves:
-        return Curves({name: np.concatenate(parts) for name, parts in self.columns.items()})
-
-
-class _Pictures(sinks.Previews):
-    """Previews that stay in memory, by step."""
-
-    def __init__(self, *args: Any):
-        super().__init__(Path(), *args)
-        self.found: dict[int, bytes] = {}
-
-    def _keep(self, step: int, picture: bytes) -> None:
-        self.found[step] = picture
-
-    def _kept(self) -> list[int]:
-        return sorted(self.found)
-
-    def _drop(self, step: int) -> None:
-        del self.found[step]
+__all__ = ["Run", "begin_run", "open_run", "select_run"]
 
 
 class _Loaded(NamedTuple):
@@ -193,7 +79,7 @@ class Run:
     ):
         self._bound, self._plan, self._driven = bound, plan, driven
         self._chosen, self._loaded, self._scores, self._progress = chosen, loaded, scores, progress
-        self._history, self._pictures, self._held_out = _History(), None, HeldOut([])
+        self._history, self._pictures, self._held_out = History(), None, HeldOut([])
         self._planned = None if plan is None else plan.config.steps
         self.results: dict[str, Any] = {}
 
@@ -249,9 +135,10 @@ class Run:
         if self._loaded is not None and self._bound is None:
             return load_generator(self._loaded.folder)
         plan, driven = self._plan, self._driven
-        if plan is None or driven is None or plan.method.learned is None:
+        made = None if plan is None or driven is None else distilling.generator_made(plan, driven)
+        if made is None:
             raise UsageError(f"{self.name} trains no generator; give a run of one that does, as dit")
-        return distilling.generator_made(plan, driven)
+        return made
 
     @property
     def curves(self) -> Curves:
@@ -388,8 +275,8 @@ class Run:
         checkpoint.save(folder / "checkpoints", driven.done, driven.state, driven.spent)
         if self.held_out:
             distilling.write_looks(plan, folder, self.held_out, self._held_out.best)
-        if plan.method.learned is not None:
-            write_generator(folder / "generator", distilling.generator_made(plan, driven))
+        if (generator := distilling.generator_made(plan, driven)) is not None:
+            write_generator(folder / "generator", generator)
 
     def __repr__(self) -> str:
         of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
@@ -410,12 +297,10 @@ class Run:
         config, bench = plan.config, plan.bound.bench
         to_here = plan._replace(bound=plan.bound._replace(config=dataclasses.replace(config, steps=target)))
         watching: list[AbstractContextManager[Any]] = [self._history, self._held_out]
-        if plan.method.learned is None:
+        if plan.images.at_hand:
             if self._pictures is None:
                 every = max(1, config.steps // distilling.PREVIEWS)
-                self._pictures = _Pictures(
-                    partial(read_out, plan.method), bench.preprocess.invert, bench.num_classes, every
-                )
+                self._pictures = Pictures(plan.images.set_of, bench.preprocess.invert, bench.num_classes, every)
             watching.append(self._pictures)
         if self._progress and target > driven.done:
             watching.append(_progress(target, driven.done, self.name))
@@ -435,7 +320,7 @@ class Run:
 
     def _cut(self, steps: int) -> None:
         """Forget what was recorded after a step."""
-        self._history = _History({name: values[:steps] for name, values in self.curves.items()})
+        self._history = History({name: values[:steps] for name, values in self.curves.items()})
         self._held_out.rows = [row for row in self._held_out.rows if row["step"] <= steps]
 
     def _last(self) -> SyntheticSet:
@@ -445,7 +330,7 @@ class Run:
         best = self._held_out.best
         if self.config.evaluation.keep == "best" and best is not None:
             return best.synthetic
-        return set_of(self._plan.method, self._driven.state, self._plan.bound.bench.mesh)
+        return self._plan.images.set_of(self._driven.state)
 
     def _as_stored(self, synthetic: SyntheticSet, cost: dict[str, Any]) -> Stored:
         assert self._bound is not None
@@ -479,7 +364,7 @@ class Run:
             return
         plan = planning.prepare(config, given)
         _same_data(plan.bound, stored, folder)
-        shapes = jax.eval_shape(plan.method.init, plan.bound.keys["method"], distilling.begin(plan, stand_in))
+        shapes = jax.eval_shape(plan.images.begin, distilling.begin(plan, stand_in))
         found = checkpoint.restore(folder / "checkpoints", shapes, partial(say, Console(stderr=True)))
         if found is None:
             raise UsageError(f"{folder} has no checkpoint that can be read; distill again")
@@ -496,8 +381,7 @@ def begin_run(plan: Plan, *, progress: bool) -> Run:
     initial = distilling.begin(plan, inputs_of)
     if isinstance(plan.config.method, OwnMethod):
         check_steps(plan.name, plan.method, initial, plan.bound.keys["method"], plan.feeding.source)
-    state = distilling.first_state(plan, initial)
-    begun = Driven(replicate(state, plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))
+    begun = Driven(replicate(plan.images.begin(initial), plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))
     run = Run(plan.bound, plan=plan, driven=begun, progress=progress)
     run._train(plan.config.steps)
     return run
@@ -536,7 +420,7 @@ def open_run(folder: Path, data: Dataset | None = None) -> Run:
     chosen = artifact.load_set(folder) if found.card else None
     scores = files.load_arrays(folder / "scores.npz")["scores"] if (folder / "scores.npz").is_file() else None
     run = Run(None, chosen=chosen, loaded=_Loaded(folder, config, data), scores=scores)
-    run._history = _History(found.scalars)
+    run._history = History(found.scalars)
     run._held_out = HeldOut(read_looks(folder / "held_out.jsonl"), distilling.read_best(folder / "best"))
     run.results = found.evaluation
     return run

@@ -92,11 +92,9 @@ def decode(synthetic: SyntheticSet, fill: Float[ArrayLike, "#c"] | float = 0.0) 
     tiles = synthetic.formation**2
     if tiles == 1:
         return synthetic
-    return dataclasses.replace(
-        synthetic,
-        images=decode_images(synthetic.images, synthetic.formation, fill),
-        labels=jnp.repeat(synthetic.labels, tiles, axis=0),
-        weights=None if synthetic.weights is None else jnp.repeat(synthetic.weights, tiles),
-        selected=None if synthetic.selected is None else jnp.repeat(synthetic.selected, tiles),
-        formation=1,
+    whole = synthetic.each(
+        lambda leaf: (
+            decode_images(leaf, synthetic.formation, fill) if leaf.ndim == 4 else jnp.repeat(leaf, tiles, axis=0)
+        )
     )
+    return dataclasses.replace(whole, formation=1)

@@ -14,9 +14,10 @@ from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import NETWORKS
+from jaxdistill.presets import readings
+from jaxdistill.presets.experts import EXPERTS
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.starts import STARTS
-from jaxdistill.training.experts import EXPERTS
 
 __all__ = ["SHELLS", "script"]
 
@@ -60,7 +61,7 @@ def script(shell: str, forms: Mapping[str, type]) -> str:
 def _options(form: type, command: str, method: str | None = None) -> Iterator[_Option]:
     """The options of a form, those of its parts among them."""
     docs = _docs(form)
-    presets = METHOD_NAMES[method].PRESETS if method else tuple(EXPERTS) if command == "experts" else ()
+    presets = readings(method) if method else tuple(EXPERTS) if command == "experts" else ()
     for name, hint in options(form):
         flag, switch = name.replace("_", "-"), hint is bool
         values = presets if name == "preset" else _NAMES.get(name, tuple(map(str, _choices(hint))))

@@ -23,7 +23,7 @@ from jaxdistill.cli.browser import show
 from jaxdistill.cli.help import ASKS, methods, overview, strategies
 from jaxdistill.cli.method_help import distill_help, select_help
 from jaxdistill.cli.parsing import MISSING, flagged, hinted, leading, options, parse, peek, refuse_empty, stored
-from jaxdistill.cli.spelling import evaluation_spelled, spelled
+from jaxdistill.cli.spelling import evaluation_spelled, newly_named, spelled
 from jaxdistill.commands import distill as distilling
 from jaxdistill.commands import evaluate as compare
 from jaxdistill.commands import select as selecting
@@ -65,8 +65,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     name, *rest = arguments
     try:
-        name = choose(name, COMMANDS, "command")
-        rest = spelled(evaluation_spelled(rest, *_forms(name, rest)))
+        name = choose(name, (*COMMANDS, *SHORT), "command")
+        if name in SHORT:
+            name, rest = "distill", SHORT[name](rest)
+        forms = _forms(name, rest)
+        rest = spelled(newly_named(evaluation_spelled(rest, *forms), partial(say, console), *forms))
         refuse_empty(rest)
         with usual(), terminable():
             COMMANDS[name](rest, console)
@@ -131,7 +134,7 @@ def _ipc(arguments: list[str]) -> int | None:
 def _distill(arguments: list[str], console: Console) -> None:
     if not arguments or arguments[0] in ASKS:
         return print(methods())
-    name, rest = leading(arguments, "method", list(METHOD_NAMES))
+    name, rest = leading(arguments, "method", list(METHOD_NAMES), {"select": list(SELECTIONS)})
     method = method_config(name)
     defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
     if defaults is None:
@@ -141,12 +144,22 @@ def _distill(arguments: list[str], console: Console) -> None:
             experts=None if bank is None else fields_of(Path(bank)),
             generator=None if generator is None else generator_card(Path(generator)),
         )  # fmt: skip
-        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING}
+        steps = MISSING if defaults["steps"] is None else defaults["steps"]
+        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING, "steps": steps}
     example = "--dataset digits --ipc 10 --out runs/first"
     rest = distill_help(name, rest, defaults, example)
     config: Distill = parse(Distill, rest, f"distill {name}", example, defaults)
     console = _begin(config.run, console)
     _make(distilling.distill, config, console, given(config, defaults))
+
+
+def _draw(arguments: list[str]) -> list[str]:
+    """A set of a generator that is there is what `distill dit` draws of it after no step."""
+    if not arguments or arguments[0] in ASKS:
+        return ["dit", *ASKS[-1:]]
+    if arguments[0].startswith("-"):
+        raise UsageError("name the generator first: jaxdistill draw G --dataset D --ipc N --out DIR")
+    return ["dit", "--generator", arguments[0], "--steps", "0", *arguments[1:]]
 
 
 def _experts(arguments: list[str], console: Console) -> None:
@@ -169,7 +182,7 @@ def _experts(arguments: list[str], console: Console) -> None:
 def _select(arguments: list[str], console: Console) -> None:
     if not arguments or arguments[0] in ASKS:
         return print(strategies())
-    strategy, rest = leading(arguments, "strategy", list(SELECTIONS))
+    strategy, rest = leading(arguments, "strategy", list(SELECTIONS), {"distill": list(METHOD_NAMES)})
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
         bank = peek(rest, "--experts")
@@ -245,7 +258,7 @@ def _list(arguments: list[str], console: Console) -> None:
 def _completion(arguments: list[str], console: Console) -> None:
     del console
     config: Completion = parse(Completion, arguments, "completion", "bash")
-    print(completion.script(config.shell, FORMS), end="")
+    print(completion.script(config.shell, FORMS | dict.fromkeys(SHORT, Distill)), end="")
 
 
 COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
@@ -260,6 +273,8 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "list": _list,
     "completion": _completion,
 }
+SHORT: dict[str, Callable[[list[str]], list[str]]] = {"draw": _draw}
+"""Command -> the words after `distill` that it is short for."""
 FORMS: dict[str, type] = {
     "distill": Distill,
     "select": Select,

@@ -17,6 +17,7 @@ _USAGE = """Distil, select, judge and share small training sets.
 
   jaxdistill distill METHOD --dataset D --ipc N --out DIR     make a set with a method: {methods}
   jaxdistill select STRATEGY --dataset D --ipc N --out DIR    pick one: {strategies}
+  jaxdistill draw G --dataset D --ipc N --out DIR             a set of a generator that dit or minimax has trained
   jaxdistill experts --dataset D --count N --out E            train what mtt and its family match
   jaxdistill evaluate SET [SET ...]                           train fresh networks on sets, random beside them
   jaxdistill convert WEIGHTS --out G                          a generator for minimax of DiT's released weights

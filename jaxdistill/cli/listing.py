@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from jaxdistill import presets
 from jaxdistill.common import names
 from jaxdistill.common.names import choose
 from jaxdistill.data.preprocess import constants
@@ -52,7 +53,7 @@ def known() -> dict[str, list[str]]:
         "datasets": list(LISTED),
         "networks": list(NETWORKS),
         "protocols": list(PROTOCOLS),
-        "presets": [f"{name}={'|'.join(c.PRESETS)}" for name, c in METHOD_NAMES.items() if len(c.PRESETS) > 1],
+        "presets": [f"{name}={'|'.join(found)}" for name in METHOD_NAMES if len(found := presets.readings(name)) > 1],
     }
 
 
@@ -115,9 +116,9 @@ def _methods() -> Iterator[_Row]:
             "title": title_of(kind),
             "paper": paper_of(kind),
             "needs": needs(kind).words,
-            "checked": CHECKED.get(kind),
-            "cells": sum(map(len, _cells_of(kind).values())),
-            "presets": list(kind.PRESETS),
+            "checked": CHECKED.get(name),
+            "cells": sum(map(len, presets.cells(kind).values())),
+            "presets": list(presets.readings(kind)),
         }
 
 
@@ -155,26 +156,20 @@ def _protocols() -> Iterator[_Row]:
 
 def _datasets() -> Iterator[_Row]:
     published: dict[str, list[str]] = {}
-    for name, kind in METHOD_NAMES.items():
-        for dataset in {dataset for cells in _cells_of(kind).values() for dataset, _ in cells}:
+    for name in METHOD_NAMES:
+        for dataset in {dataset for cells in presets.cells(name).values() for dataset, _ in cells}:
             published.setdefault(dataset, []).append(name)
     for name in dict.fromkeys((*LISTED, *names.DATASETS, *published)):
         normalised = "its own statistics" if constants("default", name) is None else "published constants"
         yield {"name": name, "normalised by": normalised, "published cells of": published.get(name, [])}
 
 
-def _cells_of(kind: Any) -> Mapping[str, tuple[tuple[str, int], ...]]:
-    return getattr(kind, "CELLS", {})
-
-
 def _cells(method: str | None) -> Iterator[_Row]:
-    chosen = METHOD_NAMES if method is None else {choose(method, METHOD_NAMES, "method"): method_config(method)}
-    for name, kind in chosen.items():
-        for reading, cells in _cells_of(kind).items():
+    for name in METHOD_NAMES if method is None else [choose(method, METHOD_NAMES, "method")]:
+        for reading, cells in presets.cells(name).items():
             for dataset, ipc in sorted(cells):
-                yield {"method": name, "preset": reading, "dataset": dataset, "ipc": ipc} | _cell(
-                    kind.preset(dataset, ipc, reading)
-                )
+                where = {"method": name, "preset": reading, "dataset": dataset, "ipc": ipc}
+                yield where | _cell(presets.find(name, dataset, ipc, reading))
 
 
 def _cell(preset: Preset) -> _Row:

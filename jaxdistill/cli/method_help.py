@@ -18,6 +18,7 @@ from jaxdistill.cli.parsing import options, peek
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import Options, reads
+from jaxdistill.presets import find, readings
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import Need
 from jaxdistill.settings import cell
@@ -62,7 +63,7 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
         return _all(arguments)
     asked, start = needs(kind), needs_of(peek(arguments, "--init") or defaults.get("init", "real"))
     unread = {"init"} if asked.draws else {*_fields(GeneratorConfig)}
-    if len(kind.PRESETS) < 2:
+    if len(readings(kind)) < 2:
         unread.add("preset")
     other = "Other evaluations" if asked.draws else "Other starts (--init forgetting) and evaluations"
     said = (
@@ -113,7 +114,7 @@ def _whose(method: str, arguments: list[str], defaults: Mapping[str, Any]) -> st
     if dataset is None or not ipc.isdecimal() or not int(ipc):
         return _NAMELESS
     name = cell.named(dataset)
-    published = METHOD_NAMES[method].preset(name, int(ipc), defaults["preset"]).listed
+    published = find(method, name, int(ipc), defaults["preset"]).listed
     where = f"for {name} at {ipc} images per class"
     return f"the published setting {where}" if published else f"what is taken {where}, where no setting was published"
 
@@ -137,7 +138,7 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
         unread |= {*_fields(BankConfig)}
     if not (asked.kernel or start.by_kernel or hasattr(protocol, "kernel")):
         unread.add("kernel")
-    if protocol is not None and protocol.instead is not None:
+    if protocol is not None and protocol.learner != "network":
         unread.add("eval_network")
         if asked.kernel or start.by_kernel:
             unread |= {*_fields(NetworkConfig)} - {"kernel"}

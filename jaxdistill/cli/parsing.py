@@ -8,14 +8,14 @@ import io
 import math
 import re
 import typing
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import tyro
 
 from jaxdistill.commands.run_folder import stored_config
-from jaxdistill.common.names import choose, meant
+from jaxdistill.common.names import canonical, choose, meant
 from jaxdistill.errors import UsageError
 from jaxdistill.settings.as_json import from_json
 from jaxdistill.settings.config import RunConfig
@@ -168,10 +168,22 @@ def refuse_empty(arguments: Sequence[str]) -> None:
             raise UsageError(f"{what} is empty; give it a value, or leave it out")
 
 
-def leading(arguments: list[str], what: str, known: Sequence[str]) -> tuple[str, list[str]]:
-    """The method or strategy, and the words after it."""
+def leading(
+    arguments: list[str], what: str, known: Sequence[str], other: Mapping[str, Sequence[str]]
+) -> tuple[str, list[str]]:
+    """The method or strategy, and the words after it.
+
+    Args:
+        arguments: the words of the command.
+        what: what comes first.
+        known: its names.
+        other: what other commands take first, by command.
+    """
     if not arguments or arguments[0].startswith("-"):
         raise UsageError(f"name the {what} first: one of {', '.join(known)}")
+    for command, names in other.items():
+        if canonical(arguments[0], names) in names and canonical(arguments[0], known) not in known:
+            raise UsageError(f"{arguments[0]} is no {what}; run 'jaxdistill {command} {arguments[0]}'")
     return choose(arguments[0], known, what), arguments[1:]
 
 

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from jaxdistill.cli.parsing import options, peek
 from jaxdistill.common import names
+from jaxdistill.common.renamed import former_names
 from jaxdistill.data.prepared import check_dataset
 from jaxdistill.settings.spelling import LOOKED_UP
 
-__all__ = ["evaluation_spelled", "spelled"]
+__all__ = ["evaluation_spelled", "newly_named", "spelled"]
 
 
 def spelled(arguments: list[str]) -> list[str]:
@@ -46,6 +48,30 @@ def evaluation_spelled(arguments: list[str], *forms: type) -> list[str]:
         other = field.removeprefix("eval_") if field.startswith("eval_") else f"eval_{field}"
         ours = flag.startswith("--") and field not in known and other in known
         found.append(f"--{other.replace('_', '-')}{equals}{value}" if ours else word)
+    return found
+
+
+def newly_named(arguments: list[str], tell: Callable[[str], None], *forms: type) -> list[str]:
+    """The words with options by their present names in place of former ones, which are taken for one version.
+
+    Args:
+        arguments: the words after the command.
+        tell: told what an option is called now.
+        forms: whose fields are its options.
+    """
+    former = {old: new for form in forms for old, new in former_names(form).items()}
+    for old in {name for form in forms for name, _ in options(form)} & former.keys():
+        del former[old]  # the name of another option now
+    found = []
+    for word in arguments:
+        flag, equals, value = word.partition("=")
+        field = flag.removeprefix("--").replace("-", "_")
+        new = former.get(field) if flag.startswith("--") else None
+        if new is not None:
+            name = f"--{new.replace('_', '-')}"
+            tell(f"note: {flag} is called {name}; the former name goes with the next version")
+            word = f"{name}{equals}{value}"
+        found.append(word)
     return found
 
 

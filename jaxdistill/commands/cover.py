@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Any
 
 import jax
@@ -12,15 +11,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.formation import decode
-from jaxdistill.commands.train_experts import RECIPE, trained
+from jaxdistill.commands.train_experts import trained
 from jaxdistill.commands.workspace import Bench, augmentation
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.coverage import coverage, radius
 from jaxdistill.selection.difficulty import cscore
-from jaxdistill.training import proxy as features
-from jaxdistill.training.gradients import each_image
-from jaxdistill.training.inference import BATCH, each_batch
+from jaxdistill.training.inference import BATCH, embedding, predict, predict_on_host
+from jaxdistill.training.proxy import RECIPE
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = ["check_cover", "cover"]
@@ -56,8 +54,7 @@ def cover(key: Key, sets: Mapping[str, SyntheticSet], network: Network, name: st
     plain = augmentation("none", bench)
     ends = trained(key, np.arange(1), EPOCHS, network, RECIPE, plain, bench.train, bench.mesh, 1, tell)
     variables = jax.tree.map(lambda leaf: leaf[0], ends)
-    embedding = features.Embedding(network, variables)
-    train, test = (features.embed(embedding, split) for split in (bench.train, bench.test))
+    train, test = (predict(network, variables, split, embedding) for split in (bench.train, bench.test))
     within, hard = radius(train), cscore(np.stack(said))
     black, white = bench.test.pixel_range
     shares = {}
@@ -78,27 +75,17 @@ def _embedded(
     network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array | np.ndarray, " c"]
 ) -> Float[np.ndarray, "n d"]:
     """The embedding of a set's images as they are trained on; the set stays on the host but for a block at a time."""
-    chosen, tiles = jax.tree.map(np.asarray, chosen), chosen.formation**2
-    size = min(max(1, BATCH // tiles), chosen.count)
-    blocks = np.resize(np.arange(chosen.count), (-(-chosen.count // size), size))  # all of one size, filled up
-    found = [np.asarray(_block(network, variables, chosen.take(jnp.asarray(block)), grey)) for block in blocks]
-    return np.concatenate(found)[: chosen.count * tiles]
+    chosen = jax.tree.map(np.asarray, chosen)
+    decoded = jax.jit(lambda block: decode(block, grey).images)
+
+    def read(block: Int[np.ndarray, " size"]) -> Float[Array, "tiles h w c"]:
+        return decoded(chosen.take(jnp.asarray(block)))
+
+    size = min(max(1, BATCH // chosen.formation**2), chosen.count)
+    return predict_on_host(network, variables, read, chosen.count, size, embedding)
 
 
-@partial(jax.jit, static_argnums=0)
-def _block(
-    network: Network, variables: Variables, chosen: SyntheticSet, grey: Float[Array | np.ndarray, " c"]
-) -> Float[Array, "n d"]:
-    images = decode(chosen, grey).images
-    return each_image(lambda images: network.features(variables, images).embedding, images)
-
-
-@partial(jax.jit, static_argnums=0)
 def _confidence(network: Network, variables: Variables, data: RealData) -> Float[Array, " n"]:
-    """Probability that a network gives each image's class, a batch at a time."""
-
-    def of_batch(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Float[Array, " b"]:
-        said = jax.nn.softmax(network.apply(variables, images)[0])
-        return jnp.take_along_axis(said, labels[:, None], axis=-1)[:, 0]
-
-    return each_batch(of_batch, data)
+    """Probability that a network gives each image's class."""
+    said = jax.nn.softmax(predict(network, variables, data))
+    return jnp.take_along_axis(said, jnp.asarray(data.labels)[:, None], axis=-1)[:, 0]

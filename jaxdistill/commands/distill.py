@@ -16,18 +16,17 @@ import numpy as np
 from rich.console import Console
 
 from jaxdistill.commands.finish import base_card, finish
+from jaxdistill.commands.images import DrawnImages, LearnedImages
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
 from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
 from jaxdistill.commands.selection_inputs import context_of, inputs_of, stand_in
-from jaxdistill.commands.workspace import (
-    start,
-)
+from jaxdistill.commands.workspace import start
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.callbacks import TensorBoard, WandB
 from jaxdistill.engine.devices import from_first, replicate
-from jaxdistill.engine.drive import Driven, RunFailedError, drive, read_out, say, set_of
-from jaxdistill.engine.loop import NonFiniteError
+from jaxdistill.engine.drive import Driven, RunFailedError, drive, say
+from jaxdistill.engine.loop import Looked, NonFiniteError
 from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, checkpoint, files
 from jaxdistill.io.generators import Drawn, StoredGenerator, generator_in_memory, write_generator
@@ -43,7 +42,6 @@ __all__ = [
     "begin",
     "distill",
     "elsewhere",
-    "first_state",
     "generator_made",
     "read_best",
     "train",
@@ -72,12 +70,12 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     config, given = pinned(absolute(config))
     check_folder(config)
     plan = prepare(config, given, options)
-    config, bench, method = check_data(plan.config, plan.bound.bench.digests), plan.bound.bench, plan.method
-    check_more(config, plan.name, paced=method.paced)
+    config, bench = check_data(plan.config, plan.bound.bench.digests), plan.bound.bench
+    check_more(config, plan.name, paced=plan.method.paced)
     # A run that is resumed has begun: networks are not trained again for the shapes of its start.
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
     initial = begin(plan, stand_in if begun else inputs_of)
-    shapes = jax.eval_shape(method.init, plan.bound.keys["method"], initial)
+    shapes = jax.eval_shape(plan.images.begin, initial)
     elsewhere(config, config.run.out)  # says so now if one is not installed
     extend(config)
     with open_folder(config) as folder, hold(folder):
@@ -91,7 +89,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
             state = from_first(found[1] if found else nothing)
             say(console, f"resuming after step {done} of {config.steps}")
         else:
-            state = first_state(plan, begin(plan, inputs_of) if begun else initial)
+            state = jax.tree.map(np.asarray, plan.images.begin(begin(plan, inputs_of) if begun else initial))
         del initial
         start = Driven(replicate(state, bench.mesh), done, found[2] if found else dict(UNSPENT))
         held_out = HeldOut(
@@ -99,20 +97,20 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         )
         driven = _driven(plan, start, folder, held_out, console)
         synthetic = _last_set(plan, driven.state, folder, held_out)
-        if method.learned and jax.process_index() == 0:
-            write_generator(folder / "generator", generator_made(plan, driven))
+        if jax.process_index() == 0 and (generator := generator_made(plan, driven)) is not None:
+            write_generator(folder / "generator", generator)
         return finish(plan.bound, folder, synthetic, driven.cost(), console, plan.note)
 
 
-def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet:
-    """What the method starts from.
+def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet | None:
+    """What the method starts from, if it starts from images.
 
     Args:
         plan: of the run.
         by: `inputs_of`, or for the shapes alone `stand_in`.
     """
     config, bound = plan.config, plan.bound
-    if plan.start is not None:
+    if plan.start is not None or not plan.images.per_start:
         return plan.start
     if config.init == IN_MEMORY:
         if by is inputs_of:
@@ -121,16 +119,9 @@ def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet:
     network_key = jax.random.fold_in(bound.keys["start"], 1)
     context = context_of(bound, network_key)
     return start(
-        bound.keys["start"], config.init, bound.bench, config.ipc, plan.method.formation, partial(by, context=context),
+        bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, partial(by, context=context),
         other_data=config.run.other_data,
     )  # fmt: skip
-
-
-def first_state(plan: Plan, initial: SyntheticSet) -> PyTree:
-    """The state before the first step, on the host."""
-    # A generator's parameters would become constants of a program.
-    init = plan.method.init if plan.method.learned else jax.jit(plan.method.init)
-    return jax.tree.map(np.asarray, init(plan.bound.keys["method"], initial))
 
 
 def train(
@@ -159,11 +150,12 @@ def train(
         feeding = feeding._replace(source=replicate(feeding.source, mesh))
     look = None
     if evaluation.eval_every is not None:
-        look = Look(
+        judge = Look(
             bound.bench, next(iter(bound.judges.values())), bound.protocol,
             replicate(jax.random.fold_in(bound.keys["evaluation"], LOOKS), mesh), evaluation.eval_every_seeds,
             test=evaluation.legacy_best, networks_at_once=config.run.networks_at_once,
         )  # fmt: skip
+        look = partial(_looked, judge, plan.images)
     try:
         return drive(
             begun, config.steps, plan.method, feeding, replicate(bound.keys["loop"], mesh), mesh,
@@ -174,17 +166,22 @@ def train(
         raise RunFailedError(f"{error} of {config.method}; start again with a smaller step size") from None
 
 
+def _looked(look: Look, images: LearnedImages | DrawnImages, state: PyTree) -> tuple[Looked, SyntheticSet]:
+    synthetic = images.set_of(state)
+    return look(synthetic), synthetic
+
+
 def _driven(plan: Plan, begun: Driven, folder: Path, held_out: HeldOut, console: Console) -> Driven:
     """Run a plan in its folder: with all sinks, saving checkpoints."""
-    config, method, writes = plan.config, plan.method, jax.process_index() == 0
+    config, images, writes = plan.config, plan.images, jax.process_index() == 0
     name = f"{plan.name} on {Path(config.data.dataset).name}"
     watching: list[Any] = []
     if writes:
         watching += [sinks.Metrics(folder / "metrics.jsonl", begun.done), held_out]
-    if writes and method.learned is None:  # to draw a set from a generator takes as long as many steps
+    if writes and images.at_hand:
         every = max(1, config.steps // PREVIEWS)
         bench = plan.bound.bench
-        show = partial(read_out, method), bench.preprocess.invert, bench.num_classes, every
+        show = images.set_of, bench.preprocess.invert, bench.num_classes, every
         watching.append(sinks.Previews(folder / "previews", *show))
     if writes and not config.run.quiet:
         then = "the evaluation" if config.evaluation.eval_seeds else ""
@@ -204,15 +201,14 @@ def _driven(plan: Plan, begun: Driven, folder: Path, held_out: HeldOut, console:
 
 def _last_set(plan: Plan, state: PyTree, folder: Path, held_out: HeldOut) -> SyntheticSet:
     """The set of the last state, or of the best look. One that is drawn is drawn once."""
-    method, mesh = plan.method, plan.bound.bench.mesh
-    if plan.config.evaluation.keep == "best":
-        nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), jax.eval_shape(method.synthetic, state))
-        return from_first(nothing if held_out.best is None else held_out.best.synthetic)
-    if method.learned is not None and bool(from_first(np.int32((folder / "evaluation.json").exists()))):
-        shapes = jax.eval_shape(method.synthetic, state)
-        there = artifact.load_set(folder).synthetic if jax.process_index() == 0 else None
-        return from_first(there or jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), shapes))
-    return set_of(method, state, mesh)
+    images, there = plan.images, None
+    best = plan.config.evaluation.keep == "best"
+    if not best and (images.at_hand or not from_first(np.int32((folder / "evaluation.json").exists()))):
+        return images.set_of(state)
+    if jax.process_index() == 0:
+        there = artifact.load_set(folder).synthetic if not best else held_out.best and held_out.best.synthetic
+    nothing = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), images.shapes(state))
+    return from_first(there or nothing)
 
 
 def write_looks(plan: Plan, folder: Path, rows: list[dict[str, Any]], best: Best | None) -> None:
@@ -239,11 +235,11 @@ def read_best(folder: Path) -> Best | None:
     return Best(stored.card["step"], stored.card["held_out_accuracy"], stored.synthetic)
 
 
-def generator_made(plan: Plan, driven: Driven) -> StoredGenerator:
-    """The generator that a run has trained."""
+def generator_made(plan: Plan, driven: Driven) -> StoredGenerator | None:
+    """The generator that a run has trained, if it trains one."""
     config, bench, given = plan.config, plan.bound.bench, plan.generator
-    assert plan.method.learned is not None
-    params = jax.tree.map(np.asarray, plan.method.learned(jax.tree.map(np.asarray, driven.state)))
+    if (params := plan.images.generator(driven.state)) is None:
+        return None
     classes = bench.num_classes if given is None else given.classes
     said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": driven.cost()}
     said |= {"digests": dataclasses.asdict(bench.digests)} if not config.generator.class_ids else {}

@@ -27,6 +27,7 @@ from jaxdistill.io import artifact
 from jaxdistill.io.artifact import Stored
 from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.networks import Options
+from jaxdistill.report.outcome import runs_in
 from jaxdistill.settings.config import DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.settings.options import Evaluate
 from jaxdistill.settings.paths import place
@@ -42,11 +43,11 @@ def evaluate_sets(config: Evaluate, console: Console) -> dict[str, Any]:
     Raises:
         UsageError: if a set cannot be read, or the sets do not belong together.
     """
-    short = [label(path) for path in config.sets]
-    labels = [str(path) if short.count(label) > 1 else label for path, label in zip(config.sets, short, strict=True)]
-    return evaluate_stored(
-        {label: artifact.load_set(path) for label, path in zip(labels, config.sets, strict=True)}, config, console
-    )
+    paths = [path for folder in config.sets for path in runs_in(folder)]
+    short = [label(path) if path in config.sets else f"{label(path.parent)}/{path.name}" for path in paths]
+    labels = [str(path) if short.count(label) > 1 else label for path, label in zip(paths, short, strict=True)]
+    sets = {label: artifact.load_set(path) for label, path in zip(labels, paths, strict=True)}
+    return evaluate_stored(sets, config, console)
 
 
 def evaluate_stored(
@@ -125,12 +126,16 @@ def evaluate_stored(
         asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs)
         protocol = asked.resolve(next(iter(kernels)))
     protocol.check(bench.image_shape)
-    by = "network" if protocol.instead is None else "kernel"
+    by = "network" if protocol.learner == "network" else "kernel"
     chosen = config.network or custom
     alike = len(made_with) == len(judges) == 1 or chosen if by == "network" else len(kernels) == 1
     if not alike:
         raise UsageError(f"these sets were made with different {by}s; choose with --{by} by which to judge them all")
     usual = next(iter(made_with)) if len(made_with) == 1 else NetworkConfig()
+    differ = [name for name in sorted(options) if len({getattr(made, name) for made in made_with}) > 1]
+    if by == "network" and differ and not custom:
+        words = " ".join(f"--{name.replace('_', '-')} {getattr(usual, name)}" for name in differ)
+        say(console, f"note: these sets were made with networks that differ; all are judged by those of {words}")
     judged = custom or _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
     check_networks(judged, protocol)
     if not custom:
@@ -203,10 +208,10 @@ def _teacher(
     bank: StoredBank | None, recipe: str, protocol: Recipe, bench: Bench, *, other_data: bool
 ) -> Callable[[SyntheticSet], SyntheticSet] | None:
     """What labels the sets, where the recipe asks a teacher: the first expert of a bank."""
-    if protocol.taught != (bank is not None):
+    if protocol.needs_teacher != (bank is not None):
         said = (
             "asks a teacher; give an expert bank with --teacher"
-            if protocol.taught
+            if protocol.needs_teacher
             else "asks none; leave --teacher out"
         )
         raise UsageError(f"{recipe} {said}")

@@ -80,14 +80,14 @@ def judge(
         tell(f"note: the smallest class has {fewest} training images, so random has no more of it")
     rows = []
     first = next(iter(networks.items()))
-    judged = networks if protocol.instead is None else {protocol.instead: first[1]}
-    per_set = seeds if protocol.random else 1  # a recipe that draws nothing says all of a set at once
+    judged = networks if protocol.learner == "network" else {protocol.learner: first[1]}
+    per_set = seeds if protocol.stochastic else 1  # a recipe that draws nothing says all of a set at once
     # A set that is itself called random is not its own baseline.
     apart = {name: f"{name} set" if name in baselines else name for name in sets}
     named = {apart[name]: chosen for name, chosen in sets.items()}
     of = {apart[name]: called[size] for name, size in sizes.items()} | dict.fromkeys(baselines)
     sizes = {apart[name]: size for name, size in sizes.items()} | {name: size for size, name in called.items()}
-    if protocol.selected_augment is None:
+    if not protocol.tells_selected:
         # Which images are real makes no difference then, and sets that are alike share a compilation.
         plain = partial(dataclasses.replace, selected=None)
         named = {name: plain(chosen) for name, chosen in named.items()}
@@ -112,7 +112,8 @@ def judge(
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             row |= {"ipc": sizes[name], "baseline": of[name]}
             rows.append(row)
-    described = {"name": protocol_name, **dataclasses.asdict(protocol), "summary": _said(protocol)}
+    settings = {name: repr(value) if callable(value) else value for name, value in vars(protocol).items()}
+    described = {"name": protocol_name, **settings, "summary": protocol.summary}
     results = {"protocol": described, "test_images": bench.test.count, "rows": rows}
     if coverage:
         name, network = first
@@ -133,7 +134,7 @@ def accuracy(
     networks_at_once: int | None = None,
     tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
 ) -> Evaluation:
-    """`jaxdistill.evaluation.evaluate` with the devices and the augmentations of a bench.
+    """`jaxdistill.evaluation.evaluate` with the devices and the data set of a bench.
 
     Args:
         key: consumed; on all devices.
@@ -148,15 +149,12 @@ def accuracy(
     """
     share = -(-seeds // bench.mesh.size)
     size = min(at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh), share)
-    apart = protocol.selected_augment
     return evaluate(
         key,
         sets,
         network,
         split,
-        protocol,
-        augment=augmentation(protocol.augment, bench),
-        selected_augment=None if apart is None else augmentation(apart, bench),
+        protocol.bound(partial(augmentation, bench=bench)),
         seeds=seeds,
         seeds_per_call=size * bench.mesh.size,
         map_seeds=spread(bench.mesh, size, gather=True),
@@ -189,14 +187,10 @@ class _Progress:
         self._tell(f"{self._label}: {done} of {self._count} networks, last {accuracies[-1]:.1%}{time_left}")
 
 
-def _said(protocol: Recipe) -> str:
-    return protocol.summary + (", the most likely class of each label" if protocol.labels == "hard" else "")
-
-
 def check_networks(networks: Mapping[str, Network], protocol: Recipe) -> None:
     """Raise a UsageError where several networks are to judge, but something else learns."""
-    if protocol.instead is not None and len(networks) > 1:
-        raise UsageError(f"by this protocol {protocol.instead} learns, no network; name one network at the most")
+    if protocol.learner != "network" and len(networks) > 1:
+        raise UsageError(f"by this protocol {protocol.learner} learns, no network; name one network at the most")
 
 
 def _baseline(key: Key, bench: Bench, ipc: int) -> SyntheticSet:

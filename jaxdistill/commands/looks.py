@@ -63,7 +63,7 @@ class Look:
         return Looked(seen, self._on(self._bench.test, synthetic) if self._test else [])
 
     def _on(self, split: RealData, synthetic: SyntheticSet) -> list[float]:
-        seeds = self._seeds if self._protocol.random else 1
+        seeds = self._seeds if self._protocol.stochastic else 1
         found = accuracy(
             self._key, synthetic, self._network, split, self._bench, self._protocol, seeds,
             networks_at_once=self._at_once,

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from jaxdistill.commands.cover import check_cover
 from jaxdistill.commands.given_experts import check_bank, check_whitening
+from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
 from jaxdistill.commands.judge import check_baseline, check_networks
 from jaxdistill.commands.own_method import check_own
 from jaxdistill.commands.workspace import (
@@ -37,7 +38,7 @@ from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.starts import needs_of
 from jaxdistill.settings.unread import check_method_read, check_read
-from jaxdistill.types import Feed, Key, Method, Network, SyntheticSet, Task
+from jaxdistill.types import AnyMethod, Feed, Key, Method, Network, SyntheticSet, Task
 
 __all__ = ["Bound", "Given", "Plan", "note_of", "pinned", "prepare", "prepare_selection"]
 
@@ -79,7 +80,7 @@ class Plan(NamedTuple):
     """A distillation of which everything is known and nothing has begun."""
 
     bound: Bound
-    method: Method
+    method: AnyMethod
     feeding: Feeding
     generator: StoredGenerator | None
     start: SyntheticSet | None
@@ -90,6 +91,11 @@ class Plan(NamedTuple):
     def config(self) -> Distill:
         """Its configuration."""
         return self.bound.config
+
+    @property
+    def images(self) -> LearnedImages | DrawnImages:
+        """Where those of the set come from."""
+        return images_of(self.method, self.bound.keys["method"], self.config.ipc, self.bound.bench.mesh)
 
     @property
     def name(self) -> str:
@@ -211,7 +217,7 @@ def _prepare(config: Run, given: Given, options: frozenset[str]) -> Bound:
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, digests=bench.digests))
     if config.evaluation.coverage:
         check_cover(bench)
-    if protocol.taught and (config.evaluation.eval_seeds or looked):
+    if protocol.needs_teacher and (config.evaluation.eval_seeds or looked):
         raise UsageError(
             f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
             f"evaluate SET --protocol {config.evaluation.protocol} --teacher E'"

@@ -28,6 +28,9 @@ WHERE = ("data_dir", "device_gib", "experts", "generator", "digests")
 """Where the data lie does not make another run; which data, experts or generator it is is said by digests, and of the
 data those are compared when the data are read."""
 
+CHANGED = {"digest": "the experts", "generator_digest": "the parameters of the generator"}
+"""What it is that has another digest."""
+
 BUSY = (errno.EWOULDBLOCK, errno.EAGAIN, errno.EACCES)
 """What a lock that another holds is refused with; other errors are of file systems that have no locks."""
 Run = TypeVar("Run", Distill, Select)
@@ -188,8 +191,9 @@ def _problem(config: Distill | Select) -> str:
         fewer = f"{folder} was begun with {before.steps} steps, which may become more and not fewer"
         return "" if config.steps > before.steps else fewer
     if names:
+        changed = "".join(f": {what} are not those of then" for name, what in CHANGED.items() if name in names)
         return (
-            f"{folder} was begun with another configuration ({', '.join(names)} differ); "
+            f"{folder} was begun with another configuration ({', '.join(names)} differ){changed}; "
             "give the same arguments, or leave them out, or choose another --out"
         )
     return ""

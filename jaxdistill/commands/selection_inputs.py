@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Float
 
 from jaxdistill.commands.plan import Bound
-from jaxdistill.commands.train_experts import RECIPE, trained
+from jaxdistill.commands.train_experts import trained
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
 from jaxdistill.engine.devices import replicate
 from jaxdistill.errors import UsageError
@@ -24,7 +24,7 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import Context, ProxyModel, Teachers
 from jaxdistill.settings.config import BasisConfig
 from jaxdistill.settings.starts import STARTS
-from jaxdistill.training import proxy
+from jaxdistill.training.proxy import RECIPE, train_proxy
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
@@ -43,21 +43,21 @@ def context_of(bound: Bound, key: Key) -> Context:
         key: of networks that are trained for it.
     """
     config, network, stored, bench = bound.config.basis, bound.network, bound.experts, bound.bench
-    plain, experts = augmentation("none", bench), None
+    experts = None
 
     def given_scores() -> Float[np.ndarray, " n"]:
         return read_scores(config.scores, bench.source)[_order(bench)]
 
     if stored is None:
-        fitted = partial(proxy.fit, key, network, bench.train, plain, config.feature_epochs)
+        fitted = partial(train_proxy, key, network, bench.train, config.feature_epochs)
         proxies = partial(_trained, key, config, bench, network)
     else:
         experts = Teachers(network, partial(stored.variables, network), len(stored.params))
-        fitted = partial(_first, network, stored)
+        fitted = partial(stored.variables, network, 0)
         proxies = partial(_recorded, config, bench, network, stored)
     kernel = partial(make_kernel, bound.config.network.kernel or KernelRidge.kernel, bench.image_shape)
     return Context(
-        config, bench.train, bench.on_host, key, experts, kernel, fitted, proxies, given_scores,
+        config, bench.train, bench.on_host, key, network, experts, kernel, fitted, proxies, given_scores,
         partial(_judged, config, bench, network),
     )  # fmt: skip
 
@@ -105,10 +105,6 @@ def _order(bench: Bench) -> np.ndarray:
     return np.argsort(bench.source.train_labels, kind="stable")
 
 
-def _first(network: Network, stored: StoredBank) -> proxy.Embedding:
-    return proxy.Embedding(network, stored.variables(network, 0))
-
-
 def _recorded(
     config: BasisConfig, bench: Bench, network: Network, stored: StoredBank, asked: bool
 ) -> Iterator[ProxyModel]:
@@ -142,5 +138,5 @@ def _judged(config: BasisConfig, bench: Bench, network: Network, key: Key, synth
     key_images, key_fit = jax.random.split(key)
     indices = np.asarray(jax.random.permutation(key_images, bench.train.count))[:TRIED]
     some = dataclasses.replace(bench.train, images=bench.train.images[indices], labels=bench.train.labels[indices])
-    recipe, plain = Protocol(config.trial_epochs, augment="none"), augmentation("none", bench)
-    return evaluate(key_fit, synthetic, network, replicate(some, bench.mesh), recipe, augment=plain, seeds=1).mean
+    recipe = Protocol(config.trial_epochs, augment="none")
+    return evaluate(key_fit, synthetic, network, replicate(some, bench.mesh), recipe, seeds=1).mean

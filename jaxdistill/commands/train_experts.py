@@ -37,10 +37,7 @@ from jaxdistill.training.experts import ExpertRecipe, expert_epoch
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Augment, Key, Network, PyTree, Variables
 
-__all__ = ["RECIPE", "fields_of", "fields_of_card", "held_experts", "prepare_experts", "train_experts", "trained"]
-
-RECIPE = ExpertRecipe(momentum=0.9, weight_decay=5e-4, augment="none")
-"""Training of networks that are only there to look at images."""
+__all__ = ["fields_of", "fields_of_card", "held_experts", "prepare_experts", "train_experts", "trained"]
 
 
 def train_experts(config: Experts, console: Console, before: StoredBank | None = None) -> None:
@@ -83,7 +80,8 @@ def train_experts(config: Experts, console: Console, before: StoredBank | None =
                 writers = [stack.enter_context(record(config.out, int(i), card)) for i in numbers] if first else []
                 _add(config, numbers, size, ready, writers, console, before)
     held = sum(1 for _ in config.out.glob("*/card.json"))
-    say(console, f"{config.out} holds {held} experts of {config.epochs} epochs")
+    if before is None:  # else this is a part of making them longer
+        say(console, f"{config.out} holds {held} experts of {config.epochs} epochs")
 
 
 class Ready(NamedTuple):
@@ -291,7 +289,8 @@ def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Cons
     before = load_bank(config.out)
     if config.epochs <= before.epochs:
         raise BankError(
-            f"the experts in {config.out} have {before.epochs} epochs; say with --epochs how many more they are to have"
+            f"the experts in {config.out} have {before.epochs} epochs; give the whole number that they are to have, "
+            "which is above that, with --epochs"
         )
     problem = _difference(config, {**card, "epochs": before.epochs}, before.card, bench)
     if bool(from_first(np.int32(bool(problem)))):
@@ -307,6 +306,7 @@ def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Cons
             config.out.rename(shorter)
             longer.rename(config.out)
             shutil.rmtree(shorter)
+    say(console, f"{config.out} holds {count} experts of {config.epochs} epochs")
 
 
 def _gone_on(

@@ -188,16 +188,16 @@ def task(
     """What a method is told."""
     size = at_once(run.classes_at_once, bench.num_classes, bench.image_shape, network.width, bench.mesh)
     return Task(
-        only_network(network, bench),
-        augmentation(augment_name, bench),
-        bench.image_shape,
-        bench.num_classes,
-        spread(bench.mesh, size),
-        None if network.kernel is None else make_kernel(network.kernel, bench.image_shape),
-        generator,
-        steps,
-        bench.pixel_range,
-        spread(bench.mesh, 1),
+        network=only_network(network, bench),
+        augment=augmentation(augment_name, bench),
+        image_shape=bench.image_shape,
+        num_classes=bench.num_classes,
+        map_classes=spread(bench.mesh, size),
+        kernel=None if network.kernel is None else make_kernel(network.kernel, bench.image_shape),
+        generator=generator,
+        steps=steps,
+        pixel_range=bench.pixel_range,
+        map_blocks=spread(bench.mesh, 1),
     )
 
 
@@ -206,27 +206,27 @@ def start(
     init: str,
     bench: Bench,
     ipc: int,
-    formation: int,
+    per_start: int,
     inputs: Callable[[str], Any],
     *,
     other_data: bool = False,
 ) -> SyntheticSet:
-    """What a method starts from: a selection by name (of as many images as there are to be tiles), or a finished set,
-    brought into this run's preprocessed space; `other_data` takes one that was made for other data, too."""
+    """What a method starts from: a selection by name (of `per_start` images for each one that is to be), or a finished
+    set, brought into this run's preprocessed space; `other_data` takes one that was made for other data, too."""
     if init in STARTS or not Path(init).exists():
         smallest = int(np.asarray(bench.train.counts).min())
-        if formation > 1 and ipc * formation**2 > smallest:
+        if per_start > 1 and ipc * per_start > smallest:
             raise UsageError(
-                f"each of {ipc} images per class is begun with {formation**2}, but the smallest class has {smallest}; "
-                f"take an --ipc of at most {smallest // formation**2} or a smaller --formation, whichever goes"
+                f"each of {ipc} images per class is begun with {per_start}, but the smallest class has {smallest}; "
+                f"take an --ipc of at most {smallest // per_start} or a smaller --formation, whichever goes"
             )
         given = inputs(init)  # which knows whether there is such a selection
-        return STARTS[init](key, bench.train, ipc * formation**2, given)
-    return start_from(artifact.load_set(Path(init)), f"the set in {init}", bench, ipc, formation, other_data=other_data)
+        return STARTS[init](key, bench.train, ipc * per_start, given)
+    return start_from(artifact.load_set(Path(init)), f"the set in {init}", bench, ipc, per_start, other_data=other_data)
 
 
 def start_from(
-    stored: artifact.Stored, called: str, bench: Bench, ipc: int, formation: int, *, other_data: bool = False
+    stored: artifact.Stored, called: str, bench: Bench, ipc: int, per_start: int, *, other_data: bool = False
 ) -> SyntheticSet:
     """A finished set as what a method starts from, in this run's preprocessed space.
 
@@ -235,14 +235,14 @@ def start_from(
         called: what messages call it.
         bench: data.
         ipc: images per class of the run.
-        formation: see `jaxdistill.types.Method`.
+        per_start: whole images for each one that is to be; see `jaxdistill.types.Method`.
         other_data: take one that was made for other data, too.
 
     Raises:
         UsageError: if it does not fit.
     """
     images = stored.synthetic.images
-    tiles = formation**2 if stored.synthetic.formation == 1 else 1
+    tiles = per_start if stored.synthetic.formation == 1 else 1
     expected = (bench.num_classes * ipc * tiles, *bench.image_shape)
     if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
         raise UsageError(

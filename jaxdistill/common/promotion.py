@@ -11,7 +11,7 @@ import jax
 
 __all__ = ["standard", "standardised", "usual"]
 
-P, R, Parts = ParamSpec("P"), TypeVar("R"), TypeVar("Parts", bound=tuple)
+P, R, Parts = ParamSpec("P"), TypeVar("R"), TypeVar("Parts")
 _MARK = "_in_standard_modes"
 
 
@@ -40,6 +40,6 @@ def standard(f: Callable[P, R]) -> Callable[P, R]:
 
 
 def standardised(parts: Parts) -> Parts:
-    """A NamedTuple of functions and other things, with each function as `standard` has it."""
-    functions = {name: standard(part) for name, part in parts._asdict().items() if callable(part)}  # pyright: ignore
-    return parts._replace(**functions)  # pyright: ignore
+    """A NamedTuple or dataclass of functions and other things, with each function as `standard` has it."""
+    named = parts._asdict() if isinstance(parts, tuple) else vars(parts)  # pyright: ignore
+    return type(parts)(**{name: standard(part) if callable(part) else part for name, part in named.items()})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -12,7 +13,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.errors import UsageError
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["by_class", "by_step", "centred", "class_set", "soft_logits", "targets_of"]
+__all__ = ["as_probabilities", "by_class", "by_step", "centred", "class_set", "soft_logits", "targets_of"]
 
 _CERTAINTY = 0.9
 
@@ -37,6 +38,13 @@ def class_set(images: Float[Array | np.ndarray, "classes ipc h w c"], formation:
     return SyntheticSet(jnp.asarray(images).reshape(-1, *images.shape[2:]), labels, formation=formation)
 
 
+def as_probabilities(synthetic: SyntheticSet) -> SyntheticSet:
+    """The set with logits soft-maxed; other labels stay as they are."""
+    if synthetic.label_kind != "logit":
+        return synthetic
+    return dataclasses.replace(synthetic, labels=jax.nn.softmax(synthetic.labels), label_kind="probability")
+
+
 def soft_logits(labels: Float[Array, "n classes"]) -> Float[Array, "n classes"]:
     """Logits to learn, of hard labels: a probability of 0.9 for the class, the rest shared by the others."""
     other = (1 - _CERTAINTY) / max(labels.shape[1] - 1, 1)
@@ -53,7 +61,7 @@ def centred(synthetic: SyntheticSet) -> Float[Array, "n classes"]:
         raise UsageError("regression takes whole images; start it from a set with formation 1")
     if synthetic.label_kind == "target":
         return synthetic.labels
-    soft = jax.nn.softmax(synthetic.labels) if synthetic.label_kind == "logit" else synthetic.labels
+    soft = as_probabilities(synthetic).labels
     return soft - 1 / soft.shape[1]
 
 

@@ -45,6 +45,8 @@ def read_folder(path: Path) -> Source:
         DataError: if it cannot be used.
         OSError: if it cannot be read.
     """
+    if (path / "set.safetensors").is_file() or (path / "set" / "card.json").is_file():
+        raise DataError(f"{path} is a run or a set, not a data set; open it with jaxdistill.open")
     splits = {child.name.lower(): child for child in _folders(path)}
     train = next((splits[name] for name in _TRAIN if name in splits), None)
     others = [splits[name] for name in _TEST if name in splits]

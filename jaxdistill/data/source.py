@@ -114,6 +114,7 @@ def _npz(path: Path) -> Source:
     needed = wanted[:2] if set(arrays) == {*wanted[:2]} else wanted  # without a test split it is divided
     if missing := ", ".join(key for key in needed if key not in arrays):
         held = ", ".join(found)[:200] or "nothing"
-        raise DataError(f"{path} lacks {missing} (it holds {held}); save all of {', '.join(wanted)}")
+        advice = f"save {' and '.join(wanted[:2])}, and {' and '.join(wanted[2:])} where there is a test split"
+        raise DataError(f"{path} lacks {missing} (it holds {held}); {advice}")
     rest = ", ".join(key for key in found if key not in wanted)[:200]
     return from_arrays(path.stem, **arrays)._replace(place=str(path), left_out=rest)

@@ -52,34 +52,36 @@ class Segment(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
-    """`count` segments of `length` epochs, of uniformly drawn experts and starts from `first` to below a bound.
+    """Segments of some epochs, of uniformly drawn experts and starts from `min_start` to below a bound.
 
-    The bound grows from `begin` to `end` in the first `grow` steps, as DATM has it (Guo et al., ICLR 2024, section
-    3.3); with 0 it is `end` at once.
+    The bound grows from `initial_max_start` to `max_start` in the first `grow_steps` steps, as DATM has it (Guo et al.,
+    ICLR 2024, section 3.3); with 0 it is `max_start` at once.
     """
 
-    length: int
-    end: int
-    first: int = 0
-    begin: int = 0
-    grow: int = 0
-    count: int = 1
+    expert_epochs: int
+    max_start: int
+    min_start: int = 0
+    initial_max_start: int = 0
+    grow_steps: int = 0
+    num_segments: int = 1
     source: ClassVar[str] = "experts"
 
     def __post_init__(self) -> None:
-        bound = self.begin if self.grow else self.end
-        if min(self.length, self.count) < 1 or self.grow < 0 or not 0 <= self.first < bound <= self.end:
+        first, last = self.min_start, self.max_start
+        bound = self.initial_max_start if self.grow_steps else last
+        if min(self.expert_epochs, self.num_segments) < 1 or self.grow_steps < 0 or not 0 <= first < bound <= last:
             raise UsageError(
-                f"there are no {self.count} segments of {self.length} epochs that start after {self.first} to below "
-                f"{bound} epochs, in the end below {self.end}; the first start (`min_start`) is below the first bound "
-                "(`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
+                f"there are no {self.num_segments} segments of {self.expert_epochs} epochs that start after {first} to "
+                f"below {bound} epochs, in the end below {last}; the first start (`min_start`) is below the first "
+                "bound (`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
             )
 
     def bound(self, step: int | Int[Array, ""]) -> Int[Array, ""]:
         """Starts are below this."""
-        if not self.grow:
-            return jnp.asarray(self.end)
-        return jnp.minimum(self.begin + (self.end - self.begin) * step // self.grow, self.end)
+        if not self.grow_steps:
+            return jnp.asarray(self.max_start)
+        first, last = self.initial_max_start, self.max_start
+        return jnp.minimum(first + (last - first) * step // self.grow_steps, last)
 
     @standard
     def plan(self, key: Key, step: Int[Array, ""], data: Bank) -> tuple[Int[Array, " b"], Int[Array, " b"]]:
@@ -88,22 +90,22 @@ class Segments:
         Raises:
             UsageError: if the trajectories are too short.
         """
-        last = self.end - 1 + self.length
+        last = self.max_start - 1 + self.expert_epochs
         if last > data.epochs:
             raise UsageError(
-                f"segments of {self.length} epochs (`expert_epochs`) that start up to epoch {self.end - 1} (below "
-                f"`max_start`) need experts of {last} epochs, and these have {data.epochs}; train longer ones, "
-                "or lower `max_start`"
+                f"segments of {self.expert_epochs} epochs (`expert_epochs`) that start up to epoch "
+                f"{self.max_start - 1} (below `max_start`) need experts of {last} epochs, and these have "
+                f"{data.epochs}; train longer ones, or lower `max_start`"
             )
         key_expert, key_start = jax.random.split(key)
-        experts = jax.random.randint(key_expert, (self.count,), 0, data.experts)
-        return experts, jax.random.randint(key_start, (self.count,), self.first, self.bound(step))
+        experts = jax.random.randint(key_expert, (self.num_segments,), 0, data.experts)
+        return experts, jax.random.randint(key_start, (self.num_segments,), self.min_start, self.bound(step))
 
     @standard
     def gather(self, plan: tuple[Int[AnyArray, " b"], Int[AnyArray, " b"]], data: Bank) -> Segment:
         """The segments that the plan names."""
         experts, starts = plan
-        return Segment(data.read(experts, starts), data.read(experts, starts + self.length))
+        return Segment(data.read(experts, starts), data.read(experts, starts + self.expert_epochs))
 
 
 def flatten(params: PyTree) -> Float[Array, " p"]:

@@ -13,9 +13,9 @@ from jaxtyping import Array, Float, Int, UInt32
 from jaxdistill.diffusion.sample import Sampling, sample
 from jaxdistill.diffusion.schedule import respaced
 from jaxdistill.errors import UsageError
-from jaxdistill.types import Generator, Key, PyTree, SyntheticSet, Task, map_one_by_one
+from jaxdistill.types import Generator, Key, PyTree, SyntheticSet, Task
 
-__all__ = ["chosen_of", "drawn_set", "image_keys", "merged", "needed"]
+__all__ = ["chosen_of", "drawer", "image_keys", "merged", "needed"]
 
 
 def needed(task: Task, config: Sampling) -> Generator:
@@ -42,27 +42,31 @@ def image_keys(key: Key, classes: int, ipc: int) -> UInt32[Array, "classes ipc _
     return jax.vmap(of_class)(jnp.arange(classes))
 
 
-def drawn_set(
-    draws: UInt32[Array, "classes ipc _words"],
-    generator: Generator,
-    params: PyTree,
-    config: Sampling,
-    map_blocks: Callable[..., PyTree] = map_one_by_one,
-) -> SyntheticSet:
-    """The set that these keys draw, in blocks of images; `map_blocks` as in `jaxdistill.types.Task`."""
-    classes, ipc, words = draws.shape
-    labels = jnp.repeat(jnp.arange(classes), ipc)
-    size = min(config.draw_batch, classes * ipc)
-    padded = jnp.minimum(jnp.arange(-(-classes * ipc // size) * size), classes * ipc - 1).reshape(-1, size)
+def drawer(generator: Generator, task: Task, config: Sampling) -> Callable[[Key, PyTree, int], SyntheticSet]:
+    """What draws sets of a generator, in blocks of images: see `jaxdistill.types.GenerativeMethod`.
+
+    Args:
+        generator: what is drawn from, with whatever parameters.
+        task: of which classes, and where the blocks are drawn.
+        config: how.
+    """
+    classes = task.num_classes
 
     def block(entry: tuple[UInt32[Array, "b _words"], Int[Array, " b"]], params: PyTree) -> Float[Array, "b h w c"]:
         keys, labels = entry
         drawn = sample(jax.random.wrap_key_data(keys), generator, params, labels, config)
         return generator.decode(params, drawn)
 
-    images = map_blocks(block, (draws.reshape(-1, words)[padded], labels[padded]), params)
-    images = images.reshape(-1, *images.shape[2:])[: classes * ipc]
-    return SyntheticSet(images, jax.nn.one_hot(labels, classes))
+    def draw(key: Key, params: PyTree, ipc: int) -> SyntheticSet:
+        keys = image_keys(key, classes, ipc)
+        labels = jnp.repeat(jnp.arange(classes), ipc)
+        size = min(config.draw_batch, classes * ipc)
+        padded = jnp.minimum(jnp.arange(-(-classes * ipc // size) * size), classes * ipc - 1).reshape(-1, size)
+        images = task.map_blocks(block, (keys.reshape(-1, keys.shape[-1])[padded], labels[padded]), params)
+        images = images.reshape(-1, *images.shape[2:])[: classes * ipc]
+        return SyntheticSet(images, jax.nn.one_hot(labels, classes))
+
+    return draw
 
 
 def chosen_of(params: PyTree, chosen: Callable[[str], bool]) -> dict[str, Any]:

@@ -7,19 +7,16 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple
 
-import jax
-import numpy as np
 from jax.sharding import Mesh
 from rich.console import Console
 
 from jaxdistill.engine.device_info import machine
-from jaxdistill.engine.devices import replicated
 from jaxdistill.engine.loop import Chunk, Looked, run
 from jaxdistill.engine.signals import asked
 from jaxdistill.errors import RunFailedError
-from jaxdistill.types import Key, Method, PyTree, SyntheticSet
+from jaxdistill.types import AnyMethod, Key, PyTree, SyntheticSet
 
-__all__ = ["Driven", "Feeding", "RunFailedError", "Stopped", "drive", "read_out", "say", "set_of"]
+__all__ = ["Driven", "Feeding", "RunFailedError", "Stopped", "drive", "say"]
 
 
 class Feeding(NamedTuple):
@@ -61,7 +58,7 @@ def say(console: Console, line: str) -> None:
 def drive(
     begun: Driven,
     steps: int,
-    method: Method,
+    method: AnyMethod,
     feeding: Feeding,
     key: Key,
     mesh: Mesh,
@@ -69,7 +66,7 @@ def drive(
     every: int = 100,
     sinks: Sequence[AbstractContextManager[Any]] = (),
     save: Callable[[Driven, bool], None] = lambda driven, last: None,
-    look: Callable[[SyntheticSet], Looked] | None = None,
+    look: Callable[[PyTree], tuple[Looked, SyntheticSet]] | None = None,
     look_every: int = 1,
     grace: bool = True,
 ) -> Driven:
@@ -85,8 +82,8 @@ def drive(
         every: most steps in one chunk.
         sinks: what is shown each chunk, of this process.
         save: told how far the run is after each chunk, and whether nothing comes after it.
-        look: looks at the set before the first step, every `look_every` steps and after the last; in every process of
-            a pod.
+        look: looks at the set of a state, and gives that too: before the first step, every `look_every` steps and
+            after the last; in every process of a pod.
         look_every: steps between two looks.
         grace: whether a second signal ends the process; see `jaxdistill.engine.signals.asked`.
 
@@ -100,8 +97,7 @@ def drive(
         listeners = [stack.enter_context(sink) for sink in sinks]
         start = Chunk(done, state, None, 0.0, 0.0)
         if look is not None and not done:
-            synthetic = set_of(method, state, mesh)
-            start = start._replace(looked=(look(synthetic), synthetic))
+            start = start._replace(looked=look(state))
         for sink in listeners:
             sink(start)
         options = {"mesh": mesh, "start": done, "every": every, "on_host": feeding.on_host}
@@ -110,8 +106,7 @@ def drive(
             state, done = chunk.state, chunk.step
             spent = {name: value + getattr(chunk, name) for name, value in spent.items()}
             if look is not None and (done % look_every == 0 or done == steps):
-                synthetic = set_of(method, state, mesh)
-                chunk = chunk._replace(looked=(look(synthetic), synthetic))
+                chunk = chunk._replace(looked=look(state))
             # Sinks first: what a checkpoint is ahead of would be missing for good after a kill in between.
             for sink in listeners:
                 sink(chunk)
@@ -120,15 +115,3 @@ def drive(
             if stop:
                 raise Stopped(driven)
     return Driven(state, done, spent)
-
-
-def read_out(method: Method, state: PyTree) -> SyntheticSet:
-    """The set, from local copies: on a pod, process 0 does this alone."""
-    return jax.tree.map(np.asarray, jax.jit(method.synthetic)(jax.tree.map(np.asarray, state)))
-
-
-def set_of(method: Method, state: PyTree, mesh: Mesh) -> SyntheticSet:
-    """The set of a state. One that is drawn is drawn by all devices together: elsewhere its digits might be others."""
-    if method.learned is None:
-        return read_out(method, state)
-    return jax.tree.map(np.asarray, jax.jit(method.synthetic, out_shardings=replicated(mesh))(state))

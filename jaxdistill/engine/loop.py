@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 from jaxdistill.data.feeds import sample
 from jaxdistill.engine.devices import from_first, replicate, replicated
 from jaxdistill.engine.host_batches import host_batches, step_keys
-from jaxdistill.types import Key, Method, PyTree, SyntheticSet
+from jaxdistill.types import AnyMethod, Key, PyTree, SyntheticSet
 
 __all__ = ["Chunk", "Looked", "NonFiniteError", "run"]
 
@@ -62,7 +62,7 @@ class NonFiniteError(RuntimeError):
 
 
 def run(
-    method: Method,
+    method: AnyMethod,
     data: Any,
     key: Key,
     state: PyTree,
@@ -124,7 +124,7 @@ def run(
 
 
 def _compile(
-    method: Method, source: Any, key: Key, state: PyTree, every: int, mesh: Mesh, *, drawn: bool
+    method: AnyMethod, source: Any, key: Key, state: PyTree, every: int, mesh: Mesh, *, drawn: bool
 ) -> Callable[..., tuple[PyTree, Any, jax.Array]]:
     """Compile ``advance(state, key, done, count, source) -> (state, infos [every], whether the state is finite)``."""
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation.length import epochs_for
-from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.evaluation.regression import Regression
-from jaxdistill.evaluation.ridge import KernelRidge
+from jaxdistill.evaluation.kernel_ridge import KernelRidge
+from jaxdistill.evaluation.network_regression import Regression
+from jaxdistill.evaluation.recipe import Recipe, function_of
 from jaxdistill.evaluation.soft import SoftLabels
-from jaxdistill.training.sgd import epoch
+from jaxdistill.training.sgd import epoch, fit, sgd
 from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
-__all__ = ["PROTOCOLS", "InOrder", "Protocol", "dsa_recipe"]
+__all__ = ["PROTOCOLS", "InOrder", "Protocol", "dsa_recipe", "epochs_for"]
 
 _MANY = 2  # drops that are said one by one
+_EPOCHS = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))  # by images per class
+_MORE = 300
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,10 +34,11 @@ class Protocol(Recipe):
     """
 
     epochs: int | None
-    """E of the papers; None goes by the set's images per class (`jaxdistill.evaluation.length`)."""
-    augment: str = "default"
-    """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
-    selected_augment: str | None = None
+    """E of the papers; None goes by the set's images per class (`epochs_for`)."""
+    augment: str | Augment = "default"
+    """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation, or is
+    one."""
+    selected_augment: str | Augment | None = None
     """Augmentation of images that are selected real ones, where those of the set are known; None is `augment`."""
     cutmix: float = 0.0
     """Probability of mixing a batch."""
@@ -58,8 +61,6 @@ class Protocol(Recipe):
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
-    labels: Literal["native", "hard"] = "native"
-    """Train on the labels as stored, or on their argmax."""
 
     def __post_init__(self) -> None:
         if (self.epochs or 0) < 0 or self.batch < 1 or self.learning_rate <= 0:
@@ -83,8 +84,8 @@ class Protocol(Recipe):
         return base * self.drop ** sum((epoch >= first) * 1.0 for first in self.drop_epochs)
 
     @property
-    def summary(self) -> str:
-        """The recipe in words."""
+    def training(self) -> str:
+        """See `Recipe.training`."""
         if self.epochs is None:
             length = "3,000 to 300 epochs, the fewer the more images per class,"
             when = f"after {' and '.join(f'{fraction:.0%}' for fraction in self.drops)} of them"
@@ -98,47 +99,36 @@ class Protocol(Recipe):
             f"{'learned with the set where there is one, else ' if self.learned_rate else ''}{self.learning_rate}",
             f"times {self.drop} {when}" if self.drops else "",
             "" if self.cosine is None else f"lowered by a cosine to {self.cosine} of it",
-            f"momentum {self.momentum}",
-            f"weight decay {self.weight_decay}",
-            f"batches of up to {self.batch}",
-            "no augmentation" if self.augment == "none" else f"augmentation {self.augment}",
-            "" if self.selected_augment is None else f"of selected real images {self.selected_augment}",
-            f"CutMix with probability {self.cutmix}" if self.cutmix else "",
         ]
         return ", ".join(part for part in said if part)
 
-    def fit(
-        self,
-        key: Key,
-        synthetic: SyntheticSet,
-        network: Network,
-        augment: Augment,
-        selected_augment: Augment | None = None,
-    ) -> Variables:
-        """Train a fresh network; pure, one scan over epochs."""
+    @property
+    def tells_selected(self) -> bool:
+        """See `Recipe.tells_selected`."""
+        return self.selected_augment is not None
+
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
+        """Train a fresh network, epoch after epoch."""
         if self.epochs is None:
-            sized = dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape))
-            return sized.fit(key, synthetic, network, augment, selected_augment)
+            return dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape)).fit(key, synthetic, network)
         base = jnp.float32(self.learning_rate)
         if self.learned_rate and synthetic.learning_rate is not None:
             base = synthetic.learning_rate.reshape(-1)[0]
+        apart = None if self.selected_augment is None else function_of(self.selected_augment)
+        shown = Augmented(function_of(self.augment), apart, self.cutmix)
+        optimizer = partial(sgd, momentum=self.momentum, decay=self.weight_decay)
         key_init, key_epochs = jax.random.split(key)
-        variables = network.init(key_init)
-        velocity = jax.tree.map(jnp.zeros_like, variables.params)
 
-        def body(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
-            variables, velocity = carry
+        def advance(i: Int[Array, ""], variables: Variables, velocity: PyTree) -> tuple[Variables, PyTree]:
             if self.restart:
                 dropped = jnp.isin(i, jnp.asarray(self.drop_epochs, int))
                 velocity = jax.tree.map(lambda v: jnp.where(dropped, 0.0, v), velocity)
-            variables, velocity, _ = epoch(
-                jax.random.fold_in(key_epochs, i), network, variables, velocity, synthetic, rate=self.rate(base, i),
-                batch=self.batch, augment=augment, selected_augment=selected_augment, cutmix=self.cutmix,
-                momentum=self.momentum, decay=self.weight_decay,
-            )  # fmt: skip
-            return (variables, velocity), None
+            return epoch(
+                jax.random.fold_in(key_epochs, i), network, variables, velocity, synthetic,
+                optimizer=optimizer(self.rate(base, i)), batch=self.batch, transform=shown,
+            )[:2]  # fmt: skip
 
-        return jax.lax.scan(body, (variables, velocity), jnp.arange(self.epochs + self.restart))[0][0]
+        return fit(key_init, network, optimizer(base), self.epochs + self.restart, advance)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,36 +144,39 @@ class InOrder(Recipe):
     learning_rate: float = 0.1
     """Step size of a set that carries none. This and `epochs` are a compromise for random images between data sets, out
     of the grid that the paper searched for its baselines, found on training images held out."""
-    labels: Literal["native", "hard"] = "native"
-    """Train on the labels as stored, or on their argmax."""
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.learning_rate <= 0:
             raise UsageError(f"give epochs >= 0 and a positive learning rate, not {self.epochs}, {self.learning_rate}")
 
     @property
-    def summary(self) -> str:
-        """The recipe in words."""
+    def training(self) -> str:
+        """See `Recipe.training`."""
         return (
             "plain gradient steps on the set's batches in stored order, each with the step size learned for it; sets "
             f"without any: {self.epochs} epochs of one image of each class at a time, step size {self.learning_rate}"
         )
 
-    def fit(
-        self,
-        key: Key,
-        synthetic: SyntheticSet,
-        network: Network,
-        augment: Augment,
-        selected_augment: Augment | None = None,
-    ) -> Variables:
-        """Train a fresh network; pure."""
-        del augment, selected_augment
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
+        """Train a fresh network, batch after batch."""
         rates = synthetic.learning_rate
         if rates is None or rates.ndim != 2:
             steps = synthetic.labels.shape[0] // synthetic.labels.shape[1]
             rates = jnp.full((self.epochs, steps), self.learning_rate)
         return train_in_order(network, network.init(key), synthetic, rates)
+
+
+def epochs_for(count: int, classes: int) -> int:
+    """Epochs on ImageNet's classes, by the code of IDC, which Minimax Diffusion's evaluation took over.
+
+    Two thirds of them, in whole hundreds, for 100 classes, as there.
+
+    Args:
+        count: images that are trained on; those of a set with several tiles in each count by their tiles.
+        classes: among which they are shared out.
+    """
+    epochs = next((epochs for most, epochs in _EPOCHS if count <= most * classes), _MORE)
+    return epochs * 2 // 3 // 100 * 100 if classes == 100 else epochs
 
 
 _IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)

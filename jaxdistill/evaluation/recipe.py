@@ -1,57 +1,94 @@
-"""What every evaluation recipe has."""
+"""What every evaluation recipe is: settings, how something learns from a set by them, and how that predicts."""
 
 from __future__ import annotations
 
 import abc
+import dataclasses
+from collections.abc import Callable
 from typing import ClassVar, Literal
 
 from jaxtyping import Array, Float
 
+from jaxdistill.augment import make
+from jaxdistill.errors import UsageError
+from jaxdistill.training.inference import logits
 from jaxdistill.types import Augment, Key, Network, SyntheticSet, Variables
 
-__all__ = ["Recipe"]
+__all__ = ["Recipe", "function_of"]
+
+_SHARED = {
+    "momentum": "momentum {}",
+    "weight_decay": "weight decay {}",
+    "batch": "batches of up to {}",
+    "augment": "augmentation {}",
+    "selected_augment": "of selected real images {}",
+    "cutmix": "CutMix with probability {}",
+}
+"""Settings that several recipes have, in words."""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Recipe(abc.ABC):
-    """What a set is judged by: how something learns from it, and then predicts. Subclasses are frozen dataclasses."""
+    """What a set is judged by. A recipe is a frozen dataclass that adds its settings, `training` and `fit`."""
 
-    epochs: int | None
-    """How long it learns; None where that follows from the set, or nothing is trained."""
-    augment: str = "none"
-    """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation."""
-    selected_augment: str | None = None
-    """Augmentation of images that are selected real ones, where those of the set are known; None is `augment`."""
     labels: Literal["native", "hard"] = "native"
     """Learn from the labels as stored, or from their argmax."""
-    random: bool = True
+    epochs: int | None = None
+    """How long it learns; None where that follows from the set, or nothing is trained."""
+    learner: ClassVar[str] = "network"
+    """What learns from a set: ``"network"``, or the name of what takes its place."""
+    stochastic: ClassVar[bool] = True
     """Whether two evaluations of one set differ."""
-    instead: str | None = None
-    """What learns, where that is not the network."""
-    taught: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
     """Whether labels have to be a teacher's logits."""
+    tells_selected: ClassVar[bool] = False
+    """Whether it makes a difference which images of a set are selected real ones."""
 
     @property
     @abc.abstractmethod
-    def summary(self) -> str:
-        """The recipe in words."""
+    def training(self) -> str:
+        """How it learns, in words, without what `summary` adds."""
 
     @abc.abstractmethod
-    def fit(
-        self,
-        key: Key,
-        synthetic: SyntheticSet,
-        network: Network,
-        augment: Augment,
-        selected_augment: Augment | None = None,
-    ) -> Variables:
-        """Learn from a set; pure."""
-
-    def check(self, image_shape: tuple[int, int, int]) -> None:
-        """Raise a UsageError where images of this shape cannot be judged so, before anything else is done."""
-        del image_shape
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
+        """Learn from a set of whole images; pure."""
 
     def predict(
         self, network: Network, variables: Variables, images: Float[Array, "n h w c"]
     ) -> Float[Array, "n classes"]:
         """What was learned, of some images; the largest is the class."""
-        return network.apply(variables, images)[0]
+        return logits(network, variables, images)
+
+    def check(self, image_shape: tuple[int, int, int]) -> None:
+        """Raise a UsageError where images of this shape cannot be judged so, before anything else is done."""
+        del image_shape
+
+    def bound(self, make: Callable[[str], Augment]) -> Recipe:
+        """The recipe for a data set: its augmentations are what `make` makes of their names."""
+        fields = {name: getattr(self, name, None) for name in ("augment", "selected_augment")}
+        made = {name: make(value) for name, value in fields.items() if isinstance(value, str)}
+        return dataclasses.replace(self, **made)
+
+    @property
+    def summary(self) -> str:
+        """The recipe in words."""
+        settings = {name: getattr(self, name, None) for name in _SHARED}
+        said = [
+            "no augmentation" if (name, value) == ("augment", "none") else _SHARED[name].format(value)
+            for name, value in settings.items()
+            if value or (value is not None and name != "cutmix")
+        ]
+        return ", ".join([self.training, *said, *["the most likely class of each label"] * (self.labels == "hard")])
+
+
+def function_of(augment: str | Augment) -> Augment:
+    """A recipe's augmentation as a function.
+
+    Raises:
+        UsageError: if it is the name of one that goes by the data set.
+    """
+    if not isinstance(augment, str):
+        return augment
+    if "default" in augment:
+        raise UsageError(f"the augmentation {augment} goes by the data set; say by which with `Recipe.bound`")
+    return make(augment)

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.augment.mix import cutmix
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standard
+from jaxdistill.common.sets import as_probabilities
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.training.gradients import each_image, training_gradient
+from jaxdistill.evaluation.recipe import Recipe, function_of
+from jaxdistill.training.inference import predict
+from jaxdistill.training.sgd import fit, train_step
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
 __all__ = ["SoftLabels", "taught"]
@@ -34,8 +36,7 @@ def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> S
     """
     if synthetic.formation != 1:
         raise UsageError("a teacher labels whole images; decode the set's tiles first")
-    logits = each_image(lambda images: network.apply(variables, images)[0], synthetic.images)
-    return dataclasses.replace(synthetic, labels=logits, label_kind="logit")
+    return dataclasses.replace(synthetic, labels=predict(network, variables, synthetic.images), label_kind="logit")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,7 +53,7 @@ class SoftLabels(Recipe):
 
     epochs: int = 300
     """Passes over the set."""
-    augment: str = "photo:default-color-cutout-scale-rotate"
+    augment: str | Augment = "photo:default-color-cutout-scale-rotate"
     """See `jaxdistill.augment.make`: resized crop, and flip but for digits."""
     cutmix: float = 1.0
     """Probability of mixing a batch."""
@@ -65,37 +66,26 @@ class SoftLabels(Recipe):
     """The first step size, as for ConvNets and ResNets; half a cosine of twice the epochs lowers it to a half."""
     weight_decay: float = 0.01
     """Decoupled, of arrays with more than one axis."""
-    labels: Literal["native", "hard"] = "native"
-    """Train on the labels as stored, or on their argmax."""
-    taught: ClassVar[bool] = True
+
+    needs_teacher: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if min(self.epochs, self.batch) < 1 or min(self.temperature, self.learning_rate) <= 0:
             raise UsageError(f"this evaluation needs positive epochs, batch, temperature and step size, got {self}")
 
     @property
-    def summary(self) -> str:
-        """The recipe in words."""
+    def training(self) -> str:
+        """See `Recipe.training`."""
         return (
             f"{self.epochs} epochs of AdamW at temperature {self.temperature:g} where labels are logits, step size "
-            f"{self.learning_rate} lowered by a cosine to half of it, weight decay {self.weight_decay}, batches of up "
-            f"to {self.batch}, augmentation {self.augment}, CutMix with probability {self.cutmix}"
+            f"{self.learning_rate} lowered by a cosine to half of it"
         )
 
-    def fit(
-        self,
-        key: Key,
-        synthetic: SyntheticSet,
-        network: Network,
-        augment: Augment,
-        selected_augment: Augment | None = None,
-    ) -> Variables:
-        """Train a fresh network; pure, one scan over steps."""
-        del selected_augment
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
+        """Train a fresh network, step after step."""
         temperature = self.temperature if synthetic.label_kind == "logit" else 1.0
         if synthetic.label_kind == "logit":
-            soft = jax.nn.softmax(synthetic.labels / temperature)
-            synthetic = dataclasses.replace(synthetic, labels=soft, label_kind="probability")
+            synthetic = as_probabilities(dataclasses.replace(synthetic, labels=synthetic.labels / temperature))
 
         def cooled(variables: Variables, images: Float[Array, "n h w c"], train: bool) -> tuple[Array, PyTree]:
             logits, statistics = network.apply(variables, images, train=train)
@@ -104,24 +94,18 @@ class SoftLabels(Recipe):
         student, n = network._replace(apply=cooled), synthetic.count
         batch = min(self.batch, n)
         steps = -(-n // batch)  # of an epoch
-        optimiser = optax.adamw(
+        optimizer = optax.adamw(
             lambda step: self.learning_rate * jnp.cos(math.pi / 4 * (jnp.asarray(step) // steps) / self.epochs) ** 2,
             weight_decay=self.weight_decay,
             mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
         )
+        shown = Augmented(function_of(self.augment), cutmix=self.cutmix)
         key_init, key_orders, key_steps = jax.random.split(key, 3)
-        variables = network.init(key_init)
 
-        def update(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
-            variables, moments = carry
+        def advance(i: Int[Array, ""], variables: Variables, opt_state: PyTree) -> tuple[Variables, PyTree]:
             order = jax.random.permutation(jax.random.fold_in(key_orders, i // steps), n)
             drawn = synthetic.take(order[(i % steps * batch + jnp.arange(batch)) % n])
-            key_augment, key_mix = jax.random.split(jax.random.fold_in(key_steps, i))
-            images = augment(key_augment, drawn.images, siamese=False)
-            images, labels = cutmix(key_mix, images, drawn.labels, self.cutmix)
-            found = training_gradient(student, variables, images, labels, drawn.label_kind, drawn.weights)
-            updates, moments = optimiser.update(found.gradient, moments, variables.params)
-            return (Variables(optax.apply_updates(variables.params, updates), found.statistics), moments), None
+            key = jax.random.fold_in(key_steps, i)
+            return train_step(key, student, variables, opt_state, drawn, optimizer=optimizer, transform=shown)[:2]
 
-        carry = (variables, optimiser.init(variables.params))
-        return jax.lax.scan(update, carry, jnp.arange(self.epochs * steps))[0][0]
+        return fit(key_init, student, optimizer, self.epochs * steps, advance)

@@ -18,7 +18,7 @@ from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.training.inference import each_batch
-from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
+from jaxdistill.types import Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
 __all__ = ["BASELINE", "Evaluation", "correct", "evaluate", "train"]
 
@@ -41,19 +41,12 @@ class Evaluation(NamedTuple):
 
 
 @standard
-def train(
-    key: Key,
-    synthetic: SyntheticSet,
-    network: Network,
-    augment: Augment,
-    protocol: Recipe,
-    selected_augment: Augment | None = None,
-) -> Variables:
+def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe) -> Variables:
     """Train one fresh network on a set of whole images under a protocol; pure."""
     if protocol.labels == "hard":
         labels = jax.nn.one_hot(jnp.argmax(synthetic.labels, -1), synthetic.labels.shape[-1])
         synthetic = dataclasses.replace(synthetic, labels=labels, label_kind="class")
-    return protocol.fit(key, synthetic, network, augment, selected_augment)
+    return protocol.fit(key, synthetic, network)
 
 
 @standard
@@ -68,15 +61,13 @@ def correct(
     return jnp.sum(each_batch(right, data, whole=whole))
 
 
-@partial(jax.jit, static_argnames=("network", "augment", "selected_augment", "protocol", "map_seeds"))
+@partial(jax.jit, static_argnames=("network", "protocol", "map_seeds"))
 def _correct_counts(
     key: Key,
     seeds: Int[Array, " seeds"],
     sets: PyTree,
     data: RealData,
     network: Network,
-    augment: Augment,
-    selected_augment: Augment | None,
     protocol: Recipe,
     map_seeds: Callable[..., PyTree],
 ) -> Int[Array, " seeds"]:
@@ -84,8 +75,8 @@ def _correct_counts(
         seed, synthetic = entry
         black, white = data.pixel_range
         synthetic = decode(synthetic, (black + white) / 2)
-        variables = train(jax.random.fold_in(key, seed), synthetic, network, augment, protocol, selected_augment)
-        return correct(partial(protocol.predict, network, variables), data, whole=protocol.instead is not None)
+        variables = train(jax.random.fold_in(key, seed), synthetic, network, protocol)
+        return correct(partial(protocol.predict, network, variables), data, whole=protocol.learner != "network")
 
     return map_seeds(one, (seeds, sets), key, data)
 
@@ -98,8 +89,6 @@ def evaluate(
     data: RealData,
     protocol: Recipe,
     *,
-    augment: Augment,
-    selected_augment: Augment | None = None,
     seeds: int = 5,
     seeds_per_call: int = 1,
     map_seeds: Callable[..., PyTree] = map_one_by_one,
@@ -112,9 +101,7 @@ def evaluate(
         sets: the set, or one for each seed (a fresh random subset for each, as a baseline has it).
         network: what is trained.
         data: the whole test split.
-        protocol: the recipe.
-        augment: the recipe's augmentation, as a function.
-        selected_augment: that of selected real images, if the recipe has one.
+        protocol: the recipe; one whose augmentation goes by the data set has to be told that first (`Recipe.bound`).
         seeds: independent networks.
         seeds_per_call: networks in one compiled call; `seeds` is rounded up to whole calls and the surplus dropped.
             1 on a CPU, where networks side by side gain nothing; all of them on an accelerator.
@@ -133,9 +120,7 @@ def evaluate(
         chosen = np.minimum(len(accuracies) + np.arange(seeds_per_call), seeds - 1)
         # NumPy arrays: every process of a pod has the same ones, so that they may enter a computation over all of it.
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(sets[i] for i in chosen))
-        found = np.asarray(
-            _correct_counts(key, chosen, stacked, data, network, augment, selected_augment, protocol, map_seeds)
-        )
+        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, protocol, map_seeds))
         accuracies = [*accuracies, *(found / data.labels.shape[0]).tolist()][:seeds]
         tell(accuracies)
     return Evaluation(np.asarray(accuracies, np.float64))

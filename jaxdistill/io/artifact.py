@@ -32,12 +32,11 @@ from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.errors import UsageError
 from jaxdistill.io import files
 from jaxdistill.io.pictures import grid, png
-from jaxdistill.types import LabelKind, SyntheticSet
+from jaxdistill.types import PER_IMAGE, LabelKind, SyntheticSet
 
 __all__ = ["SCHEMA", "ArtifactError", "Stored", "load_set", "save_set"]
 
 SCHEMA = 1
-FIELDS = ("images", "labels", "weights", "learning_rate", "selected")
 PREFIX = "preprocess/"
 LARGEST_CARD = 2**22
 SMALLEST_STD = 1e-10
@@ -131,8 +130,7 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
 
 def _arrays(synthetic: SyntheticSet, preprocess: Preprocess) -> dict[str, np.ndarray]:
     """Everything that is stored, by name."""
-    arrays = {name: value for name in FIELDS if (value := getattr(synthetic, name)) is not None}
-    arrays |= {PREFIX + name: value for name, value in preprocess.arrays().items()}
+    arrays = synthetic.arrays | {PREFIX + name: value for name, value in preprocess.arrays().items()}
     return {name: np.asarray(value, np.float32, order="C") for name, value in arrays.items()}
 
 
@@ -151,7 +149,7 @@ def load_set(folder: Path) -> Stored:
         if not folder.exists():
             what = "holds no set (there is no such folder)"
         elif (folder / "01" / "config.json").is_file():
-            what = "holds several runs (01, 02 ...)"
+            raise ArtifactError(f"{folder} holds several runs (01, 02 ...); give one of them")
         elif (folder / "preprocess.safetensors").is_file():
             what = "is an expert bank, not a set"
         raise ArtifactError(f"{folder} {what}; give a finished run or its set folder")
@@ -170,7 +168,7 @@ def load_set(folder: Path) -> Stored:
     if problem := _problem(arrays, card):
         raise ArtifactError(f"the set in {folder} cannot be used: {problem}; copy it again or ask who made it")
     transform = Preprocess(**{k: arrays[PREFIX + k] for k in Preprocess._fields if PREFIX + k in arrays})
-    fields = {name: jax.numpy.asarray(arrays[name]) for name in FIELDS if name in arrays}
+    fields = {name: jax.numpy.asarray(arrays[name]) for name in arrays if not name.startswith(PREFIX)}
     if "selected" in fields:  # numbers in the file
         fields["selected"] = fields["selected"] > 0
     return Stored(SyntheticSet(**fields, label_kind=card["label_kind"], formation=card["formation"]), transform, card)
@@ -204,7 +202,7 @@ def _shapes(card: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]], dict[str,
     """Shapes of the arrays that a set must have, and of those that it may have."""
     n, classes, (h, w, c) = card["count"], card["num_classes"], card["image_shape"]
     must = {"images": (n, h, w, c), "labels": (n, classes), PREFIX + "mean": (c,), PREFIX + "std": (c,)}
-    may = {"weights": (n,), "selected": (n,), PREFIX + "center": (h * w * c,)}
+    may = {PREFIX + "center": (h * w * c,)} | {name: (n,) for name in PER_IMAGE if name not in must}
     return must, may | {PREFIX + name: (h * w * c, h * w * c) for name in ("whiten", "unwhiten")}
 
 

@@ -62,8 +62,7 @@ def _arrays(stored: Stored) -> dict[str, np.ndarray]:
     labels = np.asarray(stored.synthetic.labels)
     pixels = np.clip(stored.preprocess.invert(images), 0, 1)
     arrays = {"images": images, "pixels": pixels, "labels": labels, "classes": labels.argmax(-1).astype(np.int64)}
-    rare = {"weights": stored.synthetic.weights, "learning_rate": stored.synthetic.learning_rate}
-    arrays |= {name: np.asarray(value) for name, value in rare.items() if value is not None}
+    arrays |= {name: np.asarray(value) for name, value in stored.synthetic.arrays.items() if name != "selected"}
     return arrays | {PREFIX + name: value for name, value in stored.preprocess.arrays().items()}
 
 

@@ -8,7 +8,7 @@ network lets classes be separated, every draw comes from an explicit key, and no
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,21 +20,11 @@ from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.losses.attention import attention
-from jaxdistill.methods.matching import match_means
-from jaxdistill.presets.base import Cells, Preset, by_cell
+from jaxdistill.methods.matching import match_distributions
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 
 __all__ = ["DataDAM", "DataDAMInfo", "DataDAMState", "datadam"]
-
-_LARGE_IPC = 50
-_HIGH_RESOLUTION = ("imagenette", "imagewoof", "imagesquawk")
-_STATED = {
-    **dict.fromkeys(("mnist", "cifar10", "cifar100", "tiny_imagenet"), (1, 10, 50)),
-    "imagenet_resized/64x64": (1, 2, 10, 50),
-    **dict.fromkeys(_HIGH_RESOLUTION, (1, 10)),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,39 +47,6 @@ class DataDAM:
     """Weight of the embedding term, the paper's lambda."""
     include_last: bool = False
     """Match the attention of the last block as well."""
-    PRESETS: ClassVar[tuple[str, ...]] = ("code", "paper")
-    CELLS: ClassVar[Cells] = {
-        "code": tuple((dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes),
-        "paper": tuple(
-            (dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes if dataset not in _HIGH_RESOLUTION
-        ),
-    }
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "code") -> Preset:
-        """The released code's settings, or those of the paper's table: ``"code"`` or ``"paper"``.
-
-        The table has power 4, no scale, instance normalisation, fewer steps, and an evaluation that halves the step
-        size every 15 epochs, which is in no code: all its epochs train only as far as 30 at the first step size. No
-        published number could be verified, nor the paper's depth for 128 pixels (6 in the code). Digits is ours, with
-        fewer steps, instance normalisation and the evaluation that other methods have there.
-        """
-        image_lr, digits = 10.0 if ipc > _LARGE_IPC else 1.0, dataset == "digits"
-        if name == "paper":
-            balance = 0.02 if dataset in _HIGH_RESOLUTION else 0.01
-            config, steps, network = cls(image_lr, power=4, scale=1.0, balance=balance), 8_000, {}
-        else:
-            deep = {"depth": 6} if dataset in _HIGH_RESOLUTION else {}
-            config, steps, network = cls(image_lr), 20_000, {"norm": "batch", **deep}
-        return Preset(
-            config=config,
-            steps=1_000 if digits else steps,
-            init="real",
-            protocol=dsa_recipe(dataset) if digits else "datadam1800-halved" if name == "paper" else "datadam1800",
-            listed=(dataset, ipc) in cls.CELLS[name],
-            network={} if digits else network,
-        )
 
 
 class DataDAMState(NamedTuple):
@@ -115,14 +72,15 @@ def datadam(config: DataDAM, task: Task) -> Method:
     """Build DataDAM: DM with a further term for the attention of every convolutional block but the last.
 
     Args:
-        config: step sizes, batch size and weights; `DataDAM.preset` has the code's and the paper's.
+        config: step sizes, batch size and weights; `jaxdistill.presets.datadam` has the code's and the paper's.
         task: network, augmentation and shapes; a network with batch normalisation (the code's) couples the classes (one
             pass for all of them), any other is taken class by class.
 
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> datadam(DataDAM(per_class=4), task).feed
         ClassBalanced(per_class=4)
 
@@ -145,7 +103,7 @@ def datadam(config: DataDAM, task: Task) -> Method:
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
     weights = (*[config.scale * config.attention] * blocks, config.scale * config.balance)
 
-    def describe(features: Features) -> tuple[Float[Array, "n _d"], ...]:
+    def described(features: Features) -> tuple[Float[Array, "n _d"], ...]:
         return (*(attention(block, config.power) for block in features.maps[:blocks]), features.embedding)
 
     def init(key: Key, initial: SyntheticSet) -> DataDAMState:
@@ -156,7 +114,9 @@ def datadam(config: DataDAM, task: Task) -> Method:
     def step(key: Key, state: DataDAMState, batch: Batch) -> tuple[DataDAMState, DataDAMInfo]:
         key_network, key_classes = jax.random.split(key)
         variables = task.network.init(key_network)
-        distances, gradient = match_means(key_classes, task, variables, state.images, batch.images, describe, weights)
+        distances, gradient = match_distributions(
+            key_classes, task, variables, state.images, batch.images, features=described, weights=weights
+        )
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
         terms = jnp.sum(distances, axis=0) * jnp.asarray(weights, distances.dtype)

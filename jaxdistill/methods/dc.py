@@ -7,68 +7,31 @@ batch, not drawn anew; each class's gradient is taken on its own, which is the s
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.losses import gradients
 from jaxdistill.methods.matching import match_gradients, refresh
-from jaxdistill.presets.base import Cells, Preset, Published, by_cell
-from jaxdistill.training.sgd import epoch
+from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
-__all__ = ["DC", "DCInfo", "DCState", "dc", "loops"]
+__all__ = ["DC", "DCInfo", "DCState", "dc"]
 
-_TABLE = "authors' repository; deviations from a later paper's table"
-_LATER = "a later paper's table"
-_PAPER = {
-    ("mnist", 1): Published(91.7, 0.5, _TABLE),
-    ("mnist", 10): Published(97.4, 0.2, _TABLE),
-    ("mnist", 50): Published(98.8, 0.1, _TABLE),
-    ("fashion_mnist", 1): Published(70.5, 0.6, _TABLE),
-    ("fashion_mnist", 10): Published(82.3, 0.4, _TABLE),
-    ("fashion_mnist", 50): Published(83.6, 0.4, _TABLE),
-    ("svhn_cropped", 1): Published(31.2, 1.4, _TABLE),
-    ("svhn_cropped", 10): Published(76.1, 0.6, _TABLE),
-    ("svhn_cropped", 50): Published(82.3, 0.3, _TABLE),
-    ("cifar10", 1): Published(28.3, 0.5, _TABLE),
-    ("cifar10", 10): Published(44.9, 0.5, _TABLE),
-    ("cifar10", 50): Published(53.9, 0.5, _TABLE),
-    ("cifar10", 500): Published(72.1, 0.4, _LATER),
-    ("cifar10", 1000): Published(76.6, 0.3, _LATER),
-    ("cifar100", 1): Published(12.8, 0.3, _TABLE),
-    ("cifar100", 10): Published(25.2, 0.3, _TABLE),
-}
-_NETWORKS = 1_000
-_EPOCHS = {1: 1, 10: 50, 20: 25, 30: 20, 40: 15, 50: 10, 100: 2}
-_MOST = 50
 
 DISTANCES = {
     "output": lambda real, synthetic: gradients.output_cosine(gradients.weights(real), gradients.weights(synthetic)),
     "mse": gradients.squared,
     "cos": gradients.cosine,
 }
-
-
-def loops(ipc: int) -> tuple[int, int]:
-    """Matches for each network, and epochs of training between two of them.
-
-    The code states them for 1, 10, 20, 30, 40 and 50 images per class, its author for 100. Epochs are interpolated from
-    10 to 100; 2 to 9 take those of 10, and more than 100 take matches and epochs of 50, as the author advises.
-    """
-    if ipc > max(_EPOCHS):
-        return _MOST, _EPOCHS[_MOST]
-    stated = {images: epochs for images, epochs in _EPOCHS.items() if images > 1}
-    epochs = 1 if ipc == 1 else round(float(np.interp(ipc, list(stated), list(stated.values()))))
-    return ipc, epochs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,27 +58,6 @@ class DC:
     averages: Literal["faithful", "sensible"] = "faithful"
     """Statistics with which batch normalisation matches: running averages that a pass of 16 images per class moved a
     tenth of the way, as in the code (faithful), or the statistics of the pass (sensible)."""
-    PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
-    CELLS: ClassVar[Cells] = {"paper": tuple(cell for cell in _PAPER if cell[1] <= _MOST)}
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
-        """The code's settings, which depend on the number of images alone; 1,000 networks, 1,000 steps for digits.
-
-        The code takes every number that `loops` names for every data set; listed are the cells of the paper's table.
-        """
-        matches, epochs = loops(ipc)
-        networks = max(1, _NETWORKS // matches) if dataset == "digits" else _NETWORKS
-        return Preset(
-            config=cls(matches=matches, epochs=epochs),
-            steps=networks * matches,
-            init="real" if ipc > _MOST else "noise",
-            protocol="dc1000-mnist" if dataset == "mnist" else "dc300",
-            listed=(dataset, ipc) in cls.CELLS[name],
-            augment="none",
-            published=_PAPER.get((dataset, ipc)),
-        )
 
 
 class DCState(NamedTuple):
@@ -141,13 +83,14 @@ def dc(config: DC, task: Task) -> Method:
     """Build DC: each step matches gradients once, then trains the network on the set for the next match.
 
     Args:
-        config: step sizes and loops; `DC.preset` has the paper's.
+        config: step sizes and loops; `jaxdistill.presets.dc` has the paper's.
         task: network, augmentation (the paper has none; with one, this is DSA) and shapes.
 
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> dc(DC(per_class=4), task).feed
         ClassBalanced(per_class=4)
 
@@ -162,15 +105,18 @@ def dc(config: DC, task: Task) -> Method:
         choices={"distance": DISTANCES, "averages": ("faithful", "sensible")},
     )
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
+    inner = sgd(jnp.float32(config.network_lr))
 
     def train(key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"]) -> Variables:
         def once(carry: tuple[Variables, PyTree], key: Key) -> tuple[tuple[Variables, PyTree], None]:
-            options = {"rate": jnp.float32(config.network_lr), "batch": config.batch, "augment": task.augment}
-            variables, velocity, _ = epoch(key, task.network, *carry, class_set(images), **options)
+            variables, velocity, _ = epoch(
+                key, task.network, *carry, class_set(images), optimizer=inner, batch=config.batch,
+                transform=Augmented(task.augment),
+            )  # fmt: skip
             return (variables, velocity), None
 
-        velocity = jax.tree.map(jnp.zeros_like, variables.params)
-        return jax.lax.scan(once, (variables, velocity), jax.random.split(key, config.epochs))[0][0]
+        start = variables, inner.init(variables.params)
+        return jax.lax.scan(once, start, jax.random.split(key, config.epochs))[0][0]
 
     def init(key: Key, initial: SyntheticSet) -> DCState:
         images = by_class(initial, task.num_classes)

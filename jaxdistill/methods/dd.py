@@ -8,33 +8,24 @@ gradients can be shortened (`clip`), since a single one would stall Adam for a t
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
-from jaxdistill.augment import STRATEGIES
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import by_class, class_set, soft_logits
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
-from jaxdistill.presets.base import Cells, Preset, Published, by_cell
 from jaxdistill.training.gradients import training_gradient
 from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["DD", "DDInfo", "DDState", "Learned", "as_set", "dd", "outer_gradient"]
-
-_PAPER = {
-    ("random-init", "cifar10", 10): Published(36.8, 1.2, "later papers' tables"),
-    ("fixed-init", "mnist", 1): Published(94.0, None, "authors' repository"),
-    ("fixed-init", "cifar10", 10): Published(54.0, None, "authors' repository"),
-}
-_ITERATIONS = {"mnist": 59, "fashion_mnist": 59, "cifar10": 49, "cifar100": 49, "svhn_cropped": 72}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,45 +52,6 @@ class DD:
     """Networks in each step of the set, whose gradients are averaged."""
     learn_labels: bool = False
     """Learn the labels too, as logits that start at 0.9 for the class."""
-    PRESETS: ClassVar[tuple[str, ...]] = ("random-init", "fixed-init")
-    CELLS: ClassVar[Cells] = {
-        "random-init": (("mnist", 10), ("cifar10", 10)),
-        "fixed-init": (("mnist", 1), ("cifar10", 10)),
-    }
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "random-init") -> Preset:
-        """The code's settings for MNIST and CIFAR-10: any network of its kind, or a single one with fixed weights.
-
-        For these two no gradient is clipped, as in the code, and CIFAR-10 is normalised by its own deviation.
-        Fashion-MNIST takes MNIST's and every other data set CIFAR-10's (SVHN and other digits and letters without its
-        augmentation, which mirrors; the code so for SVHN).
-        Digits is ours, with a network that is as near to LeNet as 8x8 images allow.
-        """
-        iterations = _ITERATIONS.get(dataset, 49)
-        clip = None if dataset in ("mnist", "cifar10") else cls.clip
-        plain = cls(clip=clip, decay_steps=40 * iterations)
-        config, steps = dataclasses.replace(plain, network_lr=0.001), 400 * iterations
-        network: dict[str, Any] = {"network": "alexcifarnet"}
-        augment = "none" if dataset in STRATEGIES else "reflect:crop_flip"
-        if dataset in ("mnist", "fashion_mnist"):
-            config, network, augment = plain, {"network": "lenet"}, "none"
-        elif dataset == "digits":
-            config, steps = cls(batch=256, decay_steps=1500), 8000
-            network, augment = {"norm": "none", "pooling": "max", "width": 64}, "none"
-        fixed = {"network_seed": 0} if name == "fixed-init" else {}
-        return Preset(
-            config=config,
-            steps=steps,
-            init="noise",
-            protocol="dd",
-            listed=(dataset, ipc) in cls.CELLS[name],
-            augment=augment,
-            statistics="fitted" if dataset == "cifar10" else "default",
-            published=_PAPER.get((name, dataset, ipc)),
-            network={**network, "initial": "xavier", **fixed},
-        )
 
 
 class Learned(NamedTuple):
@@ -173,14 +125,15 @@ def dd(config: DD, task: Task) -> Method:
     """Build DD: each step trains a fresh network on the set, and moves the set down the real images' loss.
 
     Args:
-        config: step sizes and loops; `DD.preset` has the code's.
+        config: step sizes and loops; `jaxdistill.presets.dd` has the code's.
         task: network, augmentation of the real images and shapes. A network whose ``init`` is constant
             (``network_seed`` of `jaxdistill.networks.make`) makes this the paper's fixed initialisation.
 
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("convnet", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> dd(DD(batch=64), task).feed
         Uniform(batch=64)
 

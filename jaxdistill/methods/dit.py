@@ -7,28 +7,24 @@ generator was trained on ImageNet. Of a generator that is there already, no step
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, Int, UInt32
+from jaxtyping import Array, Float, Int
 
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
-from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
-from jaxdistill.diffusion.sample import PAPERS, Sampling
+from jaxdistill.diffusion.draw import chosen_of, drawer, merged, needed
+from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.presets.base import Cells, Preset, by_cell
-from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
+from jaxdistill.types import Batch, GenerativeMethod, Key, PyTree, Task
 
-__all__ = ["SUBSETS", "DiT", "DiTInfo", "DiTState", "dit"]
+__all__ = ["DiT", "DiTInfo", "DiTState", "dit"]
 
-SUBSETS = ("imagewoof", "imagenette")
-"""Of ImageNet, those that Minimax Diffusion's paper draws at 256 pixels."""
 _SMALL = Sampling(guidance=1.5)
 
 
@@ -52,28 +48,6 @@ class DiT:
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = _SMALL
-    PRESETS: ClassVar[tuple[str, ...]] = ("ours",)
-    CELLS: ClassVar[Cells] = {"ours": ()}
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "ours") -> Preset:
-        """Ours: nobody published an accuracy of such sets on small images.
-
-        ImageNet's subsets are drawn and judged as Minimax Diffusion's paper does with the released DiT beside its own.
-        A generator that is given brings its own way.
-        """
-        del ipc, name
-        subset = dataset in SUBSETS
-        return Preset(
-            config=cls(sampling=PAPERS) if subset else cls(),
-            steps=3_000 if dataset == "digits" else 20_000,
-            init="noise",
-            protocol="minimax" if subset else dsa_recipe(dataset),
-            listed=False,
-            augment="flip" if subset else "none",
-            eval_network="resnet10ap" if subset else None,
-        )
 
 
 class DiTState(NamedTuple):
@@ -85,8 +59,6 @@ class DiTState(NamedTuple):
     opt_state: tuple[optax.OptState, optax.OptState]
     """Of the model and of the autoencoder."""
     count: Int[Array, ""]
-    draws: UInt32[Array, "classes ipc _words"]
-    """The key of each image that is drawn."""
 
 
 class DiTInfo(NamedTuple):
@@ -97,7 +69,7 @@ class DiTInfo(NamedTuple):
     grad_norm: Float[Array, ""]
 
 
-def dit(config: DiT, task: Task) -> Method:
+def dit(config: DiT, task: Task) -> GenerativeMethod:
     """Build the training of a generator; the set is drawn from its averaged parameters.
 
     Args:
@@ -115,11 +87,12 @@ def dit(config: DiT, task: Task) -> Method:
         >>> from jaxdistill.networks import make
         >>> def generator(params=None):  # black and white in preprocessed space: RealData.pixel_range
         ...     return make_generator(Architecture(), (8, 8, 1), ((-1.0,), (2.0,)), 2, params=params)
-        >>> task = Task(make("mlp", (8, 8, 1), 2), augmentation("none"), (8, 8, 1), 2, generator=generator)
+        >>> task = Task(network=make("mlp", (8, 8, 1), 2), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2, generator=generator)
         >>> dit(DiT(batch=16), task).feed
         Uniform(batch=16)
 
-        To tune what it has learned: ``task._replace(generator=lambda: generator(method.learned(state)))``.
+        To tune what it has learned: ``dataclasses.replace(task, generator=lambda: generator(method.params(state)))``.
 
     References:
         Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023.
@@ -149,14 +122,12 @@ def dit(config: DiT, task: Task) -> Method:
     optimiser = optax.chain(optax.clip_by_global_norm(1.0), optax.adamw(rate, weight_decay=0.0))
     of_autoencoder = optax.adam(config.lr)
 
-    def init(key: Key, initial: SyntheticSet) -> DiTState:
-        key_params, key_draws = jax.random.split(key)
-        params = generator.init(key_params)
+    def init(key: Key) -> DiTState:
+        params = generator.init(key)
         model = chosen_of(params, lambda name: True)
         moments = optimiser.init(model), of_autoencoder.init(params["autoencoder"] if first else {})
         average = jax.tree.map(jnp.copy, model)  # no array twice in a state, so that it can be donated
-        draws = image_keys(key_draws, task.num_classes, initial.count // task.num_classes)
-        return DiTState(params, average, moments, jnp.zeros((), jnp.int32), draws)
+        return DiTState(params, average, moments, jnp.zeros((), jnp.int32))
 
     def learn(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
         key_encode, key_denoise = jax.random.split(key)
@@ -179,7 +150,7 @@ def dit(config: DiT, task: Task) -> Method:
         average = optax.incremental_update(model, state.average, 1 - hold)
         params, moments = merged(state.params, model), (moments, state.opt_state[1])
         info = DiTInfo(value, optax.global_norm(gradient))
-        return DiTState(params, average, moments, state.count + 1, state.draws), info
+        return DiTState(params, average, moments, state.count + 1), info
 
     def learn_latents(key: Key, state: DiTState, batch: Batch) -> tuple[DiTState, DiTInfo]:
         params = state.params["autoencoder"]
@@ -197,10 +168,8 @@ def dit(config: DiT, task: Task) -> Method:
             return learn(key_learn, state, batch)
         return jax.lax.cond(state.count < first, learn_latents, learn, key_learn, state, batch)
 
-    def learned(state: DiTState) -> PyTree:
+    def params(state: DiTState) -> PyTree:
         return merged(state.params, state.average)
 
-    def synthetic(state: DiTState) -> SyntheticSet:
-        return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
-
-    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned, paced=True))
+    draw = drawer(generator, task, config.sampling)
+    return standardised(GenerativeMethod(init, step, params, Uniform(config.batch), draw, paced=True))

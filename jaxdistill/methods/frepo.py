@@ -9,31 +9,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.augment import for_dataset
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import centred, targets_of
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.evaluation.regression import Regression
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
-from jaxdistill.presets.base import Cells, Preset, by_cell
 from jaxdistill.training.gradients import each_image, training_gradient
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one
 
 __all__ = ["FRePo", "FRePoInfo", "FRePoState", "SetGradient", "frepo", "set_gradient"]
-
-_WHITENED = ("cifar10", "cifar100", "tiny_imagenet", "imagenet_resized/64x64", "caltech_birds2011")
-_FLIPPED_AT = {"cifar100": (1,), "tiny_imagenet": (1,), "imagenet_resized/64x64": ()}
-"""Images per class with mirror images, where not all have them."""
-_STATED = dict.fromkeys(("mnist", "fashion_mnist"), (1, 10, 50))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,34 +50,6 @@ class FRePo:
     """Learn the labels as well as the images."""
     flip: bool = False
     """Regress on the set and its mirror images."""
-    PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
-    CELLS: ClassVar[Cells] = {"paper": tuple((dataset, ipc) for dataset, sizes in _STATED.items() for ipc in sizes)}
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
-        """The released code's settings; no published accuracy could be verified.
-
-        Distils with batch normalisation and evaluates without. Digits is ours, with fewer and
-        longer steps and fewer real images. Mirror images take part where the evaluation mirrors too, at some sizes
-        only for some data sets. Colour images are whitened as everywhere here, where the code normalises
-        them first and has a relative penalty, so that no such cell counts as the published one; ImageNette and
-        ImageWoof, which the code whitens in blocks of 64x64, are not whitened.
-        """
-        digits = dataset == "digits"
-        mirrored = "flip" in for_dataset(Regression.augment, dataset)
-        flip = mirrored and ipc in _FLIPPED_AT.get(dataset, (ipc,))
-        return Preset(
-            config=cls(3e-3, real_images=256) if digits else cls(flip=flip),
-            steps=1_000 if digits else 500_000,
-            init="real",
-            protocol="frepo",
-            listed=(dataset, ipc) in cls.CELLS[name],
-            augment="none",
-            zca=dataset in _WHITENED,
-            network={"network": "doublenet-bn", "norm": "none", "initial": "lecun"},
-            eval_network="doublenet",
-        )
 
 
 class Pool(NamedTuple):
@@ -177,7 +141,8 @@ def frepo(config: FRePo, task: Task) -> Method:
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(make("doublenet-bn", (8, 8, 1), 2, width=8), augmentation("none"), (8, 8, 1), 2)
+        >>> task = Task(network=make("doublenet-bn", (8, 8, 1), 2, width=8), augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2)
         >>> frepo(FRePo(real_images=16), task).feed
         Uniform(batch=16)
 

@@ -10,7 +10,7 @@ ResNetAP-10 and data are not here.
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import make as augmentation
 from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import class_set
 from jaxdistill.common.validate import check
@@ -27,33 +28,13 @@ from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses import gradients
 from jaxdistill.methods.matching import match_gradients
-from jaxdistill.presets.base import Cells, Preset, Published, by_cell
-from jaxdistill.training.sgd import epoch
+from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["IDC", "IDCInfo", "IDCState", "idc"]
 
 Metric: TypeAlias = Literal["mse", "l1", "l1_mean", "cos"]
 
-_TABLE = "authors' repository"
-_LATER = "authors' repository; deviation from a later paper's table"
-_PAPER = {  # data set -> images per class -> IDC, IDC-I
-    "mnist": {1: (94.2, 88.9), 10: (98.4, 98.0), 50: (99.1, 98.8)},
-    "fashion_mnist": {1: (81.0, 70.7), 10: (86.0, 85.3), 50: (86.2, 89.1)},
-    "svhn_cropped": {1: (68.5, 46.7), 10: (87.5, 77.0), 50: (90.1, 87.9)},
-    "cifar10": {1: (50.6, 36.7), 10: (67.5, 58.3), 50: (74.5, 69.5)},
-    "cifar100": {10: (45.1, 36.6), 20: (49.0, 41.5)},
-}
-_STD = {("cifar10", 10): 0.5, ("cifar10", 50): 0.1}  # IDC's; later papers also quote 50.0 ± 0.4 at 1
-# Distance, step size for 10 images per class, real images for the network.
-_SETTINGS: dict[str, tuple[Metric, float, int]] = {
-    "mnist": ("l1", 1e-4, 500),
-    "fashion_mnist": ("l1", 1e-4 * (28 / 32) ** 2, 500),
-    "svhn_cropped": ("mse", 5e-3, 500),
-    "cifar10": ("mse", 5e-3, 2_000),
-    "cifar100": ("mse", 5e-3, 2_000),
-    "digits": ("mse", 5e-3, 500),
-}
 
 DISTANCES = {
     "mse": gradients.squared,
@@ -97,43 +78,6 @@ class IDC:
     """Tiles on a side of a stored image, ``formation**2`` in all; 1 is IDC-I."""
     most: int = 128
     """Most tiles of a class in one match, drawn at random where it has more."""
-    PRESETS: ClassVar[tuple[str, ...]] = ("idc", "idc-i")
-    CELLS: ClassVar[Cells] = dict.fromkeys(
-        PRESETS, tuple((dataset, ipc) for dataset, sizes in _PAPER.items() for ipc in sizes)
-    )
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "idc") -> Preset:
-        """The code's settings; CIFAR-10's for other data sets, and its normalisation for CIFAR-100.
-
-        Digits is ours, with 500 sweeps on 25 networks.
-        """
-        formation = 1 if name == "idc-i" else 2
-        distance, image_lr, real_images = _SETTINGS.get(dataset, _SETTINGS["cifar10"])
-        plain = dataset == "mnist" and formation > 1
-        protocol = "idc1000-plain" if plain else "idc1000"
-        if (dataset, ipc, formation) == ("svhn_cropped", 1, 1):
-            protocol = "idc1000-cutout"
-        means = _PAPER.get(dataset, {}).get(ipc)
-        std = _STD.get((dataset, ipc)) if formation > 1 else None
-        return Preset(
-            config=cls(
-                image_lr=image_lr * ipc / 10,
-                matches=20 if dataset == "digits" else 100,
-                real_images=real_images,
-                cutmix=0.0 if plain else 0.5,
-                distance=distance,
-                formation=formation,
-            ),
-            steps=500 if dataset == "digits" else 200_000,
-            init="real",
-            protocol=protocol,
-            listed=(dataset, ipc) in cls.CELLS[name],
-            augment="all:color_crop" if plain else "all:color_crop_cutout",
-            statistics="cifar10" if dataset == "cifar100" else "default",
-            published=means and Published(means[formation == 1], std, _LATER if std else _TABLE),
-        )
 
 
 class IDCState(NamedTuple):
@@ -161,14 +105,15 @@ def idc(config: IDC, task: Task) -> Method:
     """Build IDC: each step is a sweep over the classes, after which the network is trained on real images.
 
     Args:
-        config: step sizes, loops and formation; `IDC.preset` has the code's.
+        config: step sizes, loops and formation; `jaxdistill.presets.idc` has the code's.
         task: network, augmentation, shapes, and what pixels are in preprocessed space.
 
     Example:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
         >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(network, augmentation("all:color_crop"), (8, 8, 1), 2, pixel_range=((-1.0,), (2.0,)))
+        >>> task = Task(network=network, augment=augmentation("all:color_crop"),
+        ...             image_shape=(8, 8, 1), num_classes=2, pixel_range=((-1.0,), (2.0,)))
         >>> idc(IDC(per_class=4, real_images=100), task).feed
         Both(first=ClassBalanced(per_class=4), second=Uniform(batch=128))
 
@@ -181,7 +126,8 @@ def idc(config: IDC, task: Task) -> Method:
     # their turn. Until its next turn a class has moved by 1 + m + ... + m**(classes - 1) times its gradient; the whole
     # series, taken at once, differs by m**classes, and lets the classes run side by side.
     rate = config.image_lr / (1 - config.momentum)
-    train_augment = augmentation(config.train_augment)
+    shown = Augmented(augmentation(config.train_augment), cutmix=config.cutmix)
+    inner = sgd(jnp.float32(config.network_lr), momentum=config.network_momentum, decay=config.weight_decay)
 
     def distance(real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
         return DISTANCES[config.distance](gradients.kernels(real), gradients.kernels(synthetic))
@@ -196,7 +142,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     def begin(key: Key, *_: PyTree) -> tuple[Variables, PyTree]:
         variables = task.network.init(key)
-        return variables, jax.tree.map(jnp.zeros_like, variables.params)
+        return variables, inner.init(variables.params)
 
     def init(key: Key, initial: SyntheticSet) -> IDCState:
         low, high = ends(initial.images)
@@ -215,10 +161,8 @@ def idc(config: IDC, task: Task) -> Method:
         distances, gradient = match_gradients(key_match, task, variables, images, by_class.images, distance, view)
         real = SyntheticSet(anywhere.images, jax.nn.one_hot(anywhere.labels, task.num_classes))
         variables, velocity, _ = epoch(
-            key_train, task.network, variables, velocity, real, rate=jnp.float32(config.network_lr),
-            batch=config.batch, augment=train_augment, cutmix=config.cutmix, momentum=config.network_momentum,
-            decay=config.weight_decay,
-        )  # fmt: skip
+            key_train, task.network, variables, velocity, real, optimizer=inner, batch=config.batch, transform=shown
+        )
         info = IDCInfo(jnp.sum(distances), optax.global_norm(gradient))  # pyright: ignore[reportArgumentType]
         return IDCState(images - rate * gradient, variables, velocity, (state.matched + 1) % config.matches), info
 
@@ -228,7 +172,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     batches = -(-config.real_images // config.batch)
     feed = Both(ClassBalanced(config.per_class), Uniform(batches * config.batch))
-    return standardised(Method(init, step, synthetic, feed, config.formation))
+    return standardised(Method(init, step, synthetic, feed, images_per_start=config.formation**2))
 
 
 def _check(config: IDC, task: Task) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -23,14 +23,10 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
-from jaxdistill.presets.base import Cells, Preset, Published, by_cell
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 
 __all__ = ["KIP", "KIPInfo", "KIPState", "kip", "kip_loss"]
 
-_GREY = ("mnist", "fashion_mnist", "digits")
-_PUBLISHED = {("notebook", "cifar10", 10): Published(46.7, None, "authors' notebook, one set")}
-_WHITENED = ("cifar10", "cifar100", "svhn_cropped")
 _REAL_IMAGES = 5_000
 
 
@@ -47,33 +43,6 @@ class KIP:
     ridge: float = 1e-6
     """Penalty of the regression, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it
     is here."""
-    PRESETS: ClassVar[tuple[str, ...]] = ("notebook", "conv")
-    CELLS: ClassVar[Cells] = {"notebook": (("cifar10", 10),), "conv": ()}
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "notebook") -> Preset:
-        """The settings of the authors' notebook with its kernel of one hidden layer, or ``"conv"``.
-
-        ``"conv"`` is Nguyen, Novak, Xiao & Lee (NeurIPS 2021, arXiv:2107.13034): a convolutional kernel, whitened
-        colour images, 50,000 steps; its step size could not be verified and is the notebook's. Nor could any of its
-        accuracies. A step has 5,000 real images, however many classes there are. Images are normalised by their
-        own statistics, as in the notebook; whitened as everywhere here, where the paper has another whitening (of
-        images of length 1, with a relative penalty).
-        """
-        conv = name == "conv"
-        return Preset(
-            config=cls(0.01 if dataset in _GREY else 0.04),
-            steps=50_000 if conv else 300,
-            init="real",
-            protocol="krr",
-            listed=(dataset, ipc) in cls.CELLS[name],
-            augment="none",
-            published=_PUBLISHED.get((name, dataset, ipc)),
-            statistics="default" if conv else "fitted",
-            zca=conv and dataset in _WHITENED,
-            network={"kernel": "convnet" if conv else "fc1"},
-        )
 
 
 class KIPState(NamedTuple):
@@ -114,7 +83,8 @@ def kip(config: KIP, task: Task) -> Method:
         >>> from jaxdistill.networks import make
         >>> from jaxdistill.augment import make as augmentation
         >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(network, augmentation("none"), (8, 8, 1), 2, kernel=make_kernel("fc1", (8, 8, 1)))
+        >>> task = Task(network=network, augment=augmentation("none"),
+        ...             image_shape=(8, 8, 1), num_classes=2, kernel=make_kernel("fc1", (8, 8, 1)))
         >>> kip(KIP(per_class=4), task).feed
         ClassBalanced(per_class=4)
 

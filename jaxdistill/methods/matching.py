@@ -8,7 +8,6 @@ classes do not depend on one another they are taken apart, which is the same gra
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -18,21 +17,23 @@ from jaxdistill.losses.embeddings import mean_embedding_distance
 from jaxdistill.training.gradients import each_image, training_gradient, training_slope
 from jaxdistill.types import Features, Key, Network, PyTree, Task, Variables
 
-__all__ = ["gradient_distance", "match_gradients", "match_means", "refresh"]
+__all__ = ["gradient_distance", "match_distributions", "match_gradients", "refresh"]
 
 Distance = Callable[[PyTree, PyTree], Float[Array, ""]]
 
 
-def match_means(
+def match_distributions(
     key: Key,
     task: Task,
     variables: Variables,
     synthetic: Float[Array, "classes ipc h w c"],
     real: Float[Array, "classes b h w c"],
-    describe: Callable[[Features], tuple[Float[Array, "n _d"], ...]],
-    weights: Sequence[float],
+    *,
+    features: Callable[[Features], tuple[Float[Array, "n _d"], ...]] = lambda features: (features.embedding,),
+    distance: Callable[[Float[Array, "b d"], Float[Array, "ipc d"]], Float[Array, ""]] = mean_embedding_distance,
+    weights: Sequence[float] = (1.0,),
 ) -> tuple[Float[Array, "classes terms"], Float[Array, "classes ipc h w c"]]:
-    """Squared distances of each class's mean descriptions, and the gradient of their weighted sum.
+    """Distance of each class's real and synthetic features, and the gradient of the weighted sum of all distances.
 
     Each class is augmented with one draw for its real and its synthetic images. Where batch normalisation couples the
     classes, all share one pass for the real and one for the synthetic images.
@@ -43,27 +44,28 @@ def match_means(
         variables: the network's, constant.
         synthetic: what the gradient is for.
         real: constant.
-        describe: vectors of each image from what the network computes for it; a term for each kind of vector.
+        features: vectors of each image from what the network computes for it; a term for each kind of vector. The
+            embedding by default.
+        distance: of two samples of vectors, the real one first; that of the means by default.
         weights: factor of each term.
     """
     keys = jax.random.split(key, task.num_classes)
-    coupled = task.network.couples_batch
 
     def described(images: Float[Array, "n h w c"], variables: Variables) -> tuple[Float[Array, "n _d"], ...]:
-        return describe(task.network.features(variables, images, train=True))
+        return features(task.network.features(variables, images, train=True))
 
-    def terms(real: Any, synthetic: Any) -> Float[Array, "*classes terms"]:
-        return jnp.stack([mean_embedding_distance(*pair) for pair in zip(real, synthetic, strict=True)], axis=-1)
+    def terms(real: Sequence[Array], synthetic: Sequence[Array]) -> Float[Array, " terms"]:
+        return jnp.stack([distance(*pair) for pair in zip(real, synthetic, strict=True)])
 
-    def weighed(distances: Float[Array, "*classes terms"]) -> tuple[Float[Array, ""], Float[Array, "*classes terms"]]:
+    def weighted(distances: Float[Array, "*classes terms"]) -> tuple[Float[Array, ""], Float[Array, "*classes terms"]]:
         return jnp.sum(distances * jnp.asarray(weights, distances.dtype)), distances
 
     def of_class(synthetic, key, real, variables):
         real, synthetic = siamese(task, key, real, synthetic)
         of_real = each_image(lambda images: described(images, variables), real)
-        return weighed(terms(of_real, described(synthetic, variables)))
+        return weighted(terms(of_real, described(synthetic, variables)))
 
-    if not coupled:
+    if not task.network.couples_batch:
         one = jax.grad(of_class, has_aux=True)
         gradient, distances = task.map_classes(
             lambda entry, shared: one(*entry, shared), (synthetic, keys, real), variables
@@ -74,7 +76,7 @@ def match_means(
         pairs = task.map_classes(lambda entry: siamese(task, *entry), (keys, real, synthetic))
         both = (described(images.reshape(-1, *task.image_shape), variables) for images in pairs)
         split = ([v.reshape(task.num_classes, -1, v.shape[-1]) for v in vectors] for vectors in both)
-        return weighed(terms(*split))
+        return weighted(jax.vmap(terms)(*split))
 
     gradient, distances = jax.grad(of_all, has_aux=True)(synthetic)
     return distances, gradient

@@ -9,34 +9,25 @@ of larger ones; a step's images are drawn anew, not in epochs; the average holds
 from __future__ import annotations
 
 import dataclasses
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Float, UInt32
+from jaxtyping import Array, Float
 
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion.denoise import check_blocks, denoise
-from jaxdistill.diffusion.draw import chosen_of, drawn_set, image_keys, merged, needed
+from jaxdistill.diffusion.draw import chosen_of, drawer, merged, needed
 from jaxdistill.diffusion.memory import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.diffusion.sample import PAPERS, Sampling
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import dsa_recipe
-from jaxdistill.methods.dit import SUBSETS
-from jaxdistill.presets.base import Cells, Preset, by_cell
-from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task
+from jaxdistill.types import Batch, GenerativeMethod, Key, PyTree, Task
 
 __all__ = ["Minimax", "MinimaxInfo", "MinimaxState", "minimax"]
 
-_XL = Architecture(
-    2, 1152, 28, 16, schedule="linear", prediction="noise", learned_variance=True,
-    latents=(128, 256, 512, 512), latent_blocks=2, latent_groups=32,
-)  # fmt: skip
-"""DiT-XL/2 on Stable Diffusion's latents, as 'jaxdistill convert' makes it."""
 TUNED = {
     "scales": lambda name: name.endswith("bias") or "gamma" in name or name == "label_table",
     "all": lambda name: True,
@@ -69,41 +60,6 @@ class Minimax:
     blocks: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = PAPERS
-    PRESETS: ClassVar[tuple[str, ...]] = ("paper",)
-    CELLS: ClassVar[Cells] = {"paper": tuple(("imagewoof", ipc) for ipc in (10, 20, 50, 100))}
-
-    @classmethod
-    @by_cell
-    def preset(cls, dataset: str, ipc: int, name: str = "paper") -> Preset:
-        """The released code's settings for ImageNet subsets at 256 pixels; ours for small images.
-
-        With the code's, nothing changed on small images. What follows from trials on training images held out: weights
-        for digits, and for Fashion-MNIST, which all others have; small steps of all parameters.
-
-        The accuracies printed by the authors' repository are of 224 pixels (here the data's), of another ResNet-18,
-        and of the best epoch on the test set; they are therefore not given as the cell's.
-        """
-        if dataset in SUBSETS:
-            return Preset(
-                config=cls(batch=8),
-                steps=12_000,
-                init="noise",
-                protocol="minimax",
-                listed=(dataset, ipc) in cls.CELLS[name],
-                augment="flip",
-                eval_network="resnet10ap",
-                generator=_XL,
-            )
-        alike, apart = (0.05, 0.5) if dataset == "digits" else (0.01, 0.2)
-        small = Sampling(guidance=1.5)
-        return Preset(
-            config=cls(1e-4, 64, alike, apart, tune="all", centred=True, average=0.98, sampling=small),
-            steps=300,
-            init="noise",
-            protocol=dsa_recipe(dataset),
-            listed=False,
-            augment="none",
-        )
 
 
 class MinimaxState(NamedTuple):
@@ -117,8 +73,6 @@ class MinimaxState(NamedTuple):
     real: Memory
     predicted: Memory
     """What the generator saw in noisy images."""
-    draws: UInt32[Array, "classes ipc _words"]
-    """The key of each image that is drawn."""
 
 
 class MinimaxInfo(NamedTuple):
@@ -133,7 +87,7 @@ class MinimaxInfo(NamedTuple):
     grad_norm: Float[Array, ""]
 
 
-def minimax(config: Minimax, task: Task) -> Method:
+def minimax(config: Minimax, task: Task) -> GenerativeMethod:
     """Build Minimax Diffusion.
 
     Args:
@@ -161,14 +115,12 @@ def minimax(config: Minimax, task: Task) -> Method:
         )
     size = generator.latent_shape[0] * generator.latent_shape[1] * generator.latent_shape[2]
 
-    def init(key: Key, initial: SyntheticSet) -> MinimaxState:
-        key_params, key_draws = jax.random.split(key)
-        params = generator.init(key_params)
+    def init(key: Key) -> MinimaxState:
+        params = generator.init(key)
         tuned = chosen_of(params, chosen)
         real, predicted = (empty_memory(task.num_classes, config.memory, size) for _ in range(2))
-        draws = image_keys(key_draws, task.num_classes, initial.count // task.num_classes)
         average = jax.tree.map(jnp.copy, tuned)  # no array twice in a state, so that it can be donated
-        return MinimaxState(params, average, optimiser.init(tuned), real, predicted, draws)
+        return MinimaxState(params, average, optimiser.init(tuned), real, predicted)
 
     def step(key: Key, state: MinimaxState, batch: Batch) -> tuple[MinimaxState, MinimaxInfo]:
         key_augment, key_encode, key_denoise = jax.random.split(key, 3)
@@ -198,12 +150,10 @@ def minimax(config: Minimax, task: Task) -> Method:
         predicted = push(state.predicted, seen, batch.labels)
         params = merged(state.params, tuned)
         info = MinimaxInfo(total, *terms, optax.global_norm(gradient))
-        return MinimaxState(params, average, opt_state, real, predicted, state.draws), info
+        return MinimaxState(params, average, opt_state, real, predicted), info
 
-    def learned(state: MinimaxState) -> PyTree:
+    def params(state: MinimaxState) -> PyTree:
         return merged(state.params, state.average)
 
-    def synthetic(state: MinimaxState) -> SyntheticSet:
-        return drawn_set(state.draws, generator, learned(state), config.sampling, task.map_blocks)
-
-    return standardised(Method(init, step, synthetic, Uniform(config.batch), learned=learned))
+    draw = drawer(generator, task, config.sampling)
+    return standardised(GenerativeMethod(init, step, params, Uniform(config.batch), draw))

@@ -19,11 +19,20 @@ from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import by_class, class_set, soft_logits
 from jaxdistill.data.trajectories import Segment, Segments, unflatten
 from jaxdistill.errors import UsageError
-from jaxdistill.training.inference import BATCH
+from jaxdistill.training.inference import predict
 from jaxdistill.training.unroll import unroll
 from jaxdistill.types import Key, LabelKind, Method, PyTree, SyntheticSet, Task, Variables
 
-__all__ = ["Learned", "TrajectoryInfo", "TrajectoryState", "distance", "match_trajectories", "minibatches"]
+__all__ = [
+    "Learned",
+    "Student",
+    "TrajectoryInfo",
+    "TrajectoryState",
+    "distance",
+    "match_trajectories",
+    "minibatches",
+    "student_loss",
+]
 
 _LEAST = 1e-6
 """The least that a step size kept positive can be of its first value."""
@@ -87,6 +96,42 @@ def distance(end: PyTree, start: PyTree, target: PyTree) -> Float[Array, ""]:
     return squared(end) / squared(start)
 
 
+class Student(NamedTuple):
+    """A network that is trained on the set from where an expert stood, and what belongs to its training alone."""
+
+    start: Variables
+    target: PyTree
+    """Parameters where it is to end."""
+    labels: Float[Array, "n classes"]
+    """Of the images, unless labels are learned."""
+    plan: Int[Array, "steps b"]
+    """Images of each step."""
+    keys: Key
+    """Of each step."""
+
+
+def student_loss(
+    learned: Learned, frozen: Array | None, student: Student, task: Task, kind: LabelKind, *, transport: bool = True
+) -> Float[Array, ""]:
+    """The `distance` that is left after a student's training, as a function of the set.
+
+    Args:
+        learned: images, step size and labels.
+        frozen: images before them; see `TrajectoryState`.
+        student: where it begins, and where it is to end.
+        task: network and augmentation.
+        kind: of the labels.
+        transport: see `match_trajectories`.
+    """
+    end = unroll(
+        task.network, student.start, _all_images(learned.images, frozen),
+        student.labels if learned.logits is None else learned.logits, kind, student.plan,
+        jnp.broadcast_to(learned.rate, student.plan.shape[:1]),
+        augment=task.augment, keys=student.keys, transport=transport,
+    )  # fmt: skip
+    return distance(end.params, student.start.params, student.target)
+
+
 def match_trajectories(
     config: Any,
     task: Task,
@@ -122,10 +167,6 @@ def match_trajectories(
     inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
     rates, momenta = Learned(*speeds), Learned(*inertias)
 
-    def whole(images: Float[Array, "classes ipc h w c"], frozen: Array | None) -> Float[Array, "n h w c"]:
-        both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
-        return both.reshape(-1, *task.image_shape)
-
     def init(key: Key, initial: SyntheticSet) -> TrajectoryState:
         del key
         logits = labels = None
@@ -151,33 +192,25 @@ def match_trajectories(
             labels,
         )
 
-    def one(entry: tuple[Key, Segment], learned: Learned, frozen: Array | None) -> tuple[Array, Learned, Array]:
-        key, segment = entry
+    def begin(key: Key, segment: Segment, images: Float[Array, "n h w c"]) -> Student:
         key_plan, key_augment = jax.random.split(key)
         start, target = (unflatten(jnp.asarray(vector), shapes.params) for vector in segment)
-        images = whole(learned.images, frozen)
         n = images.shape[0]
         if kind == "probability":
-            fixed = _taught(task, Variables(target, statistics), images)
+            labels = _expert_labels(task, Variables(target, statistics), images)
         else:
-            fixed = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
+            labels = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
         plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
         keys = jax.random.split(key_augment, config.student_steps)
+        return Student(Variables(start, statistics), target, labels, plan, keys)
 
-        def loss(learned: Learned) -> Float[Array, ""]:
-            end = unroll(
-                task.network, Variables(start, statistics), whole(learned.images, frozen),
-                fixed if learned.logits is None else learned.logits, kind, plan,
-                jnp.broadcast_to(learned.rate, (config.student_steps,)),
-                augment=task.augment, keys=keys, transport=transport,
-            )  # fmt: skip
-            return distance(end.params, start, target)
-
-        value, gradient = jax.value_and_grad(loss)(learned)
-        return value, gradient, fixed
+    def one(entry: tuple[Key, Segment], learned: Learned, frozen: Array | None) -> tuple[Array, Learned, Array]:
+        student = begin(*entry, _all_images(learned.images, frozen))
+        value, gradient = jax.value_and_grad(student_loss)(learned, frozen, student, task, kind, transport=transport)
+        return value, gradient, student.labels
 
     def step(key: Key, state: TrajectoryState, batch: Segment) -> tuple[TrajectoryState, TrajectoryInfo]:
-        keys = jax.random.split(key, feed.count)
+        keys = jax.random.split(key, feed.num_segments)
         # Segments take the place of classes: they are spread over devices in the same way.
         losses, gradients, labels = task.map_classes(one, (keys, batch), state.learned, state.frozen)
         loss, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), (losses, gradients))
@@ -199,7 +232,7 @@ def match_trajectories(
 
     def synthetic(state: TrajectoryState) -> SyntheticSet:
         images = state.learned.images if state.average is None else state.average
-        found = class_set(whole(images, state.frozen).reshape(task.num_classes, -1, *task.image_shape))
+        found = class_set(_all_images(images, state.frozen).reshape(task.num_classes, -1, *task.image_shape))
         labels = {"class": found.labels, "probability": state.labels, "logit": state.learned.logits}[kind]
         selected = None
         if state.frozen is not None:
@@ -211,9 +244,14 @@ def match_trajectories(
     return standardised(Method(init, step, synthetic, feed))
 
 
-def _taught(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
+def _all_images(images: Float[Array, "classes ipc h w c"], frozen: Array | None) -> Float[Array, "n h w c"]:
+    """Those that never change and those that are learned, class by class."""
+    both = images if frozen is None else jnp.concatenate([frozen, images], axis=1)
+    return both.reshape(-1, *both.shape[2:])
+
+
+def _expert_labels(task: Task, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
     """Probabilities that a network gives images as they are; batch normalisation looks at all of them."""
     if task.network.couples_batch:
         return jax.nn.softmax(task.network.apply(variables, images, train=True)[0])
-    logits = jax.lax.map(lambda image: task.network.apply(variables, image[None])[0][0], images, batch_size=BATCH)
-    return jax.nn.softmax(logits)
+    return jax.nn.softmax(predict(task.network, variables, images))

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from functools import wraps
+from collections.abc import Callable, Collection, Mapping
 from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
-from jaxdistill.common.names import base, choose
 from jaxdistill.diffusion import Architecture
-from jaxdistill.training.experts import ExpertPreset
+from jaxdistill.presets.experts import ExpertPreset
 
-__all__ = ["Cells", "Preset", "Published", "by_cell"]
-
-Cells: TypeAlias = Mapping[str, tuple[tuple[str, int], ...]]
-"""The cells (data set, images per class) of each reading whose settings or numbers were published: a configuration's
-``CELLS``. Their presets, and no others, are `listed`."""
+__all__ = ["Paper", "Preset", "Published", "printed"]
 
 
 class Published(NamedTuple):
@@ -27,25 +21,22 @@ class Published(NamedTuple):
 
 
 class Preset(NamedTuple):
-    """A method's settings for one cell, from its configuration's ``preset(dataset, ipc, name)``.
-
-    ``name`` is one of the configuration's ``PRESETS``, its first by default: readings of one paper that differ (the
-    table's and the released code's, say).
-    """
+    """A method's settings for one cell."""
 
     config: Any
-    steps: int
+    steps: int | None
+    """None where nothing says how many."""
     init: str
     """The selection that the set starts from (`jaxdistill.selection.SELECTIONS`)."""
     protocol: str
     """How the paper evaluates (`jaxdistill.evaluation.PROTOCOLS`)."""
-    listed: bool
+    listed: bool = False
     """Whether a setting or a number of this very cell was published, and this is that setting; False for a fallback to
-    the nearest settings."""
+    the nearest settings. From the paper's cells."""
     augment: str = "default"
     """Augmentation while distilling: ``"default"`` is the data set's DSA strategy, ``"none"`` is none."""
     published: Published | None = None
-    """None where no number exists or none could be verified."""
+    """None where no number exists or none could be verified. From the paper's numbers."""
     zca: bool = False
     """Whether the images are whitened."""
     statistics: str = "default"
@@ -65,16 +56,33 @@ class Preset(NamedTuple):
     run; here one set is judged, once."""
 
 
-def by_cell(preset: Callable[..., Preset]) -> Callable[..., Preset]:
-    """A configuration's ``preset(dataset, ipc, name)`` for names in any spelling (``CIFAR10``, ``cifar-10``).
+class Paper(NamedTuple):
+    """What was published of a method: ``PAPER`` of the file that is called as the method is.
 
-    Raises:
-        UsageError: for a reading that there is not.
+    A reading is one of several that one paper allows where they differ (the table's and the released code's, say).
     """
 
-    @wraps(preset)
-    def found(cls: Any, dataset: str, ipc: int, name: str | None = None) -> Preset:
-        reading = cls.PRESETS[0] if name is None else choose(name, cls.PRESETS, f"preset of {cls.__name__}")
-        return preset(cls, base(dataset), ipc, reading)
+    cells: Mapping[str, Mapping[str, Collection[int]]]
+    """Reading, the usual one first -> data set -> images per class, of the cells whose settings or numbers were
+    published; their presets are `listed`, and no others."""
+    settings: Callable[[str, int, str], Preset]
+    """From a data set, images per class and a reading: what was set there, or for the nearest cell."""
+    published: Mapping[str, Mapping[str, Mapping[int, Published]]] = MappingProxyType({})
+    """Reading -> data set -> images per class -> the number that was printed."""
 
+
+def printed(
+    tables: Mapping[str, Mapping[str, Mapping[int, float | tuple[float, float]]]],
+) -> dict[str, dict[int, Published]]:
+    """Numbers by data set and images per class.
+
+    Args:
+        tables: where they were printed -> data set -> images per class -> the mean, and the deviation if there is one.
+    """
+    found: dict[str, dict[int, Published]] = {}
+    for source, table in tables.items():
+        for dataset, numbers in table.items():
+            for ipc, number in numbers.items():
+                mean, std = number if isinstance(number, tuple) else (number, None)
+                found.setdefault(dataset, {})[ipc] = Published(mean, std, source)
     return found

@@ -17,9 +17,9 @@ from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.io.files import write_text
 from jaxdistill.report import curves
-from jaxdistill.report.html import duration, picture, render
-from jaxdistill.report.outcome import Outcome, bands, read, tiled
-from jaxdistill.report.page import held_out_curve
+from jaxdistill.report.html import picture, render
+from jaxdistill.report.outcome import Outcome, bands, read, runs_in, tiled
+from jaxdistill.report.page import costs, held_out_curve
 from jaxdistill.report.tables import Table, check_out, gain, told_apart, written
 
 __all__ = ["SUFFIXES", "check_out", "compared", "table_of", "write"]
@@ -37,7 +37,7 @@ def compared(folders: Sequence[Path]) -> dict[str, Outcome]:
     Raises:
         UsageError: if one is no run, is given twice, or is of another data set than the first.
     """
-    folders = [_run_of(folder) for folder in folders]
+    folders = [_run_of(run) for folder in folders for run in runs_in(folder)]
     if twice := next((folder for folder, count in Counter(folders).items() if count > 1), None):
         raise UsageError(f"{twice} is given twice; give each run once")
     names = _names(folders)
@@ -145,6 +145,7 @@ def _baselines(runs: Mapping[str, Outcome]) -> dict[str, str]:
 
 def _context(runs: Mapping[str, Outcome], table: Table) -> dict[str, Any]:
     first = next(iter(runs.values()))
+    spent = {name: dict(costs(run)) for name, run in runs.items()}
     return {
         "dataset": first.dataset,
         "runs": [_shown(name, run) for name, run in runs.items()],
@@ -152,7 +153,8 @@ def _context(runs: Mapping[str, Outcome], table: Table) -> dict[str, Any]:
         "losses": list(_losses(runs)),
         "held_out": curves.overlay("accuracy, %", {name: held_out_curve(run) for name, run in runs.items()}),
         "numbers": {name: i % 8 for i, name in enumerate(runs)},
-        "costs": [(name, _cost(run)) for name, run in runs.items()],
+        "labels": list(dict.fromkeys(itertools.chain(*spent.values()))),
+        "costs": spent,
         "settings": list(_settings(runs)),
         "markdown": table.to_markdown(),
         "latex": table.to_latex(),
@@ -213,19 +215,6 @@ def _losses(runs: Mapping[str, Outcome]) -> Iterator[curves.Lines]:
     for (name, space), found in kinds.items():
         if lines := curves.overlay(f"{name} ({space})" if space and len(spaces) > 1 else name, found):
             yield lines
-
-
-def _cost(run: Outcome) -> dict[str, str]:
-    cost, judging = run.cost, sum(row.get("seconds") or 0.0 for row in run.rows)
-    rate, peak = cost.get("steps_per_second"), cost.get("peak_memory_bytes")
-    return {
-        "run": duration(cost["seconds"]) if cost.get("seconds") is not None else "",
-        "evaluation": duration(judging) if judging else "",
-        "steps": f"{run.config['steps']:,}" if "steps" in run.config else "",
-        "steps per second": f"{rate:.3g}" if rate else "",
-        "peak memory": f"{peak / 2**30:.2f} GiB" if peak else "",
-        "device": str(cost.get("device", "")),
-    }
 
 
 def _settings(runs: Mapping[str, Outcome]) -> Iterator[tuple[str, list[str]]]:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import dsa_recipe
+from jaxdistill.presets import reading_of, readings
 from jaxdistill.presets.base import Preset
 from jaxdistill.report.html import here
 from jaxdistill.report.outcome import Outcome
@@ -139,8 +140,8 @@ def _known(config: dict[str, Any]) -> Distill | Select | None:
         return None
     if isinstance(found, Distill) and isinstance(found.method, OwnMethod):
         return None
-    presets = type(found.method).PRESETS if isinstance(found, Distill) else ()
-    return found if isinstance(found, Select) or found.preset in (None, *presets) else None
+    known = isinstance(found, Select) or found.preset in (None, *readings(type(found.method)))
+    return found if known else None
 
 
 def _by_itself(config: Distill | Select) -> Distill | Select:
@@ -149,7 +150,9 @@ def _by_itself(config: Distill | Select) -> Distill | Select:
     if isinstance(config, Select):
         return Select(**of_select(config.strategy, dataset, cell.named(dataset)), run=config.run, ipc=config.ipc)
     usual = cell.fields(cell.preset_of(config), dataset)
-    reading = None if config.preset is None else type(config.method).PRESETS[0]
+    if usual["steps"] is None:  # which are always to be told, then
+        usual["steps"] = config.steps + 1
+    reading = None if config.preset is None else reading_of(type(config.method), None)
     return Distill(**{**usual, "run": config.run, "ipc": config.ipc, "preset": reading})
 
 

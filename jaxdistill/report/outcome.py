@@ -110,6 +110,12 @@ def read(folder: Path) -> Outcome:
     return Outcome(folder, config, card, evaluation, *_scalars(folder / "metrics.jsonl"), held_out)
 
 
+def runs_in(folder: Path) -> list[Path]:
+    """The runs of a folder that several sets were made in (``--sets``), in order; of any other folder itself."""
+    several = sorted(path for path in folder.glob("[0-9][0-9]") if (path / "config.json").is_file())
+    return [folder] if (folder / "config.json").is_file() or not several else several
+
+
 def bands(path: Path, ipc: int, num_classes: int | None) -> list[Image.Image]:
     """A grid cut into its rows, one for each class, with gaps that the page shines through.
 

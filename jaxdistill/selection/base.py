@@ -22,7 +22,8 @@ from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import LINEAR
 from jaxdistill.selection.outputs import Outputs, outputs
 from jaxdistill.selection.window import Difficulty
-from jaxdistill.training import proxy
+from jaxdistill.training.inference import embedding, predict
+from jaxdistill.training.proxy import pixels
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
@@ -122,12 +123,14 @@ class Context(NamedTuple):
     """Whether it is too large for the device."""
     key: Key
     """Of networks that are trained for it."""
+    network: Network
+    """What is trained for it, or was."""
     experts: Teachers | None
     """Networks that were trained before."""
     kernel: Callable[[], types.Kernel]
     """The kernel that was asked for, or the usual one."""
-    proxy: Callable[[], proxy.Embedding]
-    """One trained network: the first of the experts at its end, or one that is trained for it."""
+    proxy: Callable[[], Variables]
+    """Where one trained network stands: the first of the experts at its end, or one that is trained for it."""
     proxies: Callable[[bool], Iterator[ProxyModel]]
     """The experts, or networks that are trained for it, and what they said; only if asked for, where they stand."""
     given_scores: Callable[[], Float[np.ndarray, " n"]]
@@ -206,8 +209,9 @@ class Features(Need):
 
     def build(self, context: Context) -> Float[Array, "n d"]:
         """Pixels, or the embedding of one trained network."""
-        embedded = self.uses_experts(context.options)
-        return proxy.embed(context.proxy(), context.data) if embedded else proxy.pixels(context.data)
+        if context.options.features == "pixels":
+            return pixels(context.data)
+        return predict(context.network, context.proxy(), context.data, embedding)
 
     def stand_in(self, context: Context) -> Float[Array, "n d"]:
         """Rows of one number."""
@@ -238,7 +242,7 @@ class ProxyOutputs(Need):
 
     def build(self, context: Context) -> Outputs:
         """Of one trained network."""
-        return outputs(*context.proxy(), context.data)
+        return outputs(context.network, context.proxy(), context.data)
 
     def stand_in(self, context: Context) -> Outputs:
         """Embeddings of one number, and equal logits."""

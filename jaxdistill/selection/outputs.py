@@ -9,22 +9,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
 from jaxdistill.selection.groups import Groups
 from jaxdistill.selection.strategies import Strategy, real_set
-from jaxdistill.training.inference import each_batch
+from jaxdistill.training.inference import embedding, logits, predict
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "Gradients", "Outputs", "Weighed", "along", "gradients", "gram", "logits", "mean", "outputs", "squares",
+    "Gradients", "Outputs", "Weighed", "along", "gradients", "gram", "mean", "outputs", "squares",
     "weigh_per_class", "weighed",
 ]  # fmt: skip
 
@@ -58,8 +56,6 @@ Pick: TypeAlias = Callable[[Gradients, Bool[Array, " size"]], tuple[Int[Array, "
 weights, of any scale."""
 
 
-@standard
-@partial(jax.jit, static_argnums=0)
 def outputs(network: Network, variables: Variables, data: RealData) -> Outputs:
     """What a network says of every image of a split, without augmentation.
 
@@ -69,18 +65,11 @@ def outputs(network: Network, variables: Variables, data: RealData) -> Outputs:
         data: the split.
     """
 
-    def said(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Outputs:
-        del labels
-        return Outputs(network.features(variables, images).embedding, network.apply(variables, images)[0])
-
-    return each_batch(said, data)
+    return predict(network, variables, data, _both)
 
 
-@standard
-@partial(jax.jit, static_argnums=0)
-def logits(network: Network, variables: Variables, data: RealData) -> Float[Array, "n classes"]:
-    """The logits of `outputs` alone, where embeddings would be memory for nothing."""
-    return each_batch(lambda images, _: network.apply(variables, images)[0], data)
+def _both(network: Network, variables: Variables, images: Float[Array, "b h w c"]) -> Outputs:
+    return Outputs(embedding(network, variables, images), logits(network, variables, images))
 
 
 def gradients(outputs: Outputs, labels: Int[Array, " n"]) -> Gradients:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +16,8 @@ from jaxdistill.errors import UsageError
 from jaxdistill.selection.base import Experts, Selection, Teachers
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.uniform import uniform
-from jaxdistill.training.gradients import each_image
-from jaxdistill.types import Key, Network, SyntheticSet, Variables
+from jaxdistill.training.inference import predict_on_host
+from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["CORRECT", "LABELLED", "correct", "labelled"]
 
@@ -46,7 +45,7 @@ def correct(key: Key, data: RealData, ipc: int, teachers: Teachers) -> Synthetic
         wanting = [shuffled[c][begin : begin + BLOCK] for c in range(len(counts)) if len(found[c]) < ipc]
         block = np.concatenate([*wanting, np.empty(0, int)])
         if len(block):
-            said = _logits(teachers.network, teachers.variables(number), data, block)
+            said = _logits(teachers, number, data, block)
             for index in block[said.argmax(-1) == labels[block]]:
                 own = found[labels[index]]
                 if len(own) < ipc and index not in own:
@@ -76,10 +75,7 @@ def _label(
     """The set of these images with mean logits; over all experts for an image that none of them gets right."""
     flat = chosen.reshape(-1)
     labels = np.repeat(np.arange(len(chosen)), chosen.shape[1])
-    said = [
-        _logits(teachers.network, teachers.variables(number), data, flat).astype(np.float64)
-        for number in range(teachers.count)
-    ]
+    said = [_logits(teachers, number, data, flat).astype(np.float64) for number in range(teachers.count)]
     right = np.stack([logits.argmax(-1) == labels for logits in said])
     counted = right | ~(right.any(0) & only_right)
     mean = (np.stack(said) * counted[..., None]).sum(0) / counted.sum(0)[:, None]
@@ -89,17 +85,14 @@ def _label(
 
 
 def _logits(
-    network: Network, variables: Variables, data: RealData, indices: Int[np.ndarray, " b"]
+    teachers: Teachers, number: int, data: RealData, indices: Int[np.ndarray, " b"]
 ) -> Float[np.ndarray, "b classes"]:
-    """What a network says of some images, a block at a time, all of one size; data may be on the host."""
-    blocks = np.resize(indices, (-(-len(indices) // BLOCK), BLOCK))
-    said = [np.asarray(_said(network, variables, jnp.asarray(data.read(block).images))) for block in blocks]
-    return np.concatenate(said)[: len(indices)]
+    """What an expert says of some images, which may be on the host."""
 
+    def read(block: Int[np.ndarray, " size"]) -> Float[Array, "size h w c"]:
+        return jnp.asarray(data.read(indices[block]).images)
 
-@partial(jax.jit, static_argnums=0)
-def _said(network: Network, variables: Variables, images: Float[Array, "b h w c"]) -> Float[Array, "b classes"]:
-    return each_image(lambda images: network.apply(variables, images)[0], images)
+    return predict_on_host(teachers.network, teachers.variables(number), read, len(indices), BLOCK)
 
 
 CORRECT = Selection("correct", Experts(), correct, "Guo et al., ICLR 2024")

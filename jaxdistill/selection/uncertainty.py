@@ -13,8 +13,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxdistill.selection.base import Scores, Selection
-from jaxdistill.selection.outputs import logits
 from jaxdistill.selection.window import by_difficulty
+from jaxdistill.training.inference import predict
 
 __all__ = ["ENTROPY", "LEAST_CONFIDENCE", "MARGIN", "entropy", "least_confidence", "margin"]
 
@@ -47,7 +47,7 @@ def _behind(logits: Float[Array, "n classes"]) -> Float[Array, "n others"]:
 
 
 def _of_logits(score: Callable[[Float[Array, "n classes"]], Float[Array, " n"]]) -> Scores:
-    return Scores(lambda model: score(logits(model.network, model.variables, model.data)), asks_network=True)
+    return Scores(lambda model: score(predict(model.network, model.variables, model.data)), asks_network=True)
 
 
 ENTROPY = Selection("entropy", _of_logits(entropy), by_difficulty, "Coleman et al., ICLR 2020")

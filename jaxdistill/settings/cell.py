@@ -11,8 +11,8 @@ from jaxdistill.augment import for_dataset
 from jaxdistill.common.names import base
 from jaxdistill.data.preprocess import constants
 from jaxdistill.diffusion import Architecture
-from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.networks import default_depth
+from jaxdistill.presets import find, unpublished
 from jaxdistill.presets.base import Preset
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import (
@@ -26,7 +26,7 @@ from jaxdistill.settings.config import (
 )
 from jaxdistill.settings.starts import needs_of
 
-__all__ = ["APART", "differences", "fields", "named", "own", "preset_of", "said"]
+__all__ = ["APART", "differences", "fields", "named", "preset_of", "said"]
 
 APART = frozenset(
     {
@@ -64,15 +64,10 @@ def named(dataset: str | None) -> str:
 
 def preset_of(config: Distill) -> Preset:
     """The preset of a run's cell, by the reading that it names."""
-    method = type(config.method)
+    dataset = named(config.data.dataset)
     if isinstance(config.method, OwnMethod):
-        return own(config.method, named(config.data.dataset))
-    return method.preset(named(config.data.dataset), config.ipc, config.preset or method.PRESETS[0])
-
-
-def own(method: OwnMethod, dataset: str) -> Preset:
-    """What stands for the preset of a method of which nothing was published."""
-    return Preset(method, 0, "real", dsa_recipe(dataset), listed=False)
+        return unpublished(config.method, dataset)
+    return find(type(config.method), dataset, config.ipc, config.preset)
 
 
 def fields(preset: Preset, dataset: Any) -> dict[str, Any]:

@@ -138,10 +138,10 @@ class EvaluationConfig:
     def resolve(self, kernel: str | None = None) -> Recipe:
         """The recipe itself, with this kernel if it takes one."""
         recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
-        protocol: Any = dataclasses.replace(recipe, labels=self.eval_labels)  # pyright: ignore
-        if kernel is not None and hasattr(protocol, "kernel"):
-            protocol = dataclasses.replace(protocol, kernel=kernel)
-        return protocol if self.eval_epochs is None else dataclasses.replace(protocol, epochs=self.eval_epochs)
+        options: dict[str, Any] = {"kernel": kernel} if kernel is not None and hasattr(recipe, "kernel") else {}
+        if self.eval_epochs is not None:
+            options["epochs"] = self.eval_epochs
+        return dataclasses.replace(recipe, labels=self.eval_labels, **options)
 
 
 @dataclasses.dataclass(frozen=True)

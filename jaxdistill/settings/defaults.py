@@ -6,16 +6,14 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from jaxdistill.common.names import canonical
-from jaxdistill.errors import UsageError
+from jaxdistill import presets
 from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.io.generators import StoredGenerator
-from jaxdistill.methods import METHODS
 from jaxdistill.presets.base import Preset
+from jaxdistill.presets.experts import expert_preset
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import DataConfig, EvaluationConfig, GeneratorConfig, NetworkConfig
-from jaxdistill.training.experts import expert_preset
 
 __all__ = ["like_experts", "like_generator", "of_distill", "of_experts", "of_select"]
 
@@ -53,7 +51,7 @@ def of_distill(
     experts: Mapping[str, Any] | None = None,
     generator: StoredGenerator | None = None,
 ) -> dict[str, Any]:
-    """The fields of `Distill` that follow from a method, a cell, and what else is given.
+    """The fields of `Distill` that follow from a method, a cell, and what else is given; no steps where none are known.
 
     Args:
         method: its configuration's class.
@@ -67,12 +65,8 @@ def of_distill(
     Raises:
         UsageError: for a reading that there is not.
     """
-    reading = method.PRESETS[0] if reading is None else canonical(reading, method.PRESETS)
-    if reading not in method.PRESETS:
-        called = METHODS[method].__name__
-        raise UsageError(f"unknown preset '{reading}' of {called}; choose one of {', '.join(method.PRESETS)}")
-    preset = method.preset(name, ipc, reading)
-    drawn, preset = like_generator(generator, preset)
+    reading = presets.reading_of(method, reading)
+    drawn, preset = like_generator(generator, presets.find(method, name, ipc, reading))
     return {
         **cell.fields(preset, dataset), "seed": 0, "preset": reading, "generator": drawn,
         **like_experts(experts, dataset),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from jaxdistill.diffusion import make as make_generator
 from jaxdistill.errors import UsageError
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
-from jaxdistill.types import Generator, Kernel, Task
+from jaxdistill.types import GenerativeMethod, Generator, Kernel, Task
 
 __all__ = ["Needs", "needs"]
 
@@ -49,9 +50,10 @@ def needs(kind: type) -> Needs:
         kind: its configuration class, a key of `jaxdistill.methods.METHODS`.
     """
     generator = make_generator(Architecture(), _SHAPE, _BLACK_AND_WHITE, _CLASSES)
-    trained = generator._replace(trained=True)
+    trained = dataclasses.replace(generator, trained=True)
     task = Task(
-        make_network("convnet", _SHAPE, _CLASSES, width=8), make_augment("none"), _SHAPE, _CLASSES,
+        network=make_network("convnet", _SHAPE, _CLASSES, width=8), augment=make_augment("none"),
+        image_shape=_SHAPE, num_classes=_CLASSES,
         kernel=Kernel(lambda key, images: images, lambda rows, columns: jnp.zeros((len(rows), len(columns)))),
         generator=_giver(trained), pixel_range=_BLACK_AND_WHITE,
     )  # fmt: skip
@@ -59,12 +61,12 @@ def needs(kind: type) -> Needs:
         method = METHODS[kind](kind(), task)
     except UsageError:  # this problem is none for it, and what it would need otherwise is not known
         return Needs()
-    draws = method.learned is not None
+    draws = isinstance(method, GenerativeMethod)
     return Needs(
         experts=method.feed.source == "experts",
-        kernel=_refused(kind, task._replace(kernel=None)),
+        kernel=_refused(kind, dataclasses.replace(task, kernel=None)),
         draws=draws,
-        generator=draws and _refused(kind, task._replace(generator=_giver(generator))),
+        generator=draws and _refused(kind, dataclasses.replace(task, generator=_giver(generator))),
     )
 
 

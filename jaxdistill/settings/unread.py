@@ -14,7 +14,7 @@ from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
 from jaxdistill.settings.starts import needs_of
-from jaxdistill.types import Method, Task
+from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
     "STEPPED",
@@ -84,8 +84,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         if config.evaluation.eval_every is None:  # looks go by the others too
             judged |= {"eval_epochs", "eval_labels", "networks_at_once"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
-    if protocol.instead is not None:
-        _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.instead} learns, no network")
+    if protocol.learner != "network":
+        _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
@@ -98,9 +98,9 @@ def check_method_read(
     config: Distill,
     options: Collection[str],
     protocol: Recipe,
-    method: Method,
+    method: AnyMethod,
     task: Task,
-    build: Callable[[Task], Method],
+    build: Callable[[Task], AnyMethod],
 ) -> None:
     """Refuse what would have no effect on this method; see `check_read`.
 
@@ -112,14 +112,14 @@ def check_method_read(
         task: what it was told.
         build: what made it.
     """
-    name = name_of(config)
-    if method.learned is None and config.generator != GeneratorConfig():
+    name, draws = name_of(config), isinstance(method, GenerativeMethod)
+    if not draws and config.generator != GeneratorConfig():
         raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
-    if method.learned is not None and config.init != "noise":
+    if draws and "init" in options and config.init != "noise":
         raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
     if "kernel" in options and not hasattr(protocol, "kernel") and not needs_of(config.init).by_kernel:
         try:
-            build(task._replace(kernel=None))
+            build(dataclasses.replace(task, kernel=None))
         except UsageError:  # it needs one
             return
         raise UsageError(f"neither {name}, its start nor its evaluation goes by a kernel; leave --kernel out")
@@ -148,11 +148,11 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
     options = given(config, {})
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
-    if protocol.instead is None:
+    if protocol.learner == "network":
         check_networks_read(networks, options)
     else:
         of_networks = {*Options._fields, "initial", "network_seed"}
-        _refuse(of_networks & options, f"by this protocol {protocol.instead} learns, no network")
+        _refuse(of_networks & options, f"by this protocol {protocol.learner} learns, no network")
 
 
 def check_data_read(data: DataConfig, options: Collection[str]) -> None:

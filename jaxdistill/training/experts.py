@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
 from functools import partial
-from types import MappingProxyType
-from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standard
 from jaxdistill.common.validate import check
-from jaxdistill.errors import UsageError
 from jaxdistill.training.gradients import Training, training_gradient
-from jaxdistill.training.sgd import Seen, epoch
+from jaxdistill.training.sgd import Seen, epoch, sgd
 from jaxdistill.types import Augment, Examples, Key, LabelKind, Network, PyTree, Variables
 
-__all__ = ["EXPERTS", "ExpertPreset", "ExpertRecipe", "expert_epoch", "expert_preset", "flat_gradient"]
+__all__ = ["ExpertRecipe", "expert_epoch", "flat_gradient"]
 
 _TINY = 1e-12
 
@@ -53,79 +50,10 @@ class ExpertRecipe:
             counts=("batch",),
         )
 
-
-class ExpertPreset(NamedTuple):
-    """A paper's experts."""
-
-    recipe: ExpertRecipe
-    network: Mapping[str, Any] = MappingProxyType({})
-    """Fields of `jaxdistill.settings.config.NetworkConfig` where it is not the plain ConvNet."""
-    epochs: int = 50
-    count: int = 100
-    zca: bool = False
-    """Whether the images are whitened."""
-    statistics: str = "default"
-    """What channels are normalised by: a name for `jaxdistill.data.preprocess.constants`."""
-
-
-_FLAT = ExpertRecipe(rho=0.01, alpha=0.3)
-EXPERTS: dict[str, ExpertPreset] = {
-    "mtt": ExpertPreset(ExpertRecipe()),
-    "ftd": ExpertPreset(_FLAT),
-    "datm": ExpertPreset(_FLAT, epochs=100),
-    "selmatch": ExpertPreset(ExpertRecipe(augment="none"), {"norm": "batch"}, epochs=100),
-}
-"""MTT's and TESLA's; FTD's; DATM's; those of SelMatch's code. What depends on the cell is in `expert_preset`."""
-_Cells = dict[str, dict[str, tuple[int, ...] | None]]  # preset -> data set -> images per class, None for any number
-_SUBSETS = tuple(f"image{subset}" for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow"))
-_WHITENED: _Cells = {
-    "mtt": {"cifar10": (1, 10), "cifar100": (1, 50)},
-    "ftd": {"cifar10": None, "cifar100": None},
-    "datm": {"cifar10": None, "cifar100": None, "tiny_imagenet": None},
-}
-_FLATTER: _Cells = {  # alpha 1
-    "ftd": {"cifar10": (50,), "cifar100": None, "tiny_imagenet": None, **dict.fromkeys(_SUBSETS)}
-}
-_STATISTICS = {  # MTT's code normalises CIFAR-100 as CIFAR-10, and SelMatch's took that over
-    ("mtt", "cifar100"): "cifar10",
-    ("selmatch", "cifar100"): "cifar10",
-    ("selmatch", "tiny_imagenet"): "tiny_imagenet-selmatch",
-}
-
-
-def expert_preset(name: str, dataset: str, ipc: int | None = None) -> ExpertPreset:
-    """A paper's experts for a cell of its table.
-
-    FTD's alpha is 1, but 0.3 for CIFAR-10 at one and ten images per class; and MTT whitens some cells of a data set and
-    not others. Digits is ours: its epochs of 1,442 images would be 6 steps, so that batches are smaller and the step
-    size is larger.
-
-    Args:
-        name: whose.
-        dataset: its name.
-        ipc: images per class of the set that is to be distilled; without it what goes for most cells, MTT's unwhitened.
-
-    Raises:
-        UsageError: if there is no such preset.
-    """
-    if name not in EXPERTS:
-        raise UsageError(f"unknown preset '{name}' of experts; choose one of {', '.join(EXPERTS)}")
-    preset = EXPERTS[name]
-    recipe = preset.recipe
-    if dataset == "digits":
-        recipe = dataclasses.replace(recipe, batch=64, learning_rate=0.03)
-    if _among(_FLATTER, name, dataset, ipc):
-        recipe = dataclasses.replace(recipe, alpha=1.0)
-    return preset._replace(
-        recipe=recipe,
-        zca=_among(_WHITENED, name, dataset, ipc),
-        statistics=_STATISTICS.get((name, dataset), "default"),
-    )
-
-
-def _among(cells: _Cells, name: str, dataset: str, ipc: int | None) -> bool:
-    sizes = cells.get(name, {}).get(dataset, ())
-    return sizes is None or ipc in sizes
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Its SGD; the state is the momentum buffers."""
+        return sgd(jnp.float32(self.learning_rate), momentum=self.momentum, decay=self.weight_decay)
 
 
 def flat_gradient(
@@ -176,16 +104,16 @@ def expert_epoch(
     recipe: ExpertRecipe,
     augment: Augment,
 ) -> tuple[Variables, PyTree, Seen]:
-    """One epoch of an expert on real data; the arguments are `jaxdistill.training.sgd.epoch`'s and the recipe.
+    """One epoch of an expert on real data; the arguments are `jaxdistill.training.sgd.epoch`'s, the recipe and its
+    augmentation.
 
     Returns:
         The network, its momentum buffers, and what it said of each example when its turn came.
     """
     flat = partial(flat_gradient, rho=recipe.rho, alpha=recipe.alpha)
     return epoch(
-        key, network, variables, velocity, data,
-        rate=jnp.float32(recipe.learning_rate), batch=recipe.batch, augment=augment,
-        momentum=recipe.momentum, decay=recipe.weight_decay, gradient=flat if recipe.rho else training_gradient,
+        key, network, variables, velocity, data, optimizer=recipe.optimizer, batch=recipe.batch,
+        transform=Augmented(augment), gradient=flat if recipe.rho else training_gradient,
     )  # fmt: skip
 
 

@@ -1,28 +1,24 @@
-"""What a selection measures distances in: pixels, or the embedding of one trained network that is shared by all."""
+"""A network that is only there to look at images, for selections; and pixels, which do without."""
 
 from __future__ import annotations
 
 from functools import partial
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
+from jaxdistill.augment import make
 from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
-from jaxdistill.training.inference import each_batch
-from jaxdistill.training.sgd import epoch
-from jaxdistill.types import Augment, Key, Network, Variables
+from jaxdistill.training.experts import ExpertRecipe, expert_epoch
+from jaxdistill.training.sgd import fit
+from jaxdistill.types import Key, Network, PyTree, Variables
 
-__all__ = ["Embedding", "embed", "fit", "pixels"]
+__all__ = ["RECIPE", "pixels", "train_proxy"]
 
-
-class Embedding(NamedTuple):
-    """A trained network whose embedding is used, without augmentation."""
-
-    network: Network
-    variables: Variables
+RECIPE = ExpertRecipe(momentum=0.9, weight_decay=5e-4, augment="none")
+"""How such a network is trained."""
 
 
 @standard
@@ -32,33 +28,22 @@ def pixels(data: RealData) -> Float[Array, "n d"]:
     return images.reshape(images.shape[0], -1)
 
 
-@partial(jax.jit, static_argnames=("network", "augment", "epochs", "batch"))
-def _fit(key: Key, network: Network, data: RealData, augment: Augment, epochs: int, batch: int) -> Variables:
+@partial(jax.jit, static_argnames=("network", "epochs"))
+def train_proxy(key: Key, network: Network, data: RealData, epochs: int) -> Variables:
+    """Train a network on the whole training set by `RECIPE`.
+
+    Its keys are not those of an expert by the same recipe, which are drawn by the expert's number.
+
+    Args:
+        key: consumed.
+        network: what is trained.
+        data: the training split.
+        epochs: passes over it.
+    """
     key_init, key_epochs = jax.random.split(key)
-    variables = network.init(key_init)
 
-    def body(i, carry):
-        variables, velocity = carry
-        variables, velocity, _ = epoch(
-            jax.random.fold_in(key_epochs, i), network, variables, velocity, data,
-            rate=jnp.float32(0.01), batch=batch, augment=augment, momentum=0.9, decay=5e-4,
-        )  # fmt: skip
-        return variables, velocity
+    def advance(i: Int[Array, ""], variables: Variables, opt_state: PyTree) -> tuple[Variables, PyTree]:
+        key = jax.random.fold_in(key_epochs, i)
+        return expert_epoch(key, network, variables, opt_state, data, RECIPE, make(RECIPE.augment))[:2]
 
-    variables, _ = jax.lax.fori_loop(0, epochs, body, (variables, jax.tree.map(jnp.zeros_like, variables.params)))
-    return variables
-
-
-def fit(key: Key, network: Network, data: RealData, augment: Augment, epochs: int, batch: int = 256) -> Embedding:
-    """Train a network on the whole training set (SGD 0.01, momentum 0.9, weight decay 5e-4) for its embedding."""
-    return Embedding(network, _fit(key, network, data, augment, epochs, batch))
-
-
-@partial(jax.jit, static_argnames="network")
-def _embed(network: Network, variables: Variables, data: RealData) -> Float[Array, "n d"]:
-    return each_batch(lambda images, _: network.features(variables, images).embedding, data)
-
-
-def embed(embedding: Embedding, data: RealData) -> Float[Array, "n d"]:
-    """The embedding of every image of a split, in its order."""
-    return _embed(embedding.network, embedding.variables, data)
+    return fit(key_init, network, RECIPE.optimizer, epochs, advance)

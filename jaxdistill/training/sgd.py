@@ -7,15 +7,15 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.augment.mix import cutmix as mix
+from jaxdistill.augment.transform import Transform
+from jaxdistill.common.sets import as_probabilities
 from jaxdistill.training.gradients import Training, training_gradient
-from jaxdistill.types import Augment, Examples, Key, Network, PyTree, Variables
+from jaxdistill.types import Examples, Key, Network, PyTree, SyntheticSet, Variables
 
-__all__ = ["Seen", "epoch", "sgd_update"]
-
-Moments = PyTree
+__all__ = ["Seen", "epoch", "fit", "sgd", "train_step"]
 
 
 class Seen(NamedTuple):
@@ -29,51 +29,82 @@ class Seen(NamedTuple):
     """Length of probabilities minus label: EL2N (Paul, Ganguli & Dziugaite, NeurIPS 2021)."""
 
 
-def sgd_update(
-    gradients: PyTree, params: PyTree, velocity: Moments, *, rate: Float[Array, ""], momentum: float, decay: float
-) -> tuple[PyTree, Moments]:
-    """One step of SGD with coupled weight decay and heavy-ball momentum; the step size scales the velocity.
+def sgd(rate: float | Float[Array, ""], *, momentum: float = 0.0, decay: float = 0.0) -> optax.GradientTransformation:
+    """SGD with coupled weight decay and heavy-ball momentum; the step size scales the momentum buffers.
 
-    optax keeps the step size in the chain and the count in its state; here the schedule belongs to the caller, who may
-    also reset the velocity, as the papers' evaluation does.
+    optax keeps a schedule's count in the state; here the step size is that of the moment and the state is a tree like
+    the parameters, so that a caller may change the one or empty the other, as the papers' evaluation does.
+
+    Args:
+        rate: step size.
+        momentum: of the buffers.
+        decay: weight decay.
     """
-    gradients = jax.tree.map(lambda g, p: g + decay * p, gradients, params)
-    velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, gradients)
-    return jax.tree.map(lambda p, v: p - rate * v, params, velocity), velocity
+
+    def update(gradients: PyTree, velocity: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
+        gradients = jax.tree.map(lambda g, p: g + decay * p, gradients, params)
+        velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, gradients)
+        return jax.tree.map(lambda v: -rate * v, velocity), velocity
+
+    return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
+
+
+def train_step(
+    key: Key,
+    network: Network,
+    variables: Variables,
+    opt_state: PyTree,
+    batch: SyntheticSet,
+    *,
+    optimizer: optax.GradientTransformation,
+    transform: Transform,
+    gradient: Callable[..., Training] = training_gradient,
+) -> tuple[Variables, PyTree, Float[Array, "n classes"]]:
+    """One step on a batch.
+
+    Args:
+        key: consumed by `transform`.
+        network: what is trained.
+        variables: where it stands.
+        opt_state: of the optimizer.
+        batch: some of the examples.
+        optimizer: turns gradients into a step.
+        transform: of the batch.
+        gradient: takes the place of `jaxdistill.training.gradients.training_gradient`.
+
+    Returns:
+        The network, the optimizer's state, and what the network said before the step.
+    """
+    batch = transform(key, batch)
+    found = gradient(network, variables, batch.images, batch.labels, batch.label_kind, batch.weights)
+    updates, opt_state = optimizer.update(found.gradient, opt_state, variables.params)
+    return Variables(optax.apply_updates(variables.params, updates), found.statistics), opt_state, found.logits
 
 
 def epoch(
     key: Key,
     network: Network,
     variables: Variables,
-    velocity: Moments,
+    opt_state: PyTree,
     examples: Examples,
     *,
-    rate: Float[Array, ""],
+    optimizer: optax.GradientTransformation,
     batch: int,
-    augment: Augment,
-    selected_augment: Augment | None = None,
-    cutmix: float = 0.0,
-    momentum: float = 0.0,
-    decay: float = 0.0,
+    transform: Transform,
     gradient: Callable[..., Training] = training_gradient,
-) -> tuple[Variables, Moments, Seen]:
+) -> tuple[Variables, PyTree, Seen]:
     """One shuffled pass over examples; the last, smaller batch is kept.
 
     Args:
-        key: consumed; shuffles, then augments each batch with a draw for each image.
+        key: consumed; shuffles, then gives each batch a key.
         network: what is trained.
         variables: where it stands.
-        velocity: momentum buffers, a tree like ``variables.params``.
-        examples: a set of whole images, or real data.
-        rate: step size.
+        opt_state: of the optimizer.
+        examples: a set of whole images, or real data; logits are soft-maxed.
+        optimizer: `sgd`, or another one.
         batch: batch size; everything at once where there are fewer.
-        augment: of the images.
-        selected_augment: of those that the set says are selected real ones; by default `augment` as well.
-        cutmix: probability of mixing a batch after that (`jaxdistill.augment.mix`).
-        momentum: of SGD.
-        decay: coupled weight decay.
-        gradient: takes the place of `jaxdistill.training.gradients.training_gradient`.
+        transform: of each batch.
+        gradient: see `train_step`.
     """
     key_shuffle, key_batches = jax.random.split(key)
     total = examples.count
@@ -81,33 +112,43 @@ def epoch(
     order = jax.random.permutation(key_shuffle, total)
     full = total // batch
 
-    def update(carry: tuple[Variables, Moments], chosen: tuple[Key, Int[Array, " b"]]):
-        variables, velocity = carry
+    def update(carry: tuple[Variables, PyTree], chosen: tuple[Key, Int[Array, " b"]]):
         key, indices = chosen
-        key_augment, key_mix = jax.random.split(key)
-        drawn = examples.take(indices)
-        labels, kind = drawn.labels, drawn.label_kind
-        if kind == "logit":  # which cannot be mixed
-            labels, kind = jax.nn.softmax(labels), "probability"
-        images = augment(key_augment, drawn.images, siamese=False)
-        if selected_augment is not None and drawn.selected is not None:
-            apart = selected_augment(key_augment, drawn.images, siamese=False)
-            images = jnp.where(drawn.selected[:, None, None, None], apart, images)
-        images, mixed = mix(key_mix, images, labels, cutmix)
-        found = gradient(network, variables, images, mixed, kind, drawn.weights)
-        params, velocity = sgd_update(
-            found.gradient, variables.params, velocity, rate=rate, momentum=momentum, decay=decay
+        drawn = as_probabilities(examples.take(indices))
+        *carry, logits = train_step(
+            key, network, *carry, drawn, optimizer=optimizer, transform=transform, gradient=gradient
         )
-        return (Variables(params, found.statistics), velocity), _seen(found.logits, labels)
+        return tuple(carry), _seen(logits, drawn.labels)
 
     keys = jax.random.split(key_batches, full + 1)
     chosen = order[: full * batch].reshape(full, batch)
-    carry, seen = jax.lax.scan(update, (variables, velocity), (keys[:full], chosen))
+    carry, seen = jax.lax.scan(update, (variables, opt_state), (keys[:full], chosen))
     seen = jax.tree.map(lambda leaf: leaf.reshape(-1), seen)
     if total % batch:
         carry, rest = update(carry, (keys[full], order[full * batch :]))
         seen = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), seen, rest)
     return *carry, jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[order].set(leaf), seen)
+
+
+def fit(
+    key: Key,
+    network: Network,
+    optimizer: optax.GradientTransformation,
+    count: int,
+    advance: Callable[[Int[Array, ""], Variables, PyTree], tuple[Variables, PyTree]],
+) -> Variables:
+    """Train a fresh network; pure, one scan.
+
+    Args:
+        key: consumed; of the network's first weights.
+        network: what is trained.
+        optimizer: whose state `advance` takes along.
+        count: how often `advance` is called.
+        advance: number i, the network and the optimizer's state before and after a `train_step`, or an `epoch`.
+    """
+    variables = network.init(key)
+    carry = variables, optimizer.init(variables.params)
+    return jax.lax.scan(lambda carry, i: (advance(i, *carry), None), carry, jnp.arange(count))[0][0]
 
 
 def _seen(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) -> Seen:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
 
 import jax
 from jaxtyping import Array, Float
@@ -15,7 +14,7 @@ from jaxdistill.kernels import RANDOM, make
 from jaxdistill.kernels.gram import gram
 from jaxdistill.kernels.regression import predict
 from jaxdistill.losses.ridge import coefficients, precisely
-from jaxdistill.types import Augment, Key, Network, SyntheticSet, Variables
+from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = ["KernelRidge"]
 
@@ -31,23 +30,19 @@ class KernelRidge(Recipe):
     """Its name (`jaxdistill.kernels`)."""
     ridge: float = 1e-6
     """Penalty, relative to the mean of the kernel's diagonal."""
-    labels: Literal["native", "hard"] = "native"
-    """Predict with the labels as stored, or with their argmax."""
-    epochs: int | None = None
-    """Nothing is trained."""
 
     def __post_init__(self) -> None:
         if self.epochs is not None:
             raise UsageError("kernel regression trains nothing; leave the number of epochs out")
 
     @property
-    def random(self) -> bool:
+    def stochastic(self) -> bool:
         """Whether the kernel draws networks."""
         return self.kernel in RANDOM
 
     @property
-    def instead(self) -> str:
-        """The kernel."""
+    def learner(self) -> str:
+        """The kernel's name."""
         return self.kernel
 
     def check(self, image_shape: tuple[int, int, int]) -> None:
@@ -55,20 +50,13 @@ class KernelRidge(Recipe):
         make(self.kernel, image_shape)
 
     @property
-    def summary(self) -> str:
-        """The recipe in words."""
+    def training(self) -> str:
+        """See `Recipe.training`."""
         return f"ridge regression with the kernel {self.kernel}, penalty {self.ridge} of its mean diagonal"
 
-    def fit(
-        self,
-        key: Key,
-        synthetic: SyntheticSet,
-        network: Network,
-        augment: Augment,
-        selected_augment: Augment | None = None,
-    ) -> Variables:
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
         """The support and its coefficients, and the key of a kernel that draws networks."""
-        del network, augment, selected_augment
+        del network
         kernel = make(self.kernel, synthetic.images.shape[1:])
         support = kernel.prepare(key, synthetic.images)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,8 @@ from jaxtyping import Array, Int
 
 from jaxdistill.common.sets import centred
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.training.gradients import training_gradient
+from jaxdistill.evaluation.recipe import Recipe, function_of
+from jaxdistill.training.sgd import fit, train_step
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
 __all__ = ["Regression"]
@@ -33,7 +32,7 @@ class Regression(Recipe):
     epochs: int | None = None
     """Passes over the set; by default what the released code has for its number of images, between its numbers by
     interpolation (linear in the logarithm)."""
-    augment: str = "zoom:default"
+    augment: str | Augment = "zoom:default"
     """See `jaxdistill.augment.make`."""
     batch: int = 500
     """Batch size; the whole set where it is smaller."""
@@ -43,8 +42,6 @@ class Regression(Recipe):
     """Steps until it is reached, of half of all steps at the most."""
     last: float = 0.01
     """Share of it that is left at the end."""
-    labels: Literal["native", "hard"] = "native"
-    """Train on the labels as stored, or on their argmax."""
 
     def __post_init__(self) -> None:
         if (self.epochs is not None and self.epochs < 1) or self.batch < 1 or self.learning_rate <= 0:
@@ -54,13 +51,12 @@ class Regression(Recipe):
             )
 
     @property
-    def summary(self) -> str:
-        """The recipe in words."""
+    def training(self) -> str:
+        """See `Recipe.training`."""
         length = "1,000 steps and more by the number of images" if self.epochs is None else f"{self.epochs} epochs"
         return (
             f"{length} of Adam on the squared error of centred labels with step size {self.learning_rate} after "
-            f"{self.warmup} steps of warm-up, lowered by a cosine to {self.last} of it, batches of up to {self.batch}, "
-            f"augmentation {self.augment}"
+            f"{self.warmup} steps of warm-up, lowered by a cosine to {self.last} of it"
         )
 
     def steps(self, count: int) -> int:
@@ -69,32 +65,21 @@ class Regression(Recipe):
             return self.epochs * math.ceil(count / self.batch)
         return round(float(np.interp(np.log(count), np.log(list(_STEPS)), list(_STEPS.values()))))
 
-    def fit(
-        self,
-        key: Key,
-        synthetic: SyntheticSet,
-        network: Network,
-        augment: Augment,
-        selected_augment: Augment | None = None,
-    ) -> Variables:
-        """Train a fresh network; pure, one scan over steps."""
-        del selected_augment
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
+        """Train a fresh network, step after step."""
         synthetic = dataclasses.replace(synthetic, labels=centred(synthetic), label_kind="target")
-        n = synthetic.count
+        n, augment = synthetic.count, function_of(self.augment)
         steps, batch = self.steps(n), min(self.batch, n)
         warmup, end = min(self.warmup, steps // 2), self.last * self.learning_rate
-        schedule = optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, warmup, steps, end)
-        optimiser = optax.adam(schedule)
+        optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, warmup, steps, end))
         key_init, key_steps = jax.random.split(key)
-        variables = network.init(key_init)
 
-        def update(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
-            variables, moments = carry
+        def shown(key: Key, batch: SyntheticSet) -> SyntheticSet:
+            return dataclasses.replace(batch, images=augment(key, batch.images, siamese=False))
+
+        def advance(i: Int[Array, ""], variables: Variables, opt_state: PyTree) -> tuple[Variables, PyTree]:
             drawn = synthetic.take((i * batch + jnp.arange(batch)) % n)
-            images = augment(jax.random.fold_in(key_steps, i), drawn.images, siamese=False)
-            found = training_gradient(network, variables, images, drawn.labels, "target", drawn.weights)
-            updates, moments = optimiser.update(found.gradient, moments, variables.params)
-            return (Variables(optax.apply_updates(variables.params, updates), found.statistics), moments), None
+            key = jax.random.fold_in(key_steps, i)
+            return train_step(key, network, variables, opt_state, drawn, optimizer=optimizer, transform=shown)[:2]
 
-        carry = (variables, optimiser.init(variables.params))
-        return jax.lax.scan(update, carry, jnp.arange(steps))[0][0]
+        return fit(key_init, network, optimizer, steps, advance)
