@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.data.feeds import real_data
@@ -55,8 +54,7 @@ def main() -> None:
     )
     options = dict(find(DD, given.dataset, given.ipc).network)
     network = make_network(options.pop("network", "convnet"), shape, classes, **options)
-    rows = jnp.zeros((train.labels.shape[0], 0))
-    sets = [SELECTIONS["random"](jax.random.key(i), train, rows, given.ipc) for i in range(given.seeds)]
+    sets = [SELECTIONS["random"](jax.random.key(i), train, given.ipc) for i in range(given.seeds)]
     print("| step size |" + "".join(f" {epochs} epochs |" for epochs in EPOCHS))
     print("|---" * (len(EPOCHS) + 1) + "|")
     for rate in RATES:

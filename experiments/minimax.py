@@ -19,7 +19,6 @@ from functools import partial
 from pathlib import Path
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import jaxdistill as jd
@@ -113,10 +112,9 @@ def main() -> None:
     for ipc, length in zip(given.ipc, np.resize(given.epochs, len(given.ipc)).tolist(), strict=True):
         protocol = dataclasses.replace(jd.PROTOCOLS["dsa1000"], epochs=length)
         protocol = protocol.bound(partial(augmentation, bench=bench))
-        rows = jnp.zeros((bench.train.count, 0))
         if "random" in wanted:
             keys = jax.random.split(jax.random.key(given.seed + 1), given.sets)
-            found["random"] = [jd.SELECTIONS["random"](key, bench.train, rows, max(given.ipc)) for key in keys]
+            found["random"] = [jd.SELECTIONS["random"](key, bench.train, max(given.ipc)) for key in keys]
         for name, sets in found.items():
             accuracies = []
             for number, whole in enumerate(sets):

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from jaxdistill.augment import DSA, Classic, chain, for_dataset, make, operations
+from jaxdistill.augment import DSA, Classic, all_of, for_dataset, make, operations
 from jaxdistill.augment.classic import resize_nearest
 
 GOLDEN = dict(np.load(Path(__file__).parent / "reference" / "augment.npz"))
@@ -176,7 +176,7 @@ def test_operations_are_drawn_with_equal_frequency():
 
 
 def test_chain_applies_all_and_only_one_of_the_warps():
-    parts = [part.strategy for part in chain("color_crop_cutout_flip_scale_rotate").parts]
+    parts = [part.strategy for part in all_of("color_crop_cutout_flip_scale_rotate").parts]
     assert parts == ["flip", "color", "crop_scale_rotate", "cutout"]
     output = make("all:color_cutout")(KEYS[0], random_images(2, 8, 8, 3) + 5, siamese=True)
     assert (output == 0).any()

@@ -7,6 +7,7 @@ import gc
 import itertools
 import json
 import shutil
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -15,20 +16,24 @@ import pytest
 from test_cli import refused
 
 from jaxdistill.cli import main
-from jaxdistill.commands import selection_inputs as basing
-from jaxdistill.commands.selection_inputs import Means, basis, for_file, scores, stand_in
+from jaxdistill.commands.plan import Bound
+from jaxdistill.commands.selection_inputs import context_of, in_files_order, inputs_of, stand_in
 from jaxdistill.commands.workspace import open_bench
+from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.io.artifact import load_set
 from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.networks import make as make_network
-from jaxdistill.selection import NEEDS, SCORES, SELECTIONS, Difficulty
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.base import Experts, Scores
 from jaxdistill.selection.difficulty import grand
+from jaxdistill.selection.window import Difficulty
 from jaxdistill.settings.as_json import from_json, to_json
-from jaxdistill.settings.config import BasisConfig, DataConfig, RunConfig
+from jaxdistill.settings.config import BasisConfig, DataConfig, NetworkConfig, RunConfig
 
 SIZES = (24, 16, 20)
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3), SIZES))
 EPOCHS = 40
+SCORES = [name for name, selection in SELECTIONS.items() if isinstance(selection.needs, Scores)]
 NETWORK = ["--network", "mlp", "--width", "8"]
 PLAIN = [
     "--momentum",
@@ -74,6 +79,19 @@ def bank(dataset, tmp_path_factory):
 @pytest.fixture(scope="module")
 def network(bench):
     return make_network("mlp", bench.image_shape, 3, width=8)
+
+
+def context(basis, bench, network, stored, key):
+    config = SimpleNamespace(basis=basis, network=NetworkConfig())
+    return context_of(Bound(config, bench, network, {}, PROTOCOLS["digits100"], {}, stored), key)
+
+
+def scores(strategy, config, bench, network, stored, key):
+    return SELECTIONS[strategy].needs.hardness(context(config, bench, network, stored, key))
+
+
+def for_file(strategy, found, bench):
+    return in_files_order(SELECTIONS[strategy].needs.scores_of(Difficulty(found)), bench)
 
 
 def words(strategy, dataset, out, *options, ipc=2):
@@ -245,9 +263,9 @@ def test_networks_are_read_only_for_scores_that_ask_them(strategy, bank, bench, 
 def test_a_stand_in_gives_sets_of_the_same_shapes(strategy, bench, network):
     given = bench.source.train_labels.astype(float)  # of no use, and no training
     real = jnp.asarray(np.random.default_rng(5).normal(size=(60, 4)), jnp.float32)
-    by = Difficulty(given, 0.2) if NEEDS[strategy] == "scores" else real
-    instead = stand_in(strategy, Means(BasisConfig(beta=0.2), bench, network, None, None, jax.random.key(0)))
-    one, other = (SELECTIONS[strategy](jax.random.key(1), bench.train, rows, 2) for rows in (by, instead))
+    by = Difficulty(given, 0.2) if strategy in SCORES else real
+    instead = stand_in(strategy, context(BasisConfig(beta=0.2), bench, network, None, jax.random.key(0)))
+    one, other = (SELECTIONS[strategy](jax.random.key(1), bench.train, 2, inputs) for inputs in (by, instead))
     assert jax.tree.structure(one) == jax.tree.structure(other)
     assert [(a.shape, a.dtype) for a in jax.tree.leaves(one)] == [(b.shape, b.dtype) for b in jax.tree.leaves(other)]
 
@@ -255,8 +273,8 @@ def test_a_stand_in_gives_sets_of_the_same_shapes(strategy, bench, network):
 def test_a_resumed_run_scores_nothing_again_unless_its_checkpoints_are_lost(dataset, bank, tmp_path, monkeypatch):
     out, asked = tmp_path / "run", []
     options = ["--init", "el2n", "--experts", bank, "--steps", "1", "--augment", "none", "--checkpoint-seconds", "0"]
-    compute = basing.scores
-    monkeypatch.setattr(basing, "scores", lambda *given: asked.append(given[0]) or compute(*given))
+    compute = Scores.hardness
+    monkeypatch.setattr(Scores, "hardness", lambda *given: asked.append("el2n") or compute(*given))
     assert main(["distill", "dm", *words("", dataset, out, *options)[2:]]) == 0
     assert asked == ["el2n"]
     made = (out / "set" / "set.safetensors").read_bytes()
@@ -313,7 +331,9 @@ def test_experts_and_scores_are_kept_in_the_configuration_and_do_not_go_together
     assert "uses no experts with these options" in refused(capsys, both, tmp_path)
 
 
-@pytest.mark.parametrize("strategy", [name for name, need in NEEDS.items() if need == "experts"])
+@pytest.mark.parametrize(
+    "strategy", [name for name, selection in SELECTIONS.items() if isinstance(selection.needs, Experts)]
+)
 def test_what_asks_experts_is_refused_without_and_labels_with_them(strategy, dataset, bank, tmp_path, capsys):
     said = refused(capsys, words(strategy, dataset, tmp_path / "run"), tmp_path)
     assert f"{strategy} asks experts" in said
@@ -344,11 +364,10 @@ def test_a_set_of_real_images_says_that_they_are_selected(dataset, tmp_path):
 
 
 def test_embeddings_are_of_a_network_that_was_trained(dataset, bench, network):
-    means = Means(BasisConfig(), bench, network, None, None, jax.random.key(3))
-    pixels = basis("kcenter", means)
+    pixels = inputs_of("kcenter", context(BasisConfig(), bench, network, None, jax.random.key(3)))
     np.testing.assert_allclose(pixels, bench.train.read(np.arange(60)).images.reshape(60, -1), rtol=1e-5)
     config = BasisConfig(features="embedding", feature_epochs=30)
-    rows = np.asarray(basis("kcenter", means._replace(config=config)))
+    rows = np.asarray(inputs_of("kcenter", context(config, bench, network, None, jax.random.key(3))))
     assert rows.shape == (60, 8)
     labels, shown = np.sort(LABELS), (np.arange(60) % 9 != 4)[np.argsort(LABELS, kind="stable")]
     means = np.stack([rows[shown & (labels == c)].mean(0) for c in range(3)])

@@ -91,9 +91,7 @@ class Held(Method):
 
 def of_images(method):
     held, data = Held(*method), make_toy()[0]
-    held.start = lambda: SELECTIONS["random"](
-        jax.random.key(1), data, jnp.zeros((48, 1)), IPC * method.images_per_start
-    )
+    held.start = lambda: SELECTIONS["random"](jax.random.key(1), data, IPC * method.images_per_start)
     held.learned = lambda state: method.synthetic(state).images
     return held
 

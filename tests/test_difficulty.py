@@ -8,7 +8,8 @@ import pytest
 
 from jaxdistill.data.feeds import real_data
 from jaxdistill.networks import make as make_network
-from jaxdistill.selection.difficulty import cscore, el2n, forgetting, grand, window
+from jaxdistill.selection.difficulty import cscore, el2n, forgetting, grand
+from jaxdistill.selection.window import window
 from jaxdistill.types import Features, Network, Variables
 
 CORRECT = {  # one string per example: is it right (x) in each of 6 epochs, and its count

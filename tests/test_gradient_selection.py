@@ -236,7 +236,7 @@ def test_a_weighed_set_has_the_picks_and_their_weights():
     split = real_data(images, LABELS, 3, np.array([0.01, 0.02]), np.array([-1.0, 0.5]))
     found = said()
     chosen = craig(KEY, found, jnp.asarray(split.labels), 4, 3)
-    result = weighed(craig)(KEY, split, found, 4)
+    result = weighed(craig)(KEY, split, 4, found)
     np.testing.assert_array_equal(result.images, split.read(chosen.indices.reshape(-1)).images)
     np.testing.assert_array_equal(result.weights, chosen.weights.reshape(-1))
     np.testing.assert_array_equal(result.labels.argmax(-1), np.repeat([0, 1, 2], 4))

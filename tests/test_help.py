@@ -20,6 +20,7 @@ from jaxdistill.cli.parsing import options
 from jaxdistill.common.names import ALIASES
 from jaxdistill.methods import CHECKED, METHOD_NAMES, METHODS
 from jaxdistill.presets import cells, find, readings
+from jaxdistill.selection import base as kinds
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.needs import needs
 
@@ -150,12 +151,13 @@ def test_help_shows_no_option_that_the_network_has_not(capsys):
 @pytest.mark.parametrize("strategy", selection.SELECTIONS)
 def test_help_shows_what_a_selection_reads(strategy, capsys):
     said, shown = helped(["select", strategy], capsys)
-    need = selection.NEEDS[strategy]
-    assert ("beta" in shown) == (need == "scores")
-    assert ("features" in shown) == (need == "features")
-    assert ("trials" in shown) == (need == "trials")
-    assert ("kernel" in shown) == (need == "kernel")
-    assert ("experts" in shown) == (need in ("features", "scores", "outputs", "experts"))
+    kind = type(selection.SELECTIONS[strategy].needs)
+    assert ("beta" in shown) == (kind is kinds.Scores)
+    assert ("features" in shown) == (kind is kinds.Features)
+    assert ("trials" in shown) == (kind is kinds.RandomSets)
+    assert ("kernel" in shown) == (kind is kinds.Kernel)
+    asked = (kinds.Features, kinds.Scores, kinds.ProxyOutputs, kinds.Experts)
+    assert ("experts" in shown) == (kind in asked)
     assert not {"chunk", "steps", "generator", "eval-every", "classes-at-once"} & {*shown}
     assert list(shown)[:3] == ["dataset", "ipc", "out"]
     assert f"jaxdistill select {strategy} --dataset digits" in said

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import traces
 from test_contract import SHAPE
-from test_selection import bases, data  # noqa: F401 (fixtures)
+from test_selection import bases, data, selected  # noqa: F401 (fixtures)
 from toys import make_toy
 
 import jaxdistill as jd
@@ -21,7 +21,8 @@ from jaxdistill.evaluation.protocol import Protocol
 from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHODS
 from jaxdistill.networks import NETWORKS
-from jaxdistill.selection import NEEDS, SCORES, SELECTIONS, Witness
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.base import ProxyModel, Scores
 from jaxdistill.training.sgd import Seen
 
 KEY = jax.random.key(0)
@@ -76,17 +77,17 @@ def test_networks_and_their_gradients(name):
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_selections(name, data, bases):  # noqa: F811
-    found = SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2)
+    found = selected(name, data, bases)
     assert found.images.shape == (6, 4, 4, 2)
 
 
-@pytest.mark.parametrize("name", SCORES)
+@pytest.mark.parametrize("name", [n for n, one in SELECTIONS.items() if isinstance(one.needs, Scores)])
 def test_scores(name):
     train = jax.tree.map(jnp.asarray, make_toy()[0])
     network = jd.make_network("convnet", SHAPE, 4, width=4, depth=1)
     rng = np.random.default_rng(0)
     seen = Seen(*(jnp.asarray(rng.random((3, 48)) > 0.5, dtype) for dtype in (bool, "float32", "float32")))
-    score = SCORES[name](Witness(seen, 1, network, network.init(KEY), train))
+    score = SELECTIONS[name].needs.of(ProxyModel(seen, 1, network, network.init(KEY), train))
     assert np.shape(score) == (48,)
 
 
@@ -106,7 +107,7 @@ def test_augmentations(name):
 def test_data_judgement_and_coverage():
     train, test = (jax.tree.map(jnp.asarray, split) for split in make_toy())
     network = jd.make_network("convnet", SHAPE, 4, width=4, depth=1)
-    made = SELECTIONS["random"](KEY, train, jnp.zeros((48, 1)), 2)
+    made = SELECTIONS["random"](KEY, train, 2)
     judged = jd.evaluation.evaluate(KEY, made, network, test, Protocol(1, augment="none"), seeds=1)
     assert judged.accuracies.shape == (1,)
     rows = jd.pixels(train)

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.feeds import real_data
-from jaxdistill.selection.optimised import Trials, optimised
+from jaxdistill.selection.base import Trials
+from jaxdistill.selection.optimised import optimised
 
 LABELS = np.repeat(np.arange(2), 6)
 DATA = real_data(np.arange(12.0, dtype=np.float32).reshape(12, 1, 1, 1), LABELS, 2, np.ones(1), np.zeros(1))
@@ -22,7 +23,7 @@ def tried(seed, count=10, ipc=2):
         assert np.asarray(synthetic.selected).all()
         return float(np.asarray(synthetic.images).sum())
 
-    return optimised(jax.random.key(seed), DATA, Trials(judge, count), ipc), trials
+    return optimised(jax.random.key(seed), DATA, ipc, Trials(judge, count)), trials
 
 
 def test_it_is_one_of_the_best_fifth_and_any_of_them():
@@ -50,4 +51,4 @@ def test_unusable_trials_are_refused():
         tried(0, 5, 7)
     scores = iter([1.0, 2.0, jnp.nan, 3.0, 4.0])
     with pytest.raises(ValueError, match="trial 2 was judged to be worth nan"):
-        optimised(jax.random.key(0), DATA, Trials(lambda *_: float(next(scores)), 5), 1)
+        optimised(jax.random.key(0), DATA, 1, Trials(lambda *_: float(next(scores)), 5))

@@ -8,28 +8,39 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxdistill as jd
 from jaxdistill.data.feeds import RealData, real_data
 from jaxdistill.kernels import make as make_kernel
-from jaxdistill.selection import (  # fmt: skip
-    NEEDS,
-    SELECTIONS,
-    Difficulty,
-    Outputs,
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.base import (
+    Experts,
+    Features,
+    Kernel,
+    Nothing,
+    ProxyOutputs,
+    RandomSets,
+    Scores,
     Teachers,
     Trials,
-    herding,
-    kcenter,
-    kmeans,
-    uniform,
 )
 from jaxdistill.selection.groups import group, pick_per_class
-from jaxdistill.selection.herding import herd
+from jaxdistill.selection.herding import herd, herding
+from jaxdistill.selection.kcenter import kcenter
+from jaxdistill.selection.kmeans import kmeans
+from jaxdistill.selection.outputs import Outputs
+from jaxdistill.selection.uniform import uniform
+from jaxdistill.selection.window import Difficulty
 from jaxdistill.types import Network, Variables
 
 KEY = jax.random.key(0)
 LABELS = np.array([0] * 6 + [1] * 9 + [2] * 7)
 FEATURES = np.random.default_rng(0).normal(size=(22, 3)).astype(np.float32) + 10 * LABELS[:, None]
-SELECTS = {"uniform": uniform, "herding": herding, "kcenter": kcenter, "kmeans": kmeans}
+SELECTS = {
+    "uniform": lambda key, _, *others: uniform(key, *others),
+    "herding": herding,
+    "kcenter": kcenter,
+    "kmeans": kmeans,
+}
 
 
 def select(name, ipc, features=FEATURES, labels=LABELS, key=KEY, num_classes=3):
@@ -54,18 +65,22 @@ def linear(variables, images, train=False):
 
 @pytest.fixture(scope="module")
 def bases(data):
-    """What a strategy of each need goes by; the teachers get all images right, which are fewer than their pixels."""
+    """What selections of each kind go by; the teachers get all images right, which are fewer than their pixels."""
     solved = jnp.asarray(np.linalg.lstsq(pixels_of(data), np.eye(3)[LABELS], rcond=None)[0], jnp.float32)
     network = Network(lambda key: Variables(jnp.zeros((32, 3)), {}), linear, lambda *_: None)
     return {
-        "nothing": jnp.zeros((22, 0)),
-        "features": jnp.asarray(FEATURES),
-        "scores": Difficulty(FEATURES[:, 0].astype(np.float64)),
-        "experts": Teachers(network, lambda number: Variables(solved, {}), 2),
-        "outputs": Outputs(jnp.asarray(FEATURES), jnp.asarray(pixels_of(data) @ np.asarray(solved), jnp.float32)),
-        "trials": Trials(lambda key, synthetic: float(synthetic.images.mean()), 5),
-        "kernel": make_kernel("fc1", (4, 4, 2)),
+        Nothing: None,
+        Features: jnp.asarray(FEATURES),
+        Scores: Difficulty(FEATURES[:, 0].astype(np.float64)),
+        Experts: Teachers(network, lambda number: Variables(solved, {}), 2),
+        ProxyOutputs: Outputs(jnp.asarray(FEATURES), jnp.asarray(pixels_of(data) @ np.asarray(solved), jnp.float32)),
+        RandomSets: Trials(lambda key, synthetic: float(synthetic.images.mean()), 5),
+        Kernel: make_kernel("fc1", (4, 4, 2)),
     }
+
+
+def selected(name, data, bases, ipc=2):
+    return SELECTIONS[name](KEY, data, ipc, bases[type(SELECTIONS[name].needs)])
 
 
 def are_real(images, data):
@@ -172,7 +187,7 @@ def test_herding_keeps_its_precision_far_from_the_origin():
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_every_strategy_gives_a_class_major_set(name, data, bases):
-    result = SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2)
+    result = selected(name, data, bases)
     assert result.images.shape == (6, 4, 4, 2)
     assert result.images.dtype == jnp.float32
     assert result.labels.shape == (6, 3)
@@ -180,14 +195,14 @@ def test_every_strategy_gives_a_class_major_set(name, data, bases):
         np.testing.assert_array_equal(result.labels.argmax(-1), [0, 0, 1, 1, 2, 2])
     if result.label_kind == "class":
         np.testing.assert_array_equal(result.labels, np.eye(3)[[0, 0, 1, 1, 2, 2]])
-    again = SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2)
+    again = selected(name, data, bases)
     np.testing.assert_array_equal(result.images, again.images)
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_real_images_are_selected_ones_and_no_others(name, data, bases):
     """Recipes that show selected images otherwise than made ones, SelMatch's, have to know."""
-    result = SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2)
+    result = selected(name, data, bases)
     if are_real(result.images, data):
         assert result.selected is not None
         assert result.selected.dtype == bool
@@ -197,9 +212,9 @@ def test_real_images_are_selected_ones_and_no_others(name, data, bases):
 
 
 def test_every_strategy_says_what_it_needs_and_most_pick_real_images(data, bases):
-    assert NEEDS.keys() == SELECTIONS.keys()
-    assert set(NEEDS.values()) == bases.keys()
-    real = [name for name in SELECTIONS if are_real(SELECTIONS[name](KEY, data, bases[NEEDS[name]], 2).images, data)]
+    assert {type(selection.needs) for selection in SELECTIONS.values()} == bases.keys()
+    assert all(name == selection.name for name, selection in SELECTIONS.items())
+    real = [name for name in SELECTIONS if are_real(selected(name, data, bases).images, data)]
     assert sorted(set(SELECTIONS) - set(real)) == ["average", "centroids", "noise"]
 
 
@@ -207,7 +222,7 @@ def test_every_strategy_says_what_it_needs_and_most_pick_real_images(data, bases
     ("name", "select_name"), [("random", "uniform"), *((n, n) for n in ("herding", "kcenter", "kmeans"))]
 )
 def test_picks_are_read_from_the_data(name, select_name, data):
-    images = SELECTIONS[name](KEY, data, jnp.asarray(FEATURES), 3).images
+    images = SELECTIONS[name](KEY, data, 3, *([jnp.asarray(FEATURES)] if name != "random" else [])).images
     expected = np.asarray(data.images)[select(select_name, 3).ravel()] * np.array([0.1, 0.2]) + np.array([-1.0, 2.0])
     np.testing.assert_allclose(images, expected, rtol=1e-5, atol=1e-5)
 
@@ -218,14 +233,14 @@ def class_means(data):
 
 
 def test_average_repeats_the_mean_of_a_class(data):
-    images = SELECTIONS["average"](KEY, data, jnp.asarray(FEATURES), 2).images
+    images = SELECTIONS["average"](KEY, data, 2).images
     np.testing.assert_allclose(images, class_means(data).repeat(2, axis=0), rtol=1e-5)
 
 
 def test_centroids_are_means_of_their_clusters(data):
     features = jnp.asarray(FEATURES)
-    np.testing.assert_allclose(SELECTIONS["centroids"](KEY, data, features, 1).images, class_means(data), rtol=1e-5)
-    three = np.asarray(SELECTIONS["centroids"](KEY, data, features, 3).images).reshape(3, 3, -1)
+    np.testing.assert_allclose(SELECTIONS["centroids"](KEY, data, 1, features).images, class_means(data), rtol=1e-5)
+    three = np.asarray(SELECTIONS["centroids"](KEY, data, 3, features).images).reshape(3, 3, -1)
     pixels = (np.asarray(data.images) * np.array([0.1, 0.2]) + np.array([-1.0, 2.0])).reshape(22, -1)
     subsets = [np.flatnonzero(bits) for bits in itertools.product([0, 1], repeat=6)][1:]
     means = np.stack([pixels[:6][subset].mean(0) for subset in subsets])
@@ -238,31 +253,51 @@ def test_centroids_are_means_of_their_clusters(data):
 
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_centroids_of_identical_features_are_finite(data):
-    assert np.isfinite(SELECTIONS["centroids"](KEY, data, jnp.ones((22, 2)), 3).images).all()
+    assert np.isfinite(SELECTIONS["centroids"](KEY, data, 3, jnp.ones((22, 2))).images).all()
 
 
 def test_noise_is_standard_normal_and_needs_shapes_only(data):
-    images = SELECTIONS["noise"](KEY, data, jnp.zeros((22, 0)), 100).images
+    images = SELECTIONS["noise"](KEY, data, 100).images
     assert abs(images.mean()) < 0.05
     assert abs(images.std() - 1) < 0.05
-    assert not np.array_equal(images, SELECTIONS["noise"](jax.random.key(1), data, jnp.zeros((22, 0)), 100).images)
+    assert not np.array_equal(images, SELECTIONS["noise"](jax.random.key(1), data, 100).images)
 
 
 @pytest.mark.parametrize("name", SELECTIONS)
 def test_bad_sizes_are_refused(name, data, bases):
-    basis = bases[NEEDS[name]]
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
-        SELECTIONS[name](KEY, data, basis, 0)
-    if are_real(SELECTIONS[name](KEY, data, basis, 2).images, data):
+        selected(name, data, bases, 0)
+    if are_real(selected(name, data, bases).images, data):
         with pytest.raises(ValueError, match=r"class 0 .*too few .* 7"):
-            SELECTIONS[name](KEY, data, basis, 7)
+            selected(name, data, bases, 7)
 
 
 def test_there_are_no_more_centroids_than_images(data):
     with pytest.raises(ValueError, match="class 0 has 6 images, too few to select 7"):
-        SELECTIONS["centroids"](KEY, data, jnp.asarray(FEATURES), 7)
+        SELECTIONS["centroids"](KEY, data, 7, jnp.asarray(FEATURES))
 
 
 def test_features_of_other_data_are_refused():
     with pytest.raises(ValueError, match="21 rows of features for 22 images"):
         group(jnp.asarray(FEATURES[1:]), jnp.asarray(LABELS), 2, 3)
+
+
+@pytest.mark.parametrize("name", SELECTIONS)
+def test_inputs_of_another_kind_are_refused_with_a_sentence(name, data, bases):
+    needs = SELECTIONS[name].needs
+    for kind, inputs in bases.items():
+        if kind is not type(needs):
+            with pytest.raises(jd.UsageError, match=f"{name} goes by {needs.words} and was given .*; call it as"):
+                SELECTIONS[name](KEY, data, 2, inputs)
+
+
+def test_selections_are_called_by_name_and_random_ones_are_given_nothing(data):
+    features = jnp.asarray(FEATURES)
+    chosen = jd.SELECTIONS["random"](KEY, data, ipc=3)
+    assert jd.SELECTIONS["herding"](KEY, data, 3, features).images.shape == chosen.images.shape == (9, 4, 4, 2)
+    with pytest.raises(
+        jd.UsageError, match=r"random goes by nothing else and was given .*call it as \(key, data, ipc\)"
+    ):
+        jd.SELECTIONS["random"](KEY, data, 3, features)
+    with pytest.raises(jd.UsageError, match=r"herding .* was given nothing; .*ipc, inputs\) with a row for each image"):
+        jd.SELECTIONS["herding"](KEY, data, 3)

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from jaxdistill.data.feeds import real_data
-from jaxdistill.selection.taught import Teachers, correct, labelled
+from jaxdistill.selection.base import Teachers
+from jaxdistill.selection.taught import correct, labelled
 from jaxdistill.types import Network, Variables
 
 CLASSES, TEACHERS = 3, 3
@@ -60,7 +61,7 @@ def right_of(found):
 
 @pytest.mark.parametrize("ipc", [1, 12])
 def test_every_image_is_right_and_labelled_with_the_mean_of_those_that_are(ipc):
-    found = correct(KEY, data_of(random_rights([0.3, 0.5, 0.7])), teachers(), ipc)
+    found = correct(KEY, data_of(random_rights([0.3, 0.5, 0.7])), ipc, teachers())
     assert found.images.shape == (CLASSES * ipc, 1, 1, TEACHERS * CLASSES)
     assert found.label_kind == "logit"
     right = right_of(found)
@@ -80,12 +81,12 @@ def test_the_first_teacher_comes_first_and_the_next_ones_fill_up():
     rights[1][:, 1] = np.arange(30) < 3
     firsts = [int(rows[:, 0].sum()) for rows in rights]
     assert firsts[0] >= 5
-    right = right_of(correct(KEY, data_of(rights), teachers(), 5))
+    right = right_of(correct(KEY, data_of(rights), 5, teachers()))
     assert right[0, :, 0].all(), "where the first teacher gets enough right, no image is another's"
     assert right[1, :, 1].sum() == 3, "all that the second gets right"
     assert right[1, :, 2].all(), "and the rest from the third"
     assert right[2, :, 2].all()
-    some = correct(KEY, data_of(rights), teachers(), firsts[0] + 4)
+    some = correct(KEY, data_of(rights), firsts[0] + 4, teachers())
     assert right_of(some)[0, :, 0].sum() == firsts[0], "all that the first gets right, and then the second's"
     assert right_of(some)[0].any(-1).all()
     assert right_of(some)[0, :, :2].any(-1).all()
@@ -98,18 +99,18 @@ def test_the_only_right_image_of_a_large_class_is_found():
         rows[place, 1] = True
     for seed in range(3):
         data = data_of(rights)
-        found = correct(jax.random.key(seed), data, teachers(), 1)
+        found = correct(jax.random.key(seed), data, 1, teachers())
         np.testing.assert_array_equal(found.images, data.images[[599, 600, 610]])
 
 
 def test_images_are_drawn_at_random():
     data = data_of(random_rights([1.0, 1.0, 1.0], sizes=(10, 10, 10)))
-    draws = [correct(jax.random.key(seed), data, teachers(1), 3).images for seed in range(60)]
+    draws = [correct(jax.random.key(seed), data, 3, teachers(1)).images for seed in range(60)]
     rows = data.images.reshape(30, -1)
     counts = sum((draw.reshape(9, 1, -1) == rows).all(-1).sum(0) for draw in draws)
     assert counts.sum() == 60 * 9
     assert (abs(np.asarray(counts) - 18) < 5 * np.sqrt(18)).all()
-    again = correct(jax.random.key(3), data, teachers(1), 3).images
+    again = correct(jax.random.key(3), data, 3, teachers(1)).images
     np.testing.assert_array_equal(again, draws[3])
 
 
@@ -117,21 +118,21 @@ def test_too_few_right_images_and_bad_sizes_are_refused():
     rights = random_rights([0.0, 0.0, 1.0])
     rights[1][:, 2] = np.arange(30) < 4
     data = data_of(rights)
-    correct(KEY, data, teachers(), 4)
+    correct(KEY, data, 4, teachers())
     with pytest.raises(ValueError, match="the experts get 4 images of class 1 right, too few for 5; lower the images"):
-        correct(KEY, data, teachers(), 5)
+        correct(KEY, data, 5, teachers())
     with pytest.raises(ValueError, match="get 0 images of class 0 right"):
-        correct(KEY, data, teachers(2), 1)
+        correct(KEY, data, 1, teachers(2))
     for strategy in (correct, labelled):
         with pytest.raises(ValueError, match="must be at least 1, not 0"):
-            strategy(KEY, data, teachers(), 0)
+            strategy(KEY, data, 0, teachers())
     with pytest.raises(ValueError, match="class 1 has 30 images, too few to select 31"):
-        labelled(KEY, data, teachers(), 31)
+        labelled(KEY, data, 31, teachers())
 
 
 def test_labelled_images_are_any_with_what_the_first_teacher_says():
     data = data_of(random_rights([0.3, 1.0, 1.0]))
-    found = labelled(KEY, data, teachers(), 20)
+    found = labelled(KEY, data, 20, teachers())
     assert found.label_kind == "logit"
     np.testing.assert_allclose(found.labels, said(found)[:, :, 0].reshape(-1, CLASSES), rtol=1e-6)
     right = right_of(found)[..., 0]
@@ -141,5 +142,5 @@ def test_labelled_images_are_any_with_what_the_first_teacher_says():
     where = (found.images.reshape(60, 1, -1) == rows).all(-1).argmax(-1)
     np.testing.assert_array_equal(data.labels[where], np.repeat(np.arange(CLASSES), 20))
     assert len(set(where.tolist())) == 60
-    other = labelled(jax.random.key(1), data, teachers(), 20)
+    other = labelled(jax.random.key(1), data, 20, teachers())
     assert not np.array_equal(other.images, found.images)

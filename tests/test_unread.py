@@ -87,7 +87,7 @@ def stopped(monkeypatch):
 
     for part in (distill, select):
         monkeypatch.setattr(part, "open_folder", begin)
-        monkeypatch.setattr(part, "basis", lambda strategy, means: stand_in(strategy, means))
+        monkeypatch.setattr(part, "inputs_of", lambda name, context: stand_in(name, context))
     monkeypatch.setattr(experts, "_problem", begin)
     monkeypatch.setattr(compare, "judge", begin)
 

@@ -35,7 +35,7 @@ from jaxdistill.methods import METHOD_NAMES, METHODS, method_config
 from jaxdistill.presets import unpublished
 from jaxdistill.report.outcome import runs_in
 from jaxdistill.report.tables import Table
-from jaxdistill.selection import NEEDS, SELECTIONS
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, OwnMethod, Select
@@ -214,7 +214,7 @@ def select(
     config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
     config, given = planning.pinned(absolute(config), Given(data.source, bank))
     bound = planning.prepare_selection(config, given, names)
-    if progress and NEEDS[strategy] not in ("nothing", "experts", "kernel"):
+    if progress and SELECTIONS[strategy].needs.options:
         say(Console(stderr=True), f"selecting by {strategy}")
     return select_run(bound)
 

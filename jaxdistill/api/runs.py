@@ -29,7 +29,7 @@ from jaxdistill.commands import select as selecting
 from jaxdistill.commands.looks import HeldOut, best_of, read_looks
 from jaxdistill.commands.own_method import check_steps
 from jaxdistill.commands.plan import Bound, Plan
-from jaxdistill.commands.selection_inputs import basis, stand_in
+from jaxdistill.commands.selection_inputs import inputs_of, stand_in
 from jaxdistill.data.digest import differing
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.devices import replicate
@@ -378,7 +378,7 @@ class Run:
 
 def begin_run(plan: Plan, *, progress: bool) -> Run:
     """A distillation, run to its last step or until someone asks to stop."""
-    initial = distilling.begin(plan, basis)
+    initial = distilling.begin(plan, inputs_of)
     if isinstance(plan.config.method, OwnMethod):
         check_steps(plan.name, plan.method, initial, plan.bound.keys["method"], plan.feeding.source)
     begun = Driven(replicate(plan.images.begin(initial), plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))

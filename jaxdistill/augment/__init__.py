@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 
-from jaxdistill.augment.chain import Chain, Each, chain
+from jaxdistill.augment.chain import Chain, Each, all_of
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
 from jaxdistill.augment.photo import Photo
@@ -14,7 +14,7 @@ from jaxdistill.common import names
 from jaxdistill.errors import UsageError
 from jaxdistill.types import Augment
 
-__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Photo", "Reflect", "Zoom", "chain", "for_dataset", "make"]
+__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Photo", "Reflect", "Zoom", "all_of", "for_dataset", "make"]
 
 _NO_FLIP = "color_crop_cutout_scale_rotate"
 _DIGITS = ("digits", "mnist", "mnist_corrupted", "usps", "svhn", "svhn_cropped")
@@ -51,7 +51,7 @@ def make(name: str) -> Augment:
 
     Args:
         name: ``"none"``; a `DSA` strategy such as ``"color_crop_flip"``, one operation per call; ``"each:"`` and a DSA
-            strategy for one operation per image (`Each`); ``"all:"`` and one for all of them in each call (`chain`);
+            strategy for one operation per image (`Each`); ``"all:"`` and one for all of them in each call (`all_of`);
             ``"classic:"`` and a `Classic` strategy; ``"photo:"`` and a `Photo` one; ``"reflect:"`` and a `Reflect`
             one; ``"zoom:"`` and a `Zoom` one.
 
@@ -66,7 +66,7 @@ def make(name: str) -> Augment:
     makers = {
         "": DSA,
         "each": lambda strategy: Each(DSA(strategy)),
-        "all": chain,
+        "all": all_of,
         "classic": Classic,
         "photo": Photo,
         "reflect": Reflect,

@@ -10,7 +10,7 @@ from jaxdistill.augment.dsa import DSA, OPERATIONS, Images, parse
 from jaxdistill.common.promotion import standard
 from jaxdistill.types import Key
 
-__all__ = ["Chain", "Each", "chain"]
+__all__ = ["Chain", "Each", "all_of"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ class Each:
         return jax.vmap(lambda key, image: self.of(key, image[None], siamese=True)[0])(keys, images)
 
 
-def chain(strategy: str) -> Chain:
+def all_of(strategy: str) -> Chain:
     """All operations of a DSA strategy in each call: flip, color, one of crop, scale and rotate, cutout.
 
     Raises:

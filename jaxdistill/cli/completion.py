@@ -17,6 +17,7 @@ from jaxdistill.networks import NETWORKS
 from jaxdistill.presets import readings
 from jaxdistill.presets.experts import EXPERTS
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.settings.starts import STARTS
 
 __all__ = ["SHELLS", "script"]
 
@@ -25,7 +26,7 @@ _NAMES: Mapping[str, tuple[str, ...]] = {
     "network": tuple(NETWORKS),
     "eval_network": tuple(NETWORKS),
     "protocol": tuple(PROTOCOLS),
-    "init": ("real", *SELECTIONS),
+    "init": tuple(STARTS),
     "kernel": tuple(KERNELS),
 }
 """What options are completed with whose values are names, wherever they occur."""

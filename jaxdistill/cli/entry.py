@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from rich.console import Console
 
-from jaxdistill import __version__, selection
+from jaxdistill import __version__
 from jaxdistill.cli import completion, listing
 from jaxdistill.cli.browser import show
 from jaxdistill.cli.help import ASKS, methods, overview, strategies
@@ -43,6 +43,7 @@ from jaxdistill.report import comparison
 from jaxdistill.report import page as report
 from jaxdistill.report.summary import tell
 from jaxdistill.report.tables import SUFFIXES, Table, check_out, written
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import Distill, RunConfig, Select
 from jaxdistill.settings.defaults import of_distill, of_experts, of_select
@@ -133,7 +134,7 @@ def _ipc(arguments: list[str]) -> int | None:
 def _distill(arguments: list[str], console: Console) -> None:
     if not arguments or arguments[0] in ASKS:
         return print(methods())
-    name, rest = leading(arguments, "method", list(METHOD_NAMES), {"select": list(selection.SELECTIONS)})
+    name, rest = leading(arguments, "method", list(METHOD_NAMES), {"select": list(SELECTIONS)})
     method = method_config(name)
     defaults = stored(rest, lambda found: isinstance(found, Distill) and type(found.method) is method)
     if defaults is None:
@@ -181,7 +182,7 @@ def _experts(arguments: list[str], console: Console) -> None:
 def _select(arguments: list[str], console: Console) -> None:
     if not arguments or arguments[0] in ASKS:
         return print(strategies())
-    strategy, rest = leading(arguments, "strategy", list(selection.SELECTIONS), {"distill": list(METHOD_NAMES)})
+    strategy, rest = leading(arguments, "strategy", list(SELECTIONS), {"distill": list(METHOD_NAMES)})
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
         bank = peek(rest, "--experts")

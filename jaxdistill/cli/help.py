@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from textwrap import fill
 
-from jaxdistill import selection
-from jaxdistill.cli.listing import GOES_BY
 from jaxdistill.methods import METHOD_NAMES
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.needs import Needs, needs
 
 __all__ = ["ASKS", "methods", "overview", "strategies"]
@@ -42,7 +41,7 @@ one sub-folder per class. SET is a run's folder or its set/ folder. 'jaxdistill 
 
 def overview() -> str:
     """All commands, with examples."""
-    return _USAGE.format(methods=" ".join(METHOD_NAMES), strategies=" ".join(selection.SELECTIONS))
+    return _USAGE.format(methods=" ".join(METHOD_NAMES), strategies=" ".join(SELECTIONS))
 
 
 def methods() -> str:
@@ -65,7 +64,9 @@ def _asked(asked: Needs) -> str:
 
 def strategies() -> str:
     """What `select` can be followed by, each strategy with what it goes by."""
-    return _choices("select STRATEGY", {name: f"goes by {GOES_BY[need]}" for name, need in selection.NEEDS.items()})
+    return _choices(
+        "select STRATEGY", {name: f"goes by {one.needs.words}. {one.paper}" for name, one in SELECTIONS.items()}
+    )
 
 
 def _choices(command: str, known: dict[str, str]) -> str:

@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from jaxdistill import presets, selection
+from jaxdistill import presets
 from jaxdistill.common import names
 from jaxdistill.common.names import choose
 from jaxdistill.data.preprocess import constants
@@ -24,20 +24,11 @@ from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import CHECKED, METHOD_NAMES, method_config
 from jaxdistill.networks import NETWORKS, Options, reads
 from jaxdistill.presets.base import Preset
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.needs import needs
 
-__all__ = ["GOES_BY", "KINDS", "known", "paper_of", "rows", "tell_list", "title_of"]
+__all__ = ["KINDS", "known", "paper_of", "rows", "tell_list", "title_of"]
 
-GOES_BY: Mapping[str, str] = {
-    "nothing": "nothing else",
-    "features": "distances of pixels or features",
-    "scores": "a score for each image",
-    "outputs": "what a trained network says",
-    "experts": "what experts say",
-    "trials": "networks trained on random sets",
-    "kernel": "a kernel",
-}
-"""What each of `jaxdistill.selection.NEEDS` is, in words."""
 KINDS = ("methods", "selections", "networks", "protocols", "datasets", "cells")
 """What can be listed on its own."""
 _NOTES = {
@@ -58,7 +49,7 @@ def known() -> dict[str, list[str]]:
     """All names, by kind."""
     return {
         "methods": list(METHOD_NAMES),
-        "strategies": list(selection.SELECTIONS),
+        "strategies": list(SELECTIONS),
         "datasets": list(LISTED),
         "networks": list(NETWORKS),
         "protocols": list(PROTOCOLS),
@@ -132,8 +123,8 @@ def _methods() -> Iterator[_Row]:
 
 
 def _selections() -> Iterator[_Row]:
-    for name, need in selection.NEEDS.items():
-        yield {"name": name, "goes by": GOES_BY[need]}
+    for name, one in SELECTIONS.items():
+        yield {"name": name, "goes by": one.needs.words, "paper": one.paper}
 
 
 def _networks() -> Iterator[_Row]:

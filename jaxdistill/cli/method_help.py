@@ -13,13 +13,14 @@ from typing import Annotated, Any
 import tyro
 
 from jaxdistill.cli.help import ASKS
-from jaxdistill.cli.listing import GOES_BY, title_of
+from jaxdistill.cli.listing import title_of
 from jaxdistill.cli.parsing import options, peek
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import Options, reads
 from jaxdistill.presets import find, readings
-from jaxdistill.selection import NEEDS
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.base import Need
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import (
     BankConfig,
@@ -31,6 +32,7 @@ from jaxdistill.settings.config import (
     Select,
 )
 from jaxdistill.settings.needs import Needs, needs
+from jaxdistill.settings.starts import needs_of
 from jaxdistill.settings.unread import STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
@@ -42,15 +44,6 @@ _FIRST = ("dataset", "ipc", "out", "experts", "generator", "steps", "seed", "ini
 _GROUPS = ("method", "basis", "network", "evaluation", "bank", "generator", "data", "run")
 """The parts of `Distill` and `Select` in the order in which they are shown; others come last."""
 _NAMELESS = "of no particular data set; add --dataset D --ipc N to see those of a published cell or of digits"
-_READ_BY = {
-    "features": ("features", "feature_epochs"),
-    "scores": ("beta", "window_start", "scores", "score_networks", "score_epochs"),
-    "outputs": ("feature_epochs",),
-    "trials": ("trials", "trial_epochs"),
-}
-"""Which fields of `BasisConfig` a selection, or a start, reads that goes by this."""
-_TAUGHT = ("features", "scores", "outputs", "experts")
-"""What selections go by that read experts, if there are any."""
 
 
 def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any], example: str) -> list[str]:
@@ -68,7 +61,7 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
     kind = METHOD_NAMES[method]
     if not _asked(arguments):
         return _all(arguments)
-    asked, start = needs(kind), NEEDS.get(peek(arguments, "--init") or defaults.get("init", "real"), "nothing")
+    asked, start = needs(kind), needs_of(peek(arguments, "--init") or defaults.get("init", "real"))
     unread = {"init"} if asked.draws else {*_fields(GeneratorConfig)}
     if len(readings(kind)) < 2:
         unread.add("preset")
@@ -94,10 +87,10 @@ def select_help(strategy: str, arguments: list[str], defaults: Mapping[str, Any]
     """
     if not _asked(arguments):
         return _all(arguments)
-    need = NEEDS[strategy]
-    asked = Needs(experts=need == "experts")
+    need = SELECTIONS[strategy].needs
+    asked = Needs(experts=need.requires_experts)
     said = (
-        f"A core-set by {strategy}, which goes by {GOES_BY[need]}. For example: jaxdistill select {strategy} {example}"
+        f"A core-set by {strategy}, which goes by {need.words}. For example: jaxdistill select {strategy} {example}"
         f"\n\nLeft out here is what {strategy} and its evaluation do not read; {ALL} shows all that is accepted."
     )
     unread = {*STEPPED, "classes_at_once"} | _unread(asked, need, arguments, defaults)
@@ -126,7 +119,7 @@ def _whose(method: str, arguments: list[str], defaults: Mapping[str, Any]) -> st
     return f"the published setting {where}" if published else f"what is taken {where}, where no setting was published"
 
 
-def _unread(asked: Needs, start: str, arguments: list[str], defaults: Mapping[str, Any]) -> frozenset[str]:
+def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[str, Any]) -> frozenset[str]:
     """Fields of a command's parts that are not looked at.
 
     Args:
@@ -140,14 +133,14 @@ def _unread(asked: Needs, start: str, arguments: list[str], defaults: Mapping[st
     protocol = PROTOCOLS.get(peek(arguments, "--protocol") or evaluation.protocol)
     judges = peek(arguments, "--eval-network") or evaluation.eval_network or ""
     names = f"{peek(arguments, '--network') or network.network},{judges}".split(",")
-    unread = {*_fields(BasisConfig)} - {*_READ_BY.get(start, ())}
-    if not asked.experts and start not in _TAUGHT and peek(arguments, "--experts") is None:
+    unread = {*_fields(BasisConfig)} - start.options
+    if not asked.experts and not start.takes_experts and peek(arguments, "--experts") is None:
         unread |= {*_fields(BankConfig)}
-    if not (asked.kernel or start == "kernel" or hasattr(protocol, "kernel")):
+    if not (asked.kernel or start.by_kernel or hasattr(protocol, "kernel")):
         unread.add("kernel")
     if protocol is not None and protocol.learner != "network":
         unread.add("eval_network")
-        if asked.kernel or start == "kernel":
+        if asked.kernel or start.by_kernel:
             unread |= {*_fields(NetworkConfig)} - {"kernel"}
     had = {field for name in names if name.strip() for field in reads(name.strip())}
     return frozenset(unread | ({*Options._fields} - had))

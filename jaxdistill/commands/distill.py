@@ -20,7 +20,7 @@ from jaxdistill.commands.images import DrawnImages, LearnedImages
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
 from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
-from jaxdistill.commands.selection_inputs import Means, basis, stand_in
+from jaxdistill.commands.selection_inputs import context_of, inputs_of, stand_in
 from jaxdistill.commands.workspace import start
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.callbacks import TensorBoard, WandB
@@ -30,6 +30,7 @@ from jaxdistill.engine.loop import Looked, NonFiniteError
 from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, checkpoint, files
 from jaxdistill.io.generators import Drawn, StoredGenerator, generator_in_memory, write_generator
+from jaxdistill.selection.base import Context
 from jaxdistill.settings.as_json import to_json
 from jaxdistill.settings.config import Distill
 from jaxdistill.settings.paths import absolute
@@ -73,7 +74,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     check_more(config, plan.name, paced=plan.method.paced)
     # A run that is resumed has begun: networks are not trained again for the shapes of its start.
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
-    initial = begin(plan, stand_in if begun else basis)
+    initial = begin(plan, stand_in if begun else inputs_of)
     shapes = jax.eval_shape(plan.images.begin, initial)
     elsewhere(config, config.run.out)  # says so now if one is not installed
     extend(config)
@@ -88,7 +89,7 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
             state = from_first(found[1] if found else nothing)
             say(console, f"resuming after step {done} of {config.steps}")
         else:
-            state = jax.tree.map(np.asarray, plan.images.begin(begin(plan, basis) if begun else initial))
+            state = jax.tree.map(np.asarray, plan.images.begin(begin(plan, inputs_of) if begun else initial))
         del initial
         start = Driven(replicate(state, bench.mesh), done, found[2] if found else dict(UNSPENT))
         held_out = HeldOut(
@@ -101,24 +102,24 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         return finish(plan.bound, folder, synthetic, driven.cost(), console, plan.note)
 
 
-def begin(plan: Plan, by: Callable[[str, Means], Any]) -> SyntheticSet | None:
+def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet | None:
     """What the method starts from, if it starts from images.
 
     Args:
         plan: of the run.
-        by: `basis`, or for the shapes alone `stand_in`.
+        by: `inputs_of`, or for the shapes alone `stand_in`.
     """
     config, bound = plan.config, plan.bound
     if plan.start is not None or not plan.images.per_start:
         return plan.start
     if config.init == IN_MEMORY:
-        if by is basis:
+        if by is inputs_of:
             raise UsageError("this run's start was in memory and is gone; begin another, with its `init`")
         config = dataclasses.replace(config, init="random")  # for shapes alone
     network_key = jax.random.fold_in(bound.keys["start"], 1)
-    means = Means(config.basis, bound.bench, bound.network, config.network.kernel, bound.experts, network_key)
+    context = context_of(bound, network_key)
     return start(
-        bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, partial(by, means=means),
+        bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, partial(by, context=context),
         other_data=config.run.other_data,
     )  # fmt: skip
 

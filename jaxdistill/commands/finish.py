@@ -16,13 +16,13 @@ from rich.console import Console
 from jaxdistill.commands.judge import judge
 from jaxdistill.commands.looks import best_of, read_looks
 from jaxdistill.commands.plan import Bound
-from jaxdistill.commands.selection_inputs import described
 from jaxdistill.engine.devices import from_first, replicate
 from jaxdistill.engine.drive import say
 from jaxdistill.io import artifact, files
 from jaxdistill.report import page as report
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Select
+from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import SyntheticSet
 
 __all__ = ["base_card", "finish", "judged", "kept_look", "of_looks"]
@@ -54,7 +54,7 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
     strategy = config.strategy if isinstance(config, Select) else config.init
-    if features := described(strategy, config.basis, config.bank.given):
+    if features := needs_of(strategy).features(config.basis, config.bank.given):
         card["features"] = features
     return card
 

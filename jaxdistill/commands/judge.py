@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxdistill.commands.cover import cover
-from jaxdistill.commands.workspace import Bench, at_once, augmentation, select
+from jaxdistill.commands.workspace import Bench, at_once, augmentation
 from jaxdistill.common import draws
 from jaxdistill.data.feeds import RealData
 from jaxdistill.engine.callbacks import clock
@@ -21,6 +21,7 @@ from jaxdistill.engine.devices import spread
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Evaluation, Recipe, evaluate
 from jaxdistill.evaluation.train import BASELINE
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.types import Key, Network, SyntheticSet
 
 __all__ = ["accuracy", "check_baseline", "check_networks", "judge"]
@@ -196,7 +197,7 @@ def _baseline(key: Key, bench: Bench, ipc: int) -> SyntheticSet:
     """Random real images, `ipc` of each class or, where it has fewer, all."""
     offsets, counts = (np.asarray(each) for each in (bench.train.offsets, bench.train.counts))
     if ipc <= counts.min():
-        return select(key, "random", bench, ipc)
+        return SELECTIONS["random"](key, bench.train, ipc)
     order = np.asarray(draws.uniform(key, (bench.train.count,)))
     blocks = [i + np.argsort(order[i : i + n])[:ipc] for i, n in zip(offsets, counts, strict=True)]
     found = bench.train.take(jnp.asarray(np.concatenate(blocks)))

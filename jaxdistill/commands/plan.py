@@ -15,7 +15,6 @@ from jaxdistill.commands.given_experts import check_bank, check_whitening
 from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
 from jaxdistill.commands.judge import check_baseline, check_networks
 from jaxdistill.commands.own_method import check_own
-from jaxdistill.commands.selection_inputs import uses_experts
 from jaxdistill.commands.workspace import (
     Bench,
     generator_of,
@@ -33,10 +32,11 @@ from jaxdistill.evaluation import Recipe
 from jaxdistill.io.expert_bank import StoredBank, load_bank, open_bank
 from jaxdistill.io.generators import StoredGenerator, load_generator
 from jaxdistill.methods import METHODS
-from jaxdistill.selection import NEEDS
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, Select
+from jaxdistill.settings.starts import needs_of
 from jaxdistill.settings.unread import check_method_read, check_read
 from jaxdistill.types import AnyMethod, Feed, Key, Method, Network, SyntheticSet, Task
 
@@ -124,7 +124,7 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
         check_own(name, method)
     check_method_read(config, options, bound.protocol, method, known, build)
     if experts is not None:
-        if method.feed.source != "experts" and not uses_experts(config.init, config.basis):
+        if method.feed.source != "experts" and not needs_of(config.init).uses_experts(config.basis):
             raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
     source, on_host = _source(method.feed, config, bench, experts)
@@ -152,12 +152,13 @@ def prepare_selection(config: Select, given: Given, options: frozenset[str] = fr
     """
     bound = _prepare(config, given, options)
     config, bench, protocol = bound.config, bound.bench, bound.protocol
-    if config.network.kernel is not None and NEEDS[config.strategy] != "kernel" and not hasattr(protocol, "kernel"):
+    needs = SELECTIONS[config.strategy].needs
+    if config.network.kernel is not None and not needs.by_kernel and not hasattr(protocol, "kernel"):
         raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
     if config.evaluation.eval_seeds:
         check_baseline(bench, config.ipc)
     if bound.experts is not None:
-        if not uses_experts(config.strategy, config.basis):
+        if not needs.uses_experts(config.basis):
             raise UsageError(f"{config.strategy} uses no experts with these options; leave --experts out")
         check_bank(bound.experts, bound.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
     return bound

@@ -12,14 +12,11 @@ from rich.console import Console
 from jaxdistill.commands.finish import finish
 from jaxdistill.commands.plan import Bound, pinned, prepare_selection
 from jaxdistill.commands.run_folder import check_data, check_folder, hold, open_folder
-from jaxdistill.commands.selection_inputs import Means, basis, for_file
-from jaxdistill.commands.workspace import (
-    select,
-)
+from jaxdistill.commands.selection_inputs import context_of, in_files_order, inputs_of
 from jaxdistill.engine.device_info import machine
 from jaxdistill.engine.drive import say
 from jaxdistill.io.scores import save_scores
-from jaxdistill.selection import Difficulty
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.paths import absolute
 from jaxdistill.types import SyntheticSet
@@ -47,10 +44,10 @@ def select_set(config: Select, console: Console, options: frozenset[str] = froze
 
 def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str, Any]]:
     """Select: the set, the scores it goes by as a file has them, if it does, and what it cost."""
-    config, bench = bound.config, bound.bench
+    config, bench, selection = bound.config, bound.bench, SELECTIONS[bound.config.strategy]
     began = time.perf_counter()
-    means = Means(config.basis, bench, bound.network, config.network.kernel, bound.experts, bound.keys["method"])
-    by = basis(config.strategy, means)
-    synthetic = jax.tree.map(np.asarray, select(bound.keys["start"], config.strategy, bench, config.ipc, by))
+    inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"]))
+    synthetic = jax.tree.map(np.asarray, selection(bound.keys["start"], bench.train, config.ipc, inputs))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
-    return synthetic, for_file(config.strategy, by.scores, bench) if isinstance(by, Difficulty) else None, cost
+    scores = selection.needs.scores_of(inputs)
+    return synthetic, None if scores is None else in_files_order(scores, bench), cost

@@ -28,8 +28,8 @@ from jaxdistill.io.generators import GeneratorError, StoredGenerator
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.networks import full_name
 from jaxdistill.networks import make as make_network
-from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
+from jaxdistill.settings.starts import STARTS
 from jaxdistill.types import Augment, Generator, Key, Network, SyntheticSet, Task
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
     "networks",
     "only_network",
     "open_bench",
-    "select",
     "start",
     "start_from",
     "task",
@@ -202,40 +201,27 @@ def task(
     )
 
 
-def select(key: Key, strategy: str, bench: Bench, ipc: int, basis: Any = None) -> SyntheticSet:
-    """A selection by name; ``real`` is ``random``.
-
-    Args:
-        key: consumed.
-        strategy: the name.
-        bench: data.
-        ipc: images per class.
-        basis: what it goes by (`jaxdistill.commands.selection_inputs.basis`); None for strategies that need nothing.
-    """
-    rows = jnp.zeros((bench.train.count, 0)) if basis is None else basis
-    return SELECTIONS["random" if strategy == "real" else strategy](key, bench.train, rows, ipc)
-
-
 def start(
     key: Key,
     init: str,
     bench: Bench,
     ipc: int,
     per_start: int,
-    basis: Callable[[str], Any],
+    inputs: Callable[[str], Any],
     *,
     other_data: bool = False,
 ) -> SyntheticSet:
     """What a method starts from: a selection by name (of `per_start` images for each one that is to be), or a finished
     set, brought into this run's preprocessed space; `other_data` takes one that was made for other data, too."""
-    if init in ("real", *SELECTIONS) or not Path(init).exists():
+    if init in STARTS or not Path(init).exists():
         smallest = int(np.asarray(bench.train.counts).min())
         if per_start > 1 and ipc * per_start > smallest:
             raise UsageError(
                 f"each of {ipc} images per class is begun with {per_start}, but the smallest class has {smallest}; "
                 f"take an --ipc of at most {smallest // per_start} or a smaller --formation, whichever goes"
             )
-        return select(key, init, bench, ipc * per_start, basis(init))
+        given = inputs(init)  # which knows whether there is such a selection
+        return STARTS[init](key, bench.train, ipc * per_start, given)
     return start_from(artifact.load_set(Path(init)), f"the set in {init}", bench, ipc, per_start, other_data=other_data)
 
 

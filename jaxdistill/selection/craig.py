@@ -12,11 +12,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdistill.selection.base import ProxyOutputs, Selection
 from jaxdistill.selection.groups import Groups, group
-from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, gradients, gram, squares, weigh_per_class
+from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, gradients, gram, squares, weigh_per_class, weighed
 from jaxdistill.types import Key
 
-__all__ = ["craig", "represent"]
+__all__ = ["CRAIG", "craig", "represent"]
 
 
 def craig(key: Key, outputs: Outputs, labels: Int[Array, " n"], ipc: int, num_classes: int) -> Weighed:
@@ -77,3 +78,6 @@ def represent(
     to_picks = distances[chosen].at[jnp.arange(ipc), chosen].set(-1)
     stands_for = jnp.argmin(to_picks, axis=0)
     return chosen, jnp.zeros(ipc, lengths.dtype).at[stands_for].add(valid)
+
+
+CRAIG = Selection("craig", ProxyOutputs(), weighed(craig), "Mirzasoleiman et al., ICML 2020")

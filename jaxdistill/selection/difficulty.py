@@ -1,4 +1,4 @@
-"""How hard each real example is, and the windows of examples that SelMatch starts from.
+"""How hard each real example is, by one network.
 
 A larger score is a harder example, whatever the score. Scores of several networks are averaged by their mean. Scores
 and examples are in the order of the split they were recorded on.
@@ -7,7 +7,6 @@ and examples are in the order of the split they were recorded on.
 from __future__ import annotations
 
 from functools import partial
-from typing import Literal
 
 import jax
 import jax.numpy as jnp
@@ -17,11 +16,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.groups import group
+from jaxdistill.selection.base import Scores, Selection
+from jaxdistill.selection.window import by_difficulty
 from jaxdistill.training.gradients import training_gradient
 from jaxdistill.types import Network, Variables
 
-__all__ = ["cscore", "el2n", "forgetting", "grand", "window"]
+__all__ = ["CSCORE", "EL2N", "FORGETTING", "GRAND", "cscore", "el2n", "forgetting", "grand"]
 
 
 def forgetting(correct: Bool[Array | np.ndarray, "epochs n"]) -> Float[Array, " n"]:
@@ -95,56 +95,17 @@ def grand(network: Network, variables: Variables, data: RealData) -> Float[Array
     return jax.lax.map(length, jnp.arange(data.count))
 
 
-def window(
-    scores: Float[Array | np.ndarray, " rows"],
-    labels: Int[Array | np.ndarray, " n"],
-    ipc: int,
-    num_classes: int,
-    beta: float = 0.0,
-    start: Literal["class_fraction", "ipc_fraction"] = "class_fraction",
-) -> Int[np.ndarray, "classes ipc"]:
-    """Pick neighbours in the order of difficulty of each class, the hardest `ipc` of what `beta` leaves; hardest first.
-
-    Examples that tie keep their order. 0 picks the hardest ones of a class of n, and ``1 - ipc / n`` the easiest.
-    Runs on the host.
-
-    Args:
-        scores: difficulty of each example, larger for harder ones.
-        labels: the class of each example, in any order.
-        ipc: how many examples of each class are picked.
-        num_classes: number of classes.
-        beta: share of the hardest examples that is left out.
-        start: share of what: of the class (the paper), or of `ipc` (the released code, whose windows lie among the
-            hardest examples). Which of them made the published numbers is not known.
-
-    Raises:
-        UsageError: if `ipc` is below 1 or above the size of a class, scores and labels differ in length, a score is not
-            a number, `beta` is outside [0, 1], or the window ends beyond the end of a class.
-
-    Source: SelMatch, Lee & Chung, ICML 2024; the released code for ``"ipc_fraction"``.
-    """
-    hardness = np.asarray(scores)
-    if len(hardness) != len(labels):
-        raise UsageError(f"there are {len(hardness)} scores for {len(labels)} images; give one score for each image")
-    if np.isnan(hardness).any():
-        raise UsageError(f"the score of image {int(np.isnan(hardness).argmax())} is not a number; compute it again")
-    if not 0 <= beta <= 1:
-        raise UsageError(f"`beta` is a share of the images and must be between 0 and 1, not {beta}")
-    groups = group(jnp.asarray(hardness)[:, None], jnp.asarray(labels), ipc, num_classes)
-    counts = np.asarray(groups.counts)
-    whole = {"class_fraction": counts, "ipc_fraction": np.full_like(counts, ipc)}[start]
-    # What should be whole may come out just below it: 0.29 * 100 is 28.999999999999996.
-    starts = np.floor(beta * whole + 1e-9).astype(int)
-    smallest = int(counts.argmin())
-    if (starts + ipc > counts).any():
-        largest = float((counts - ipc)[smallest] / whole[smallest])
-        raise UsageError(
-            f"class {smallest} has {counts[smallest]} images, too few for {ipc} after a share of {beta}; "
-            f"the largest `beta` that fits is {largest}"
-        )
-
-    picked = []
-    for padded, count, begin in zip(np.asarray(groups.members), counts, starts, strict=True):
-        hardest_first = padded[np.argsort(-hardness[padded[:count]], kind="stable")]
-        picked.append(hardest_first[begin : begin + ipc])
-    return np.stack(picked)
+FORGETTING = Selection(
+    "forgetting", Scores(lambda model: forgetting(model.seen.correct)), by_difficulty, "Toneva et al., ICLR 2019"
+)
+EL2N = Selection(
+    "el2n", Scores(lambda model: el2n(model.seen.error, model.epoch)), by_difficulty, "Paul et al., NeurIPS 2021"
+)
+GRAND = Selection(
+    "grand", Scores(lambda model: grand(model.network, model.variables, model.data), asks_network=True), by_difficulty,
+    "Paul et al., NeurIPS 2021",
+)  # fmt: skip
+CSCORE = Selection(
+    "cscore", Scores(lambda model: cscore(model.seen.confidence), high_is_easy=True), by_difficulty,
+    "Jiang et al., ICML 2021",
+)  # fmt: skip

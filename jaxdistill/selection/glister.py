@@ -15,11 +15,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
+from jaxdistill.selection.base import ProxyOutputs, Selection
 from jaxdistill.selection.groups import group
-from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, along, gradients, mean
+from jaxdistill.selection.outputs import Gradients, Outputs, Weighed, along, gradients, mean, weighed
 from jaxdistill.types import Key
 
-__all__ = ["glister"]
+__all__ = ["GLISTER", "glister"]
 
 
 def glister(
@@ -96,3 +97,6 @@ def _moved(
     """How logits change where the last layer takes a step against one gradient, whose factors are vectors."""
     reach = 1 + jnp.matmul(embedding, gradient.embedding, precision="highest")
     return -eta * reach[:, None] * gradient.error
+
+
+GLISTER = Selection("glister", ProxyOutputs(), weighed(glister), "Killamsetty et al., AAAI 2021")

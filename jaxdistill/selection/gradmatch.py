@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.errors import UsageError
+from jaxdistill.selection.base import ProxyOutputs, Selection
 from jaxdistill.selection.groups import Groups, group
 from jaxdistill.selection.outputs import (
     Gradients,
@@ -25,10 +26,11 @@ from jaxdistill.selection.outputs import (
     mean,
     squares,
     weigh_per_class,
+    weighed,
 )
 from jaxdistill.types import Key
 
-__all__ = ["gradmatch", "nonnegative", "pursue"]
+__all__ = ["GRADMATCH", "gradmatch", "nonnegative", "pursue"]
 
 
 def gradmatch(
@@ -141,3 +143,6 @@ def nonnegative(
     start = jnp.where(allowed, start, 0)
     carry = start, start > 0, jnp.array(False), 0
     return jax.lax.while_loop(lambda carry: ~carry[2] & (carry[3] < 3 * k), improve, carry)[0]
+
+
+GRADMATCH = Selection("gradmatch", ProxyOutputs(), weighed(gradmatch), "Killamsetty et al., ICML 2021")

@@ -30,11 +30,11 @@ def check_ipc(ipc: int) -> None:
         raise UsageError(f"`ipc` is the number of images per class and must be at least 1, not {ipc}")
 
 
-def group(features: Float[Array, "rows d"], labels: Int[Array, " n"], ipc: int, num_classes: int) -> Groups:
+def group(features: Float[Array, "rows d"] | None, labels: Int[Array, " n"], ipc: int, num_classes: int) -> Groups:
     """Group examples by class. Runs on the host, because the padded size depends on the labels.
 
     Args:
-        features: what the examples will be picked by; only its length is looked at.
+        features: what the examples will be picked by, if anything; only its length is looked at.
         labels: the class of each example, in any order.
         ipc: how many examples of each class will be picked.
         num_classes: number of classes.
@@ -43,7 +43,7 @@ def group(features: Float[Array, "rows d"], labels: Int[Array, " n"], ipc: int, 
         UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
     check_ipc(ipc)
-    if len(features) != len(labels):
+    if features is not None and len(features) != len(labels):
         raise UsageError(
             f"there are {len(features)} rows of features for {len(labels)} images; give one row for each image"
         )

@@ -9,10 +9,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.common.promotion import standard
+from jaxdistill.selection.base import Features, Selection
 from jaxdistill.selection.groups import group, pick_per_class
+from jaxdistill.selection.strategies import picked
 from jaxdistill.types import Key
 
-__all__ = ["herd", "herding"]
+__all__ = ["HERDING", "herd", "herding"]
 
 
 @standard
@@ -52,3 +54,6 @@ def herd(features: Float[Array, "size d"], valid: Bool[Array, " size"], ipc: int
 
     _, chosen = jax.lax.scan(pick, (jnp.zeros_like(mean), valid), length=ipc)
     return chosen
+
+
+HERDING = Selection("herding", Features(), picked(herding), "Welling, ICML 2009")

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.common.promotion import standard
+from jaxdistill.selection.base import Features, Selection
 from jaxdistill.selection.groups import group, pick_per_class
+from jaxdistill.selection.strategies import picked
 from jaxdistill.types import Key
 
-__all__ = ["k_center", "kcenter"]
+__all__ = ["KCENTER", "k_center", "kcenter"]
 
 
 @standard
@@ -53,3 +55,6 @@ def k_center(features: Float[Array, "size d"], valid: Bool[Array, " size"], ipc:
     start = jnp.where(valid, jnp.inf, -1).astype(features.dtype)
     _, chosen = jax.lax.scan(pick, (start, first), length=ipc)
     return chosen
+
+
+KCENTER = Selection("kcenter", Features(), picked(kcenter), "Sener & Savarese, ICLR 2018")

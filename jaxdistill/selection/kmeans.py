@@ -14,11 +14,14 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.common.promotion import standard
+from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
+from jaxdistill.selection.base import Features, Selection
 from jaxdistill.selection.groups import group
-from jaxdistill.types import Key
+from jaxdistill.selection.strategies import picked
+from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["centroid_images", "kmeans"]
+__all__ = ["CENTROIDS", "KMEANS", "centroids", "kmeans"]
 
 
 class _Clusters(NamedTuple):
@@ -46,10 +49,8 @@ def kmeans(
     return jnp.asarray(np.stack([one.medoids for one in _cluster(key, features, labels, ipc, num_classes)]))
 
 
-def centroid_images(
-    key: Key, data: RealData, features: Float[Array, "n d"], ipc: int
-) -> Float[np.ndarray, "classes ipc h w c"]:
-    """Mean image of each of `ipc` k-means clusters of each class: with pixels as features, the centres.
+def centroids(key: Key, data: RealData, ipc: int, features: Float[Array, "n d"]) -> SyntheticSet:
+    """The mean image of each of `ipc` k-means clusters of each class: with pixels as features, the centres.
 
     A cluster without members, which occurs when a class has fewer than `ipc` distinct examples, is one example.
 
@@ -63,7 +64,8 @@ def centroid_images(
         return np.asarray(images).mean(axis=0, dtype=np.float64)
 
     clusters = _cluster(key, features, jnp.asarray(data.labels), ipc, len(data.counts))
-    return np.stack([[mean(one, number) for number in range(ipc)] for one in clusters]).astype(np.float32)
+    means = np.stack([[mean(one, number) for number in range(ipc)] for one in clusters])
+    return class_set(means.astype(np.float32))
 
 
 def _cluster(
@@ -81,3 +83,7 @@ def _cluster(
         fitted = KMeans(ipc, n_init=10, random_state=int(seed)).fit(rows)  # pyright: ignore[reportArgumentType]
         _, medoids = linear_sum_assignment(fitted.transform(rows).T)
         yield _Clusters(members, np.asarray(fitted.labels_), members[medoids])
+
+
+KMEANS = Selection("kmeans", Features(), picked(kmeans), "Cui et al., NeurIPS 2022")
+CENTROIDS = Selection("centroids", Features(), centroids, "Wang et al., 2018")

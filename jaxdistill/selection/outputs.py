@@ -120,7 +120,7 @@ def weigh_per_class(pick: Pick, gradients: Gradients, groups: Groups) -> Weighed
 def weighed(select: Callable[[Key, Outputs, Int[Array, " n"], int, int], Weighed]) -> Strategy:
     """The strategy that takes the real images which ``select(key, outputs, labels, ipc, num_classes)`` weighs."""
 
-    def strategy(key: Key, data: RealData, outputs: Outputs, ipc: int) -> SyntheticSet:
+    def strategy(key: Key, data: RealData, ipc: int, outputs: Outputs) -> SyntheticSet:
         found = select(key, outputs, jnp.asarray(data.labels), ipc, len(data.counts))
         return dataclasses.replace(real_set(data, found.indices), weights=found.weights.reshape(-1))
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,26 +13,18 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
+from jaxdistill.selection.base import Experts, Selection, Teachers
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.training.inference import predict_on_host
-from jaxdistill.types import Key, Network, SyntheticSet, Variables
+from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["Teachers", "correct", "labelled"]
+__all__ = ["CORRECT", "LABELLED", "correct", "labelled"]
 
 BLOCK = 256
 
 
-class Teachers(NamedTuple):
-    """Trained networks, by number."""
-
-    network: Network
-    variables: Callable[[int], Variables]
-    """The network as expert number i ended."""
-    count: int
-
-
-def correct(key: Key, data: RealData, teachers: Teachers, ipc: int) -> SyntheticSet:
+def correct(key: Key, data: RealData, ipc: int, teachers: Teachers) -> SyntheticSet:
     """Random images that the first expert classifies correctly, with mean logits of the experts that do so as labels.
 
     Where a class has too few of them, those that the second one classifies correctly come next, and so on. Images are
@@ -69,13 +59,13 @@ def correct(key: Key, data: RealData, teachers: Teachers, ipc: int) -> Synthetic
     return _label(data, teachers, np.asarray(found))
 
 
-def labelled(key: Key, data: RealData, teachers: Teachers, ipc: int) -> SyntheticSet:
+def labelled(key: Key, data: RealData, ipc: int, teachers: Teachers) -> SyntheticSet:
     """Random images, with the first expert's logits as labels.
 
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class.
     """
-    chosen = uniform(key, jnp.zeros((data.count, 0)), jnp.asarray(data.labels), ipc, len(data.counts))
+    chosen = uniform(key, jnp.asarray(data.labels), ipc, len(data.counts))
     return _label(data, teachers._replace(count=1), np.asarray(chosen), only_right=False)
 
 
@@ -103,3 +93,7 @@ def _logits(
         return jnp.asarray(data.read(indices[block]).images)
 
     return predict_on_host(teachers.network, teachers.variables(number), read, len(indices), BLOCK)
+
+
+CORRECT = Selection("correct", Experts(), correct, "Guo et al., ICLR 2024")
+LABELLED = Selection("labelled", Experts(), labelled)

@@ -7,10 +7,16 @@ but certain, probabilities are rounded to 1 and their differences to 0; those od
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-__all__ = ["entropy", "least_confidence", "margin"]
+from jaxdistill.selection.base import Scores, Selection
+from jaxdistill.selection.window import by_difficulty
+from jaxdistill.training.inference import predict
+
+__all__ = ["ENTROPY", "LEAST_CONFIDENCE", "MARGIN", "entropy", "least_confidence", "margin"]
 
 
 def entropy(logits: Float[Array, "n classes"]) -> Float[Array, " n"]:
@@ -38,3 +44,14 @@ def _behind(logits: Float[Array, "n classes"]) -> Float[Array, "n others"]:
     """How far the logits of all classes but the most likely one are below it."""
     descending = -jnp.sort(-logits, axis=-1)
     return descending[:, 1:] - descending[:, :1]
+
+
+def _of_logits(score: Callable[[Float[Array, "n classes"]], Float[Array, " n"]]) -> Scores:
+    return Scores(lambda model: score(predict(model.network, model.variables, model.data)), asks_network=True)
+
+
+ENTROPY = Selection("entropy", _of_logits(entropy), by_difficulty, "Coleman et al., ICLR 2020")
+MARGIN = Selection("margin", _of_logits(margin), by_difficulty, "Coleman et al., ICLR 2020")
+LEAST_CONFIDENCE = Selection(
+    "least_confidence", _of_logits(least_confidence), by_difficulty, "Coleman et al., ICLR 2020"
+)

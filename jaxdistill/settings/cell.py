@@ -14,7 +14,6 @@ from jaxdistill.diffusion import Architecture
 from jaxdistill.networks import default_depth
 from jaxdistill.presets import find, unpublished
 from jaxdistill.presets.base import Preset
-from jaxdistill.selection import NEEDS
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import (
     BasisConfig,
@@ -25,6 +24,7 @@ from jaxdistill.settings.config import (
     NetworkConfig,
     OwnMethod,
 )
+from jaxdistill.settings.starts import needs_of
 
 __all__ = ["APART", "differences", "fields", "named", "preset_of", "said"]
 
@@ -53,7 +53,6 @@ APART = frozenset(
 )
 """Fields of `Distill` in which a run of a cell may differ: where things are, how much memory they take, which cell it
 is, and how often something random is repeated."""
-_READ = ("features", "scores", "outputs", "trials")  # starts that look at the basis
 _STORED = "float32"
 
 
@@ -107,7 +106,7 @@ def differences(
     """
     published = dataclasses.replace(config, **fields(preset, config.data.dataset))
     ours, theirs = (_same(one, preset, size) for one in (config, published))
-    skipped = APART if NEEDS.get(config.init) in _READ else APART | {"basis"}
+    skipped = APART if needs_of(config.init).options else APART | {"basis"}
     found = list(_compare(ours, theirs, skipped))
     if config.init == preset.init == "cscore" and config.basis.scores is None:
         found.append("scores of our stand-in (published the C-scores of their authors)")

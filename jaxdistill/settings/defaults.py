@@ -11,7 +11,7 @@ from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.io.generators import StoredGenerator
 from jaxdistill.presets.base import Preset
 from jaxdistill.presets.experts import expert_preset
-from jaxdistill.selection import NEEDS
+from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import DataConfig, EvaluationConfig, GeneratorConfig, NetworkConfig
 
@@ -82,7 +82,7 @@ def of_select(strategy: str, dataset: Any, name: str, experts: Mapping[str, Any]
         name: by which it is known.
         experts: fields of those that are given.
     """
-    protocol = "krr" if NEEDS[strategy] == "kernel" else dsa_recipe(name)
+    protocol = "krr" if SELECTIONS[strategy].needs.by_kernel else dsa_recipe(name)
     data = {"data": DataConfig(dataset), **like_experts(experts, dataset)}
     return {"strategy": strategy, **data, "evaluation": EvaluationConfig(protocol=protocol)}
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from jaxdistill.common import names
-from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.config import Distill, Select
+from jaxdistill.settings.starts import STARTS
 
 __all__ = ["absolute", "place"]
 
@@ -34,11 +34,8 @@ def absolute(config: Run) -> Run:
     }
     if isinstance(config, Distill):
         generator = dataclasses.replace(config.generator, generator=_some(config.generator.generator))
-        started = config.init in ("real", *SELECTIONS)
-        changes |= {
-            "generator": generator,
-            "init": config.init if started or not os.path.exists(_path(config.init)) else _path(config.init),
-        }
+        is_path = config.init not in STARTS and os.path.exists(_path(config.init))
+        changes |= {"generator": generator, "init": _path(config.init) if is_path else config.init}
     return dataclasses.replace(config, **changes)
 
 

@@ -11,7 +11,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
 from jaxdistill.networks import NETWORKS
-from jaxdistill.selection import SELECTIONS
+from jaxdistill.settings.starts import STARTS
 
 __all__ = ["known_name"]
 
@@ -37,8 +37,7 @@ def _one_of(known: Collection[str], what: str) -> Callable[[str], str]:
 
 
 def _start(name: str) -> str:
-    known = ("real", *SELECTIONS)
-    return name if Path(name).expanduser().exists() or os.sep in name else _one_of(known, "start")(name)
+    return name if Path(name).expanduser().exists() or os.sep in name else _one_of(STARTS, "start")(name)
 
 
 def _networks(value: str) -> str:

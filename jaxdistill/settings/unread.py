@@ -10,10 +10,10 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
-from jaxdistill.selection import NEEDS
 from jaxdistill.settings.as_json import name_of
-from jaxdistill.settings.config import DataConfig, Distill, GeneratorConfig, Select
+from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
+from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
@@ -75,24 +75,10 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if not config.bank.given:
         _refuse({"expert_count"} & {*options}, "there are no --experts to count")
     selects = isinstance(config, Select)
-    basis, start = config.basis, config.strategy if selects else config.init
-    need = NEEDS.get("random" if start == "real" else start, "nothing")
-    alone = not config.bank.given
-    trains = alone and (need == "outputs" or (need == "features" and basis.features == "embedding"))
-    scored = need == "scores"
-    read = {
-        "features": need == "features",
-        "feature_epochs": trains,
-        "beta": scored,
-        "scores": scored,
-        "window_start": scored and basis.beta > 0,
-        "score_networks": scored and alone and basis.scores is None,
-        "score_epochs": scored and basis.scores is None,
-        "trials": need == "trials",
-        "trial_epochs": need == "trials",
-    }
-    by = start if selects else f"a start by {start}"
-    _refuse((name for name, does in read.items() if not does and name in options), f"{by} does not go by ", named=True)
+    start = config.strategy if selects else config.init
+    read = needs_of(start).reads(config.basis, config.bank.given)
+    unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
+    _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
     if not config.evaluation.eval_seeds:
         judged = {"coverage"}
         if config.evaluation.eval_every is None:  # looks go by the others too
@@ -131,7 +117,7 @@ def check_method_read(
         raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
     if draws and "init" in options and config.init != "noise":
         raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
-    if "kernel" in options and not hasattr(protocol, "kernel") and NEEDS.get(config.init) != "kernel":
+    if "kernel" in options and not hasattr(protocol, "kernel") and not needs_of(config.init).by_kernel:
         try:
             build(dataclasses.replace(task, kernel=None))
         except UsageError:  # it needs one
