@@ -476,8 +476,34 @@ def test_what_a_run_began_with_is_on_its_card_and_asked_for_again(run, digits, e
     matched = jd.distill("mtt", digits, 1, experts=saved, **options, **QUIET)
     assert matched.config.bank.experts == saved
     assert jd.open(matched.save(tmp_path / "mtt")).more(1).steps == 2
+    remembered = jd.distill("mtt", digits, 1, experts=experts, **options, **QUIET)
+    folder = remembered.save(tmp_path / "remembered")
+    with pytest.raises(jd.UsageError, match=r"give them, or the folder that they were saved in, to jaxdistill.open"):
+        jd.open(folder).more(1)
+    assert jd.open(folder, experts=experts).more(1).steps == 2
+    assert jd.open(folder, experts=saved).more(1).steps == 2
     chosen = jd.select("herding", digits, 1, experts=experts, features="embedding")
     assert chosen.set.card["features"] == "embedding of the first expert at its end"
+
+
+def test_judging_an_opened_run_asks_for_nothing_that_made_it(digits, experts, tmp_path):
+    """Neither its experts nor a method of one's own; only for data that no name leads to."""
+    options = {"max_start": 1, "student_steps": 1, "expert_epochs": 1, "steps": 1}
+    whole = jd.distill("mtt", digits, 1, experts=experts, **options, **QUIET, eval_epochs=1)
+    opened = jd.open(whole.save(tmp_path / "mtt"))
+    table = opened.evaluate(seeds=1, progress=False)
+    assert table.rows[0]["accuracies"] == whole.evaluate(seeds=1, progress=False).rows[0]["accuracies"]
+    kept = jd.open(opened.save(tmp_path / "judged"))
+    assert kept.results["rows"][0]["accuracies"] == table.rows[0]["accuracies"]
+    assert list((tmp_path / "judged" / "previews").iterdir())
+    mine = jd.distill(towards_the_mean, digits, 1, steps=1, **SMALL, eval_epochs=1).save(tmp_path / "mine")
+    assert len(jd.open(mine).evaluate(seeds=1, progress=False).rows) == 2
+    arrays = jd.Dataset.from_arrays(digits.source.train_images, digits.source.train_labels, name="mine")
+    unnamed = jd.distill("dm", arrays, 1, steps=1, **SMALL, eval_epochs=1).save(tmp_path / "arrays")
+    for ask in (lambda run: run.evaluate(seeds=1, progress=False), lambda run: run.more(1)):
+        with pytest.raises(jd.UsageError, match=r"give them to jaxdistill.open as its `data`"):
+            ask(jd.open(unnamed))
+    assert jd.open(unnamed, arrays).evaluate(seeds=1, progress=False).rows
 
 
 def test_a_run_that_fails_keeps_what_it_had(digits):

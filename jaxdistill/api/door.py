@@ -310,19 +310,22 @@ def evaluate(
 
 
 @in_python
-def open(folder: str | Path, data: Dataset | None = None) -> Run | Stored | Experts:
+def open(
+    folder: str | Path, data: Dataset | None = None, experts: Experts | str | Path | None = None
+) -> Run | Stored | Experts:
     """What is in a folder: a run, a set, or experts, as jaxdistill wrote them here or on the command line.
 
     Args:
         folder: a run's, a set's, or that of experts.
         data: what a run was begun with, where that had no name that leads to it (`Dataset.from_arrays`, `hold_out`).
+        experts: those that a run was begun with, where they were in memory: they, or where they were saved since.
 
     Raises:
         UsageError: if it is none of these, or damaged.
     """
     folder = Path(folder).expanduser()
     if (folder / "config.json").is_file():
-        return open_run(folder, data)
+        return open_run(folder, data, _bank(experts))
     if (folder / "preprocess.safetensors").is_file():
         return Experts(load_bank(folder))
     if not folder.is_dir():

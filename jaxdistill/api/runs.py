@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import html
 import json
 import shutil
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,7 @@ from jaxdistill.commands.looks import HeldOut, best_of, read_looks
 from jaxdistill.commands.own_method import check_steps
 from jaxdistill.commands.plan import Bound, Plan
 from jaxdistill.commands.selection_inputs import inputs_of, stand_in
+from jaxdistill.data.check import DataError
 from jaxdistill.data.digest import differing
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.devices import replicate
@@ -38,6 +41,7 @@ from jaxdistill.engine.loop import Chunk
 from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, checkpoint, files
 from jaxdistill.io.artifact import Stored
+from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.generators import StoredGenerator, load_generator, write_generator
 from jaxdistill.io.pictures import img
 from jaxdistill.io.scores import save_scores
@@ -57,6 +61,14 @@ class _Loaded(NamedTuple):
     folder: Path
     config: Distill | Select
     data: Dataset | None
+    experts: StoredBank | None
+    results: dict[str, Any]
+    """What it was found to be judged by."""
+
+    @property
+    def given(self) -> planning.Given:
+        """What is in memory of what it was begun with."""
+        return planning.Given(None if self.data is None else self.data.source, self.experts)
 
 
 class Run:
@@ -166,7 +178,7 @@ class Run:
             steps: how many more.
 
         Returns:
-            This run, which has then gone on.
+            This run, which has then gone on. A folder that it was opened from is not touched: `save` writes another.
 
         Raises:
             UsageError: if there is nothing to go on with, or the method's steps follow a schedule of their number.
@@ -203,9 +215,7 @@ class Run:
             seeds: independent networks of each kind; by default as configured (5).
             progress: say how far it is.
         """
-        self._wake()
-        assert self._bound is not None
-        bound = self._bound
+        bound = self._judging()
         if seeds is not None:
             bound = bound._replace(config=replaced(bound.config, {"eval_seeds": seeds}))
         if bound.config.evaluation.eval_seeds < 1:
@@ -245,6 +255,9 @@ class Run:
             raise UsageError(f"{folder} would be below the file {above}; choose another folder")
         if self._loaded is not None and self._bound is None:
             shutil.copytree(self._loaded.folder, folder)
+            if self.results != self._loaded.results:
+                files.write_text(folder / "evaluation.json", json.dumps(self.results, indent=1))
+                report.write(folder)
             return folder
         assert self._bound is not None
         stored = self.set
@@ -343,26 +356,42 @@ class Run:
         arrays = jax.tree.map(jnp.asarray, synthetic)
         return Stored(arrays, self._bound.bench.preprocess, {**card, **shape})
 
+    def _judging(self) -> Bound:
+        """By what the set is judged; a run that was opened needs none of what made it."""
+        if self._bound is not None:
+            return self._bound
+        assert self._loaded is not None
+        with _arrays_asked(self._loaded):
+            bound = planning.prepare_evaluation(self._loaded.config, self._loaded.given, self.set.preprocess)
+        return _same_data(bound, self._loaded.config, self._loaded.folder)
+
     def _wake(self) -> None:
         """Make what was opened from a folder able to go on: read its data, experts and checkpoint again."""
         if self._bound is not None or self._loaded is None:
             return
-        folder, config, data = self._loaded
+        folder, config, *_ = self._loaded
         if isinstance(config, Distill) and isinstance(config.method, OwnMethod):
             raise UsageError(
                 f"{self.name} is a method of one's own, which no folder holds; give it to distill again, with this run "
                 "as its `init`"
             )
         stored = config
-        config, given = planning.pinned(config, planning.Given(None if data is None else data.source))
+        if config.bank.digest is not None and config.bank.experts is None and self._loaded.experts is None:
+            raise UsageError(
+                f"the experts of the run in {folder} were in memory; give them, or the folder that they were saved in, "
+                "to jaxdistill.open as its `experts`"
+            )
+        config, given = planning.pinned(config, self._loaded.given)
         if (config.bank.digest, _generator_of(config)) != (stored.bank.digest, _generator_of(stored)):
             raise UsageError(
                 f"the run in {folder} was begun with other experts or another generator than are there now"
             )
         if isinstance(config, Select):
-            self._bound = _same_data(planning.prepare_selection(config, given), stored, folder)
+            with _arrays_asked(self._loaded):
+                self._bound = _same_data(planning.prepare_selection(config, given), stored, folder)
             return
-        plan = planning.prepare(config, given)
+        with _arrays_asked(self._loaded):
+            plan = planning.prepare(config, given)
         _same_data(plan.bound, stored, folder)
         shapes = jax.eval_shape(plan.images.begin, distilling.begin(plan, stand_in))
         found = checkpoint.restore(folder / "checkpoints", shapes, partial(say, Console(stderr=True)))
@@ -395,6 +424,18 @@ def select_run(bound: Bound) -> Run:
     return run
 
 
+@contextlib.contextmanager
+def _arrays_asked(loaded: _Loaded) -> Iterator[None]:
+    """Where no name leads to a run's data, ask for them."""
+    try:
+        yield
+    except DataError as error:
+        if loaded.data is not None:
+            raise
+        asked = "if the run was made from arrays, give them to jaxdistill.open as its `data`"
+        raise UsageError(f"{error}; {asked}") from None
+
+
 def _generator_of(config: Distill | Select) -> str | None:
     return config.generator.generator_digest if isinstance(config, Distill) else None
 
@@ -409,8 +450,13 @@ def _same_data(bound: Bound, stored: Distill | Select, folder: Path) -> Bound:
     return bound
 
 
-def open_run(folder: Path, data: Dataset | None = None) -> Run:
-    """A run's folder, as `Run.save` or the command line wrote it; with its data, where no name leads to them.
+def open_run(folder: Path, data: Dataset | None = None, experts: StoredBank | None = None) -> Run:
+    """A run's folder, as `Run.save` or the command line wrote it; with what it began with, where no name leads there.
+
+    Args:
+        folder: the run's.
+        data: what it was made from.
+        experts: what it matches.
 
     Raises:
         UsageError: if it cannot be read.
@@ -419,7 +465,7 @@ def open_run(folder: Path, data: Dataset | None = None) -> Run:
     config = from_json(found.config, RunConfig(folder))
     chosen = artifact.load_set(folder) if found.card else None
     scores = files.load_arrays(folder / "scores.npz")["scores"] if (folder / "scores.npz").is_file() else None
-    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config, data), scores=scores)
+    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config, data, experts, found.evaluation), scores=scores)
     run._history = History(found.scalars)
     run._held_out = HeldOut(read_looks(folder / "held_out.jsonl"), distilling.read_best(folder / "best"))
     run.results = found.evaluation

@@ -24,6 +24,7 @@ from jaxdistill.commands.workspace import (
     open_bench,
     task,
 )
+from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source
 from jaxdistill.engine.drive import Feeding
 from jaxdistill.engine.host_batches import require_grain
@@ -40,7 +41,7 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.settings.unread import check_method_read, check_read
 from jaxdistill.types import AnyMethod, Feed, Key, Method, Network, SyntheticSet, Task
 
-__all__ = ["Bound", "Given", "Plan", "note_of", "pinned", "prepare", "prepare_selection"]
+__all__ = ["Bound", "Given", "Plan", "note_of", "pinned", "prepare", "prepare_evaluation", "prepare_selection"]
 
 HELD_OUT = 0.1
 """Of the training images, where a look needs some and no share is said."""
@@ -201,7 +202,21 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     return source, on_host
 
 
-def _prepare(config: Run, given: Given, options: frozenset[str]) -> Bound:
+def prepare_evaluation(config: Run, given: Given, preprocess: Preprocess) -> Bound:
+    """See that everything is there that judging a finished set needs, whatever made it; see `prepare`.
+
+    Args:
+        config: of the run that made the set.
+        given: see `Given`.
+        preprocess: what the set's images went through.
+
+    Raises:
+        UsageError: for data that cannot be used.
+    """
+    return _prepare(config, given._replace(experts=None), frozenset(), preprocess)
+
+
+def _prepare(config: Run, given: Given, options: frozenset[str], fitted: Preprocess | None = None) -> Bound:
     protocol = config.evaluation.resolve(config.network.kernel)
     experts = given.experts
     check_read(config, options, protocol)
@@ -212,7 +227,7 @@ def _prepare(config: Run, given: Given, options: frozenset[str]) -> Bound:
     if looked and needed and not config.data.hold_out:
         config = dataclasses.replace(config, data=dataclasses.replace(config.data, hold_out=HELD_OUT))
     # Not fitted anew: on another machine whitening would differ in its last digits.
-    fitted = None if experts is None else experts.preprocess
+    fitted = fitted if experts is None else experts.preprocess
     bench = open_bench(config.data, fitted, *(() if given.source is None else (given.source,)))
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, digests=bench.digests))
     if config.evaluation.coverage:
