@@ -3,6 +3,7 @@
 import ctypes
 import gc
 import os
+import re
 from pathlib import Path
 
 # Most of the suite's time is compilation; processes that tests start inherit this. It is read when JAX is imported.
@@ -13,16 +14,22 @@ import jaxtyping
 import pytest
 from annotations import checked
 from jax._src.lru_cache import LRUCache
+from xdist.scheduler import LoadScopeScheduling
 
 jaxtyping.install_import_hook(checked(), "annotations.check")
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items):
-    """The tests of a file run in one process, for the sake of its fixtures, but where it names groups of its own."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+class Groups(LoadScopeScheduling):
+    """The tests of a file run in one process, for the sake of its fixtures; of the contract, those of a method."""
+
+    def _split_scope(self, nodeid):
+        path, _, test = nodeid.partition("::")
+        method = re.search(r"\[(\w+)", test)
+        return f"{path}::{method[1]}" if method and path.endswith("test_contract.py") else path
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log) if config.getvalue("dist") == "loadfile" else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -47,9 +47,8 @@ def extends(config):
 
 
 def marks(config, whole):
-    """A method's tests run in one process; those that take many compilations, once for each kind of step, unless slow
-    ones are asked for."""
-    return [pytest.mark.xdist_group(config.__name__), *([pytest.mark.slow] if whole and extends(config) else [])]
+    """What takes many compilations is tested of one method for each kind of step, unless slow tests are asked for."""
+    return [pytest.mark.slow] if whole and extends(config) else []
 
 
 def cases(networks, whole=False):
