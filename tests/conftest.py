@@ -1,21 +1,80 @@
-"""The package's annotations are checked while the tests run, and only then."""
+"""The package's annotations are checked while the tests run, and only then; programs compile fast, and once."""
+
+import ctypes
+import gc
+import os
+import re
+from pathlib import Path
+
+# Most of the suite's time is compilation; processes that tests start inherit this. It is read when JAX is imported.
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 import jax
 import jaxtyping
 import pytest
 from annotations import checked
+from jax._src.lru_cache import LRUCache
+from xdist.scheduler import LoadScopeScheduling
 
 jaxtyping.install_import_hook(checked(), "annotations.check")
 
 
+class Groups(LoadScopeScheduling):
+    """The tests of a file run in one process, for the sake of its fixtures; of the contract, those of a method."""
+
+    def _split_scope(self, nodeid):
+        path, _, test = nodeid.partition("::")
+        method = re.search(r"\[(\w+)", test)
+        return f"{path}::{method[1]}" if method and path.endswith("test_contract.py") else path
+
+
+def pytest_xdist_make_scheduler(config, log):
+    return Groups(config, log) if config.getvalue("dist") == "loadfile" else None
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
-    """Equal programs, which the tests build many times, are compiled once a session.
+    """Equal programs, which the tests build many times, are compiled once a session, whichever worker is first.
 
-    Not those of the commands that tests run: some are killed, or may not write, and would leave half an entry.
+    Commands that tests run in processes of their own read what is there, and write nothing: some are killed, and would
+    leave half an entry.
     """
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("compiled")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    base = tmp_path_factory.getbasetemp()
+    kept = str((base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "compiled")
+    jax.config.update("jax_compilation_cache_dir", kept)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+    def put(self, key, value):
+        """In one move, since another process may be reading."""
+        whole = self.path / f"{key}-cache"
+        part = whole.with_name(f"{key}.{os.getpid()}")
+        part.write_bytes(value)
+        part.replace(whole)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LRUCache, "put", put)
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", kept)
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "1e9")
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def memory_is_given_back():
+    """A worker that has grown beyond 2 GiB drops its compiled programs after a file; most of its memory is theirs."""
+    yield
+    statm = Path("/proc/self/statm")
+    if statm.exists() and int(statm.read_text().split()[1]) * os.sysconf("SC_PAGESIZE") > 2 << 30:
+        jax.clear_caches()
+        gc.collect()
+        getattr(ctypes.CDLL(None), "malloc_trim", int)(0)  # of glibc
+
+
+@pytest.fixture
+def compiled_well():
+    """Programs are compiled as users' are."""
+    jax.config.update("jax_disable_most_optimizations", False)
+    yield
+    jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture(scope="session")

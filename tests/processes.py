@@ -5,6 +5,11 @@ import socket
 import subprocess
 import sys
 
+EIGHT_DEVICES = {
+    "XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8",
+    "JAX_PLATFORMS": "cpu",
+}
+
 
 def started(words, *before, **environment):
     command = [*before, sys.executable, "-m", "jaxdistill", *words]

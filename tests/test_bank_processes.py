@@ -6,7 +6,6 @@ import signal
 import subprocess
 import time
 
-import jax
 import numpy as np
 import pytest
 from banks import TRAIN, contents, experts_of, made, read, whole
@@ -16,20 +15,13 @@ from jaxdistill.cli import main
 from jaxdistill.io.expert_bank import load_bank
 
 
-def compiled():
-    """An environment in which a process finds compiled programs."""
-    kept = jax.config.jax_compilation_cache_dir
-    return {"JAX_COMPILATION_CACHE_DIR": kept, "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
-
-
 def training(out, *before):
     """A process that trains experts until it is killed."""
-    return started([*TRAIN, "--count", "500", "--resume", "--out", str(out)], *before, **compiled())
+    return started([*TRAIN, "--count", "500", "--resume", "--out", str(out)], *before)
 
 
 def test_two_processes_make_the_experts_of_one_and_the_first_alone_writes(bank, tmp_path):
-    hasty = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # what takes most of the time is compilation, in both
-    out, _ = in_two_processes([*TRAIN, "--count", "2", "--resume"], tmp_path, **hasty, **compiled())
+    out, _ = in_two_processes([*TRAIN, "--count", "2", "--resume"], tmp_path)
     assert whole(out) == 2
     assert read(out) == read(bank)
     for one, other in zip(load_bank(out).params, load_bank(bank, 2).params, strict=True):

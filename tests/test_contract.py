@@ -1,5 +1,6 @@
 """What every method keeps to. A new line in METHODS is tested by all of this; there is no branch on a method here."""
 
+import contextlib
 import dataclasses
 import json
 import math
@@ -7,13 +8,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import EIGHT_DEVICES
 from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
@@ -22,7 +24,7 @@ from jaxdistill.data.feeds import sample
 from jaxdistill.data.trajectories import Bank, flatten
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
-from jaxdistill.engine.devices import make_mesh, replicate
+from jaxdistill.engine.devices import make_mesh, replicate, spread
 from jaxdistill.engine.host_batches import step_keys
 from jaxdistill.engine.loop import run
 from jaxdistill.io import checkpoint
@@ -37,15 +39,25 @@ from jaxdistill.types import GenerativeMethod, Method, SyntheticSet, Task, map_o
 IPC = 3
 SHAPE = (8, 8, 1)
 NETWORKS = ("convnet", "convnet-bn")
-CASES = [(config, network) for config in METHODS for network in NETWORKS]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def compile_quickly():
-    """Most of this file's time is compilation, and what it compares is compiled alike."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
+def extends(config):
+    """Whether a method's configuration extends another one's, whose step it takes with other options."""
+    return any(base in METHODS for base in config.__mro__[1:])
+
+
+def marks(config, whole):
+    """What takes many compilations is tested of one method for each kind of step, unless slow tests are asked for."""
+    return [pytest.mark.slow] if whole and extends(config) else []
+
+
+def cases(networks, whole=False):
+    pairs = [(config, network) for config in METHODS for network in networks]
+    return [pytest.param(case, id=name(case), marks=marks(case[0], whole)) for case in pairs]
+
+
+def name(case):
+    return f"{case[0].__name__}-{case[1]}"
 
 
 @cache
@@ -153,23 +165,25 @@ def one_step(method, data, state, index, key):
     return method.step(key_step, state, sample(method.feed, key_feed, index, data))
 
 
-def name(case):
-    return f"{case[0].__name__}-{case[1]}"
-
-
-@pytest.fixture(params=CASES, ids=name, scope="module")
+@pytest.fixture(params=cases(NETWORKS), scope="module")
 def case(request):
-    """A method, its data, a start, and three steps of it, jitted once for the whole module."""
+    """A method, its data, a start, and three steps of it, jitted once for all tests that ask."""
     return stepped(*request.param)
 
 
-@pytest.fixture(params=[case for case in CASES if case[1] == NETWORKS[0]], ids=name, scope="module")
+@pytest.fixture(params=cases(NETWORKS[:1]), scope="module")
 def plain(request):
-    """The same without batch normalisation, for what takes many compilations."""
+    """The same without batch normalisation."""
     return stepped(*request.param)
 
 
-@cache
+@pytest.fixture(params=cases(NETWORKS[:1], whole=True), scope="module")
+def kind(request):
+    """The same of one method for each kind of step, for what takes many compilations."""
+    return stepped(*request.param)
+
+
+@lru_cache(maxsize=2)  # what is compiled takes memory as long as it is held
 def stepped(config, network):
     method = make_method(config, network)
     data = jax.tree.map(jnp.asarray, source_of(method, network))
@@ -235,7 +249,7 @@ def wide(init):
     return lambda key: widened(init(key))
 
 
-@pytest.mark.parametrize("config", METHODS, ids=lambda config: config.__name__)
+@pytest.mark.parametrize("config", [pytest.param(c, id=c.__name__, marks=marks(c, True)) for c in METHODS])
 def test_scan_and_vmap_agree_with_the_jitted_steps(config):
     """In float64: of a gradient that is zero but for rounding Adam makes a whole step, which no float32 could judge."""
     task = make_task(NETWORKS[0])
@@ -266,22 +280,31 @@ def test_scan_and_vmap_agree_with_the_jitted_steps(config):
 
 
 def test_no_key_is_used_twice(plain):
-    """Under JAX's own checker, which sees what is drawn from a key and what is split; siamese reuse is declared."""
+    """Under JAX's own checker, which sees in the program what is drawn from a key and what is split; siamese reuse is
+    declared."""
     method, data, initial, _, _, _ = plain
     with jax.debug_key_reuse(True):
-        state = jax.jit(method.init)(jax.random.key(2), initial)
+        state = jax.eval_shape(jax.jit(method.init), jax.random.key(2), initial)
         step = jax.jit(lambda state, index, key: one_step(method, data, state, index, key))
-        step(state, 0, jax.random.key(7))
+        jax.eval_shape(step, state, 0, jax.random.key(7))
 
 
 def test_a_program_with_float64_keeps_the_types_of_its_state(plain):
     """Arrays are float32 as before; what is computed in float64 comes back as they are."""
     method, data, initial, _, _, _ = plain
     with jax.enable_x64(True):
-        state = jax.jit(method.init)(jax.random.key(2), initial)
-        after, info = jax.jit(lambda state: one_step(method, data, state, 0, jax.random.key(7)))(state)
+        state = jax.eval_shape(method.init, jax.random.key(2), initial)
+        after, _ = jax.eval_shape(lambda state: one_step(method, data, state, 0, jax.random.key(7)), state)
         chex.assert_trees_all_equal_shapes_and_dtypes(after, state)
-        assert method.synthetic(after).images.dtype == initial.images.dtype
+        assert jax.eval_shape(method.synthetic, after).images.dtype == initial.images.dtype
+
+
+@pytest.mark.slow
+def test_in_a_program_with_float64_steps_are_finite(plain):
+    method, data, initial, _, _, _ = plain
+    with jax.enable_x64(True):
+        state = jax.jit(method.init)(jax.random.key(2), initial)
+        _, info = jax.jit(lambda state: one_step(method, data, state, 0, jax.random.key(7)))(state)
         assert all(np.isfinite(value) for value in info)
 
 
@@ -300,8 +323,8 @@ def driven(method, source, state, **options):
     return [jax.tree.map(np.array, chunk) for chunk in run(method, source, key, state, 3, mesh=mesh, **options)]
 
 
-def test_the_loop_is_the_steps_whatever_its_chunks_and_goes_on_from_a_checkpoint(plain, tmp_path):
-    method, data, initial, states, infos, _ = plain
+def test_the_loop_is_the_steps_whatever_its_chunks_and_goes_on_from_a_checkpoint(kind, tmp_path):
+    method, data, initial, states, infos, _ = kind
     data, start = replicate(data, make_mesh()), jax.tree.map(np.array, states[0])
     whole = driven(method, data, start, chunk_seconds=1e9)
     assert [chunk.step for chunk in whole] == [1, 3]
@@ -331,43 +354,50 @@ def test_the_loop_is_the_same_on_the_host_where_batches_are_drawn_ahead(plain):
 EIGHT = """
 import json, sys
 sys.path.insert(0, sys.argv[1])
-import jax, numpy as np
-import test_contract as contract
-from jaxdistill.engine.devices import spread
-
-out = {}
-for config in contract.METHODS:
-    network = contract.NETWORKS[0]
-    mesh = contract.make_mesh()
-    method = contract.make_method(config, network, mapper=spread(mesh, 1))
-    data = contract.replicate(contract.source_of(method, network), mesh)
-    initial = contract.start_of(method)
-    state = contract.replicate(jax.tree.map(np.asarray, method.init(jax.random.key(2), initial)), mesh)
-    key = contract.replicate(jax.random.key(7), mesh)
-    *_, last = contract.run(method, data, key, state, 3, mesh=mesh)
-    out[contract.name((config, network))] = np.asarray(method.synthetic(last.state).images).tolist()
-print(json.dumps({"devices": jax.device_count(), "images": out}))
+import test_contract
+for line in sys.stdin:
+    print(json.dumps(test_contract.spread_over_devices(line.strip())), flush=True)
 """
 
 
+def spread_over_devices(asked):
+    """How many devices this process has, and the images after three steps of a method on all of them."""
+    config, mesh = next(config for config in METHODS if name((config, NETWORKS[0])) == asked), make_mesh()
+    method = make_method(config, NETWORKS[0], mapper=spread(mesh, 1))
+    data = replicate(source_of(method, NETWORKS[0]), mesh)
+    state = replicate(jax.tree.map(np.asarray, method.init(jax.random.key(2), start_of(method))), mesh)
+    *_, last = run(method, data, replicate(jax.random.key(7), mesh), state, 3, mesh=mesh)
+    return jax.device_count(), np.asarray(method.synthetic(last.state).images).tolist()
+
+
 @pytest.fixture(scope="module")
-def on_eight_devices():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
-    flags["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
-    done = subprocess.run(
-        [sys.executable, "-c", EIGHT, os.path.dirname(__file__)],
-        env={**os.environ, **flags},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    result = json.loads(done.stdout.splitlines()[-1])
-    assert result["devices"] == 8
-    return result["images"]
+def on_eight_devices(tmp_path_factory):
+    """A process with eight devices, which is asked for one method after another."""
+    said = tmp_path_factory.mktemp("eight") / "errors"
+    with (
+        said.open("w") as errors,
+        subprocess.Popen(
+            [sys.executable, "-c", EIGHT, os.path.dirname(__file__)],
+            env={**os.environ, **EIGHT_DEVICES},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=errors,
+            text=True,
+        ) as process,
+    ):
+
+        def ask(asked):
+            with contextlib.suppress(BrokenPipeError):
+                print(asked, file=process.stdin, flush=True)
+            answer = process.stdout.readline()
+            assert answer, said.read_text()[-3000:]
+            return json.loads(answer)
+
+        yield ask
 
 
-def test_eight_devices_give_the_result_of_one(plain, request, on_eight_devices):
-    method, _, _, states, _, _ = plain
-    images = on_eight_devices[request.node.callspec.id]
+def test_eight_devices_give_the_result_of_one(kind, request, on_eight_devices):
+    method, _, _, states, _, _ = kind
+    devices, images = on_eight_devices(request.node.callspec.id)
+    assert devices == 8
     np.testing.assert_allclose(images, method.synthetic(states[-1]).images, rtol=1e-5, atol=1e-5)

@@ -14,6 +14,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from jax import lax
+from processes import EIGHT_DEVICES
 
 from jaxdistill.networks import convolution_maps as maps
 from jaxdistill.networks.convolution import convolution
@@ -225,7 +226,6 @@ ON_EIGHT_DEVICES = """
 
 
 def test_eight_devices():
-    environment = os.environ | {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-c", textwrap.dedent(ON_EIGHT_DEVICES)]
-    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
+    result = subprocess.run(command, env=os.environ | EIGHT_DEVICES, capture_output=True, text=True, timeout=300)
     assert "agreed" in result.stdout, result.stderr[-3000:]

@@ -49,11 +49,8 @@ REGRESSION = regression_of(4, 3)
 
 @pytest.fixture(autouse=True)
 def double():
-    """Float64; and most programs run once: what compiling them well takes is not made up for."""
-    jax.config.update("jax_disable_most_optimizations", True)
     with jax.enable_x64(True):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def start_of(seed=0):

@@ -59,6 +59,7 @@ def test_class_balanced_is_uniform_over_a_class(data):
 def test_uniform_draws_without_replacement_and_both_draws_two(data):
     plan = np.asarray(Uniform(10).plan(jax.random.key(0), jnp.int32(0), data))
     assert sorted(plan.tolist()) == list(range(10))
+    assert (plan != Uniform(10).plan(jax.random.key(1), jnp.int32(0), data)).any()
     assert len(Uniform(25).plan(jax.random.key(0), jnp.int32(0), data)) == 25
     feed = Both(ClassBalanced(2), Uniform(5))
     balanced, uniform = feed.gather(feed.plan(jax.random.key(0), jnp.int32(0), data), data)

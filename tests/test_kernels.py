@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from processes import EIGHT_DEVICES
 
 from jaxdistill.kernels import KERNELS, make
 from jaxdistill.kernels.gram import COPIES, gram
@@ -30,11 +31,9 @@ SMALL = {"fc1": (2, 2, 3), "fc3": (2, 2, 3), "convnet": (8, 9, 1), "convnet3": (
 
 
 @pytest.fixture(autouse=True, scope="module")
-def double_and_compiled_quickly():
-    jax.config.update("jax_disable_most_optimizations", True)
+def double():
     with jax.enable_x64(True):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def images_of(name, count, seed=0):
@@ -264,9 +263,8 @@ print(json.dumps({
 
 
 def test_the_way_in_is_narrow_and_eight_devices_give_the_matrix_of_one():
-    flags = {"XLA_FLAGS": "--xla_force_host_platform_device_count=8", "JAX_PLATFORMS": "cpu"}
     command = [sys.executable, "-W", "error", "-c", ELSEWHERE]
-    done = subprocess.run(command, env={**os.environ, **flags}, capture_output=True, text=True, check=False)
+    done = subprocess.run(command, env={**os.environ, **EIGHT_DEVICES}, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
     result = json.loads(done.stdout)
     for name in ("Jaxpr", "JaxprEqn", "Literal", "Primitive", "Var", "Value", "zeros_like_p", "safe_map"):

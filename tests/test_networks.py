@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import math
 import zlib
 from pathlib import Path
@@ -91,7 +90,7 @@ def test_values_and_gradients_equal_pytorch(name):
         variables = Variables(*map(fill, jax.eval_shape(net.init, jax.random.key(0))))
         images = jnp.asarray(draw(f"images {name}", (IMAGES, *shape)))
 
-        @functools.partial(jax.jit, compiler_options={"xla_backend_optimization_level": 0})  # compiles twice as fast
+        @jax.jit
         def everything(variables, images):
             def loss(params, images):
                 logits, statistics = net.apply(variables._replace(params=params), images, train=True)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from processes import finish, in_two_processes, started
+from processes import EIGHT_DEVICES, finish, in_two_processes, started
 from safetensors.numpy import load_file
 
 from jaxdistill.cli import main
@@ -19,8 +19,8 @@ RUN = ["distill", "dm", "--dataset", "digits", "--ipc", "2", "--width", "8", "--
 EVALUATION = ["--eval-seeds", "2", "--eval-epochs", "3"]
 
 
-def start(out, *options, **environment):
-    return started([*RUN, *options, "--out", str(out), "--quiet"], **environment)
+def words(out, *options):
+    return [*RUN, *options, "--out", str(out), "--quiet"]
 
 
 def bits(out):
@@ -36,17 +36,17 @@ def cut_and_resume(tmp_path, moments):
     """Kill a run at each moment, ``(step, seconds after it)``, resuming it in between; returns the steps reached."""
     options = ["--steps", "60", "--checkpoint-seconds", "0", *EVALUATION]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
-    finish(start(whole, *options))
+    assert main(words(whole, *options)) == 0
     reached = []
     for step, delay in moments:
-        process = start(cut, *options, "--resume")
+        process = started(words(cut, *options, "--resume"))
         while lines_of(cut) < step and process.poll() is None:
             time.sleep(0.002)
         time.sleep(delay)
         process.send_signal(signal.SIGKILL)
         process.communicate()
         reached.append(lines_of(cut))
-    finish(start(cut, *options, "--resume"))
+    assert main(words(cut, *options, "--resume")) == 0
     assert bits(cut) == bits(whole)
     assert (cut / "metrics.jsonl").read_text() == (whole / "metrics.jsonl").read_text()
     rows = [json.loads((run / "evaluation.json").read_text())["rows"] for run in (cut, whole)]
@@ -68,14 +68,13 @@ def test_a_run_killed_at_ten_random_moments_ends_in_the_same_bits(tmp_path):
     assert len(set(reached)) > 4
 
 
-def test_an_interrupted_run_saves_what_it_has_and_keeps_others_out_of_its_folder(tmp_path):
-    out = tmp_path / "run"
-    process = start(out, "--steps", "100000", "--eval-seeds", "0")
+def test_an_interrupted_run_saves_what_it_has_and_keeps_others_out_of_its_folder(tmp_path, capsys):
+    out, long = tmp_path / "run", ["--steps", "100000", "--eval-seeds", "0"]
+    process = started(words(out, *long))
     while lines_of(out) < 4 and process.poll() is None:
         time.sleep(0.01)
-    other = start(out, "--steps", "100000", "--eval-seeds", "0", "--resume")
-    assert "another command is at work" in other.communicate(timeout=120)[1]
-    assert other.returncode == 2
+    assert main(words(out, *long, "--resume")) == 2
+    assert "another command is at work" in capsys.readouterr().err
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=120)[1]
     assert process.returncode == 1, said
@@ -138,8 +137,7 @@ def same(out, other):
 
 def test_eight_devices_give_the_set_and_the_accuracies_of_one(on_one_device, tmp_path):
     out = tmp_path / "run"
-    flags = "--xla_force_host_platform_device_count=8"
-    finish(start(out, "--steps", "5", *EVALUATION, XLA_FLAGS=flags, JAX_PLATFORMS="cpu"))
+    finish(started(words(out, "--steps", "5", *EVALUATION), **EIGHT_DEVICES))
     assert "8 x" in json.loads((out / "set" / "card.json").read_text())["cost"]["device"]
     same(on_one_device, out)
 

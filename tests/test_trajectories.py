@@ -20,11 +20,8 @@ from jaxdistill.types import Variables
 
 @pytest.fixture(autouse=True)
 def double():
-    """Float64; and most programs run once: what compiling them well takes is not made up for."""
-    jax.config.update("jax_disable_most_optimizations", True)
     with jax.enable_x64(True):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def golden(tree):
@@ -161,8 +158,8 @@ def test_minibatches_are_shuffled_passes(n, batch, steps):
 
 
 @pytest.mark.parametrize(("transport", "least", "most"), [(True, 0.9, 1.2), (False, 0.0, 0.01)])
+@pytest.mark.usefixtures("compiled_well")
 def test_memory_grows_by_the_parameters_for_each_step_or_not_at_all(transport, least, most):
-    jax.config.update("jax_disable_most_optimizations", False)
     params = {"matrix": jax.ShapeDtypeStruct((1024, 4), jnp.float32), "offset": jax.ShapeDtypeStruct((4,), jnp.float32)}
     vector = jax.ShapeDtypeStruct((1024 * 4 + 4,), jnp.float32)
 

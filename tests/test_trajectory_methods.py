@@ -20,11 +20,8 @@ from jaxdistill.types import Variables
 
 @pytest.fixture(autouse=True)
 def double():
-    """Float64; and most programs run once: what compiling them well takes is not made up for."""
-    jax.config.update("jax_disable_most_optimizations", True)
     with jax.enable_x64(True):
         yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def segments_of(count=1, seed=0):

@@ -91,6 +91,7 @@ def test_unrolled_training_keeps_running_averages():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), found, variables)
 
 
+@pytest.mark.usefixtures("compiled_well")
 def test_memory_of_the_gradient_grows_by_the_parameters_alone():
     net = make_network("convnet", (8, 8, 1), 4, width=16, norm="none")
     variables = jax.eval_shape(net.init, jax.random.key(0))
