@@ -97,3 +97,6 @@ def test_the_examples_of_the_page_run(scope):
     assert not np.array_equal(method.synthetic(state).images, start.images)
     assert scope["PAPER"].settings("digits", 1, "sketch").config == scope["Means"](image_lr=0.5)
     assert scope["core"].synthetic.images.shape == (2, 8, 8, 1)
+    features = jnp.array([[0.0], [1.0], [9.0], [5.0], [-7.0], [6.0]])
+    picks = scope["farthest"](jax.random.key(0), features, jnp.array([0, 0, 0, 1, 1, 1]), 2, 2)
+    assert np.sort(picks, axis=1).tolist() == [[0, 2], [4, 5]]

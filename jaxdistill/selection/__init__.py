@@ -1,32 +1,11 @@
-"""Core-sets and other sets that no method has touched, one file and one line each."""
+"""Core-sets and other sets that no method has touched: one file each, and one line in `selection/catalogue.py`."""
 
-from jaxdistill.selection import (
-    craig,
-    difficulty,
-    glister,
-    gradmatch,
-    herding,
-    kcenter,
-    kmeans,
-    made,
-    optimised,
-    solved,
-    taught,
-    uncertainty,
-    uniform,
-)
+from jaxdistill.selection import catalogue
 from jaxdistill.selection.base import Selection
 
 __all__ = ["SELECTIONS", "Selection"]
 
 SELECTIONS: dict[str, Selection] = {
-    selection.name: selection
-    for selection in (
-        uniform.RANDOM, herding.HERDING, kcenter.KCENTER, kmeans.KMEANS, kmeans.CENTROIDS, made.AVERAGE, made.NOISE,
-        difficulty.FORGETTING, difficulty.EL2N, difficulty.GRAND, difficulty.CSCORE,
-        uncertainty.ENTROPY, uncertainty.MARGIN, uncertainty.LEAST_CONFIDENCE,
-        craig.CRAIG, gradmatch.GRADMATCH, glister.GLISTER,
-        optimised.OPTIMISED, taught.CORRECT, taught.LABELLED, solved.LABEL_SOLVE,
-    )
-}  # fmt: skip
+    selection.name: selection for selection in vars(catalogue).values() if isinstance(selection, Selection)
+}
 """Name -> selection, which is called ``selection(key, data, ipc, inputs)``."""

@@ -1,0 +1,25 @@
+"""Every selection. A line here makes a file of this room a selection: by name, on the command line, as a start of
+methods and in the tests."""
+
+# isort: skip_file
+from jaxdistill.selection.uniform import RANDOM as RANDOM
+from jaxdistill.selection.herding import HERDING as HERDING
+from jaxdistill.selection.kcenter import KCENTER as KCENTER
+from jaxdistill.selection.kmeans import KMEANS as KMEANS
+from jaxdistill.selection.kmeans import CENTROIDS as CENTROIDS
+from jaxdistill.selection.made import AVERAGE as AVERAGE
+from jaxdistill.selection.made import NOISE as NOISE
+from jaxdistill.selection.difficulty import FORGETTING as FORGETTING
+from jaxdistill.selection.difficulty import EL2N as EL2N
+from jaxdistill.selection.difficulty import GRAND as GRAND
+from jaxdistill.selection.difficulty import CSCORE as CSCORE
+from jaxdistill.selection.uncertainty import ENTROPY as ENTROPY
+from jaxdistill.selection.uncertainty import MARGIN as MARGIN
+from jaxdistill.selection.uncertainty import LEAST_CONFIDENCE as LEAST_CONFIDENCE
+from jaxdistill.selection.craig import CRAIG as CRAIG
+from jaxdistill.selection.gradmatch import GRADMATCH as GRADMATCH
+from jaxdistill.selection.glister import GLISTER as GLISTER
+from jaxdistill.selection.optimised import OPTIMISED as OPTIMISED
+from jaxdistill.selection.taught import CORRECT as CORRECT
+from jaxdistill.selection.taught import LABELLED as LABELLED
+from jaxdistill.selection.solved import LABEL_SOLVE as LABEL_SOLVE
