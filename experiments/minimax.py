@@ -33,8 +33,8 @@ def sets_of(given: argparse.Namespace, bench, generator) -> dict[str, list[jd.Sy
     """For each variant as many sets as are wanted, of the largest size."""
     largest = max(given.ipc)
     base = jd.Minimax(
-        lr=given.lr, batch=given.batch, tune=given.tune, centred=True, average=given.average, memory=given.memory,
-        sampling=jd.Sampling(guidance=given.guidance),
+        lr=given.lr, real_batch=given.batch, trainable=given.tune, center=True, ema_decay=given.average,
+        memory_size=given.memory, sampling=jd.Sampling(guidance=given.guidance),
     )  # fmt: skip
     task = jd.Task(
         network=jd.make_network("convnet", bench.image_shape, bench.num_classes), augment=augmentation("none", bench),

@@ -2,7 +2,7 @@
 
     python experiments/reproduce.py dm --dataset cifar10 --ipc 10 --data-dir ~/tfds             the paper's budget
     python experiments/reproduce.py dm --dataset fashion_mnist --ipc 10 --data-dir ~/tfds \\
-        --out runs/dm-fashion -- --steps 300 --per-class 64 --eval-epochs 200                    a smaller one, stated
+        --out runs/dm-fashion -- --steps 300 --real-batch 64 --eval-epochs 200                   a smaller one, stated
 
     python experiments/tables.py                                              writes all rows into BUILD_NOTES.md
 

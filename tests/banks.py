@@ -13,7 +13,7 @@ RECIPE = ["--augment", "none", "--learning-rate", "0.1", "--batch", "256", "--mo
 TRAIN = ["experts", *DATA, *NETWORK, *RECIPE, "--epochs", "2"]
 NORMED = ["experts", *DATA, "--width", "8", "--depth", "1", "--epochs", "2", "--preset", "selmatch", "--zca"]
 MTT = ["distill", "mtt", *DATA, "--ipc", "1", "--augment", "none", "--eval-seeds", "0", "--checkpoint-seconds", "0"]
-SHORT = ["--max-start", "1", "--expert-epochs", "1", "--student-steps", "2", "--steps", "4", "--chunk", "2"]
+SHORT = ["--max-start", "1", "--expert-epochs", "1", "--student-steps", "2", "--steps", "4", "--log-every", "2"]
 
 
 def made(out, *words):

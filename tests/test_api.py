@@ -228,7 +228,7 @@ def test_a_run_begins_where_another_ended(run, digits):
 
 
 def test_a_generator_goes_from_run_to_run(digits, tmp_path):
-    sizes = {"hidden": 16, "layers": 1, "heads": 2, "sampling_steps": 2}
+    sizes = {"hidden_size": 16, "num_layers": 1, "num_heads": 2, "sampling_steps": 2}
     drawn = jd.distill("dit", digits, 1, steps=1, batch=4, **sizes, **QUIET)
     more = jd.distill("dit", digits, 2, steps=0, generator=drawn, **QUIET)
     assert more.synthetic.images.shape == (20, 8, 8, 1)
@@ -437,7 +437,7 @@ def test_everything_public_is_there():
 
 
 def test_a_run_that_was_stopped_is_not_taken_for_a_whole_one(digits, tmp_path, monkeypatch, capsys):
-    options = {"steps": 6, "chunk": 1, "eval_seeds": 1, "eval_epochs": 1, **SMALL}
+    options = {"steps": 6, "log_every": 1, "eval_seeds": 1, "eval_epochs": 1, **SMALL}
 
     class Interrupting(runs._History):
         def __call__(self, chunk):

@@ -99,7 +99,7 @@ def test_an_expert_is_the_same_whatever_the_count_and_is_never_trained_again(ban
 
 @pytest.mark.slow
 def test_an_expert_is_the_same_whatever_is_trained_beside_it(bank, tmp_path):
-    out = made(tmp_path / "bank", *TRAIN, "--count", "3", "--experts-at-once", "2")
+    out = made(tmp_path / "bank", *TRAIN, "--count", "3", "--parallel-experts", "2")
     for one, other in zip(load_bank(out).params, load_bank(bank).params, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)
 
@@ -177,14 +177,14 @@ def test_an_expert_that_fails_leaves_nothing(bank, tmp_path):
         (["--count", "0"], "--count"),
         (["--resume", "--count", "-1"], "--count"),
         (["--epochs", "0"], "--epochs"),
-        (["--experts-at-once", "0"], "--experts-at-once"),
+        (["--parallel-experts", "0"], "--parallel-experts"),
         (["--preset", "dc"], "unknown preset 'dc' of experts; choose one of mtt, ftd, datm, selmatch"),
         (["--learning-rate", "-1"], "--learning-rate"),
         (["--momentum", "1"], "momentum"),
         (["--network", "transformer9"], "transformer9"),
         (["--augment", "twirl"], "twirl"),
         (["--unheard", "1"], "--unheard"),
-        (["--device-gib", "0"], "raise --device-gib"),
+        (["--max-device-gib", "0"], "raise --max-device-gib"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

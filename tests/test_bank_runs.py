@@ -47,7 +47,7 @@ def test_a_run_takes_network_and_preprocessing_from_the_bank(run, normed, tmp_pa
 
 
 def test_a_bank_that_stays_on_disk_gives_the_same_set(run, tmp_path):
-    out = made(tmp_path / "run", *MTT, *SHORT, "--experts", str(run.parent / "bank"), "--device-gib", "0")
+    out = made(tmp_path / "run", *MTT, *SHORT, "--experts", str(run.parent / "bank"), "--max-device-gib", "0")
     np.testing.assert_allclose(images_of(out), images_of(run), rtol=1e-5, atol=1e-5)
     losses = [[json.loads(line)["loss"] for line in (r / "metrics.jsonl").read_text().splitlines()] for r in (out, run)]
     assert len(losses[0]) == 4

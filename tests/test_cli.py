@@ -223,12 +223,12 @@ def test_help_teaches_by_example(capsys):
         ({"--distributed": "everywhere"}, "HOST:PORT"),
         ({"--network": "convnet,mlp"}, "one network"),
         ({"--eval-network": ","}, "at least one network"),
-        ({"--chunk": "0"}, "--chunk"),
+        ({"--log-every": "0"}, "--log-every"),
         ({"--image-lr": "nan"}, "--image-lr"),
         ({"--momentum": "2"}, "momentum"),
         ({"--seed": "99999999999999999999"}, "--seed"),
-        ({"--classes-at-once": "-1"}, "--classes-at-once"),
-        ({"--device-gib": "-1"}, "--device-gib"),
+        ({"--parallel-classes": "-1"}, "--parallel-classes"),
+        ({"--max-device-gib": "-1"}, "--max-device-gib"),
         ({"--preset": "code"}, "unknown preset 'code' of dm; choose one of paper"),
     ],
     ids=lambda value: " ".join(f"{k} {v}" for k, v in value.items()) if isinstance(value, dict) else "",
@@ -279,7 +279,7 @@ def test_a_loss_that_does_not_stay_finite_is_status_1_with_advice(capsys, tmp_pa
 def test_a_full_device_is_told_by_the_flags_that_the_command_has(words, monkeypatch, capsys):
     with pytest.raises(SystemExit):
         main([*words, "--help"])
-    known = set(re.findall(r"--[a-z]+-at-once", capsys.readouterr().out))
+    known = set(re.findall(r"--parallel-[a-z]+", capsys.readouterr().out))
 
     def fail(arguments, console):
         raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: out of memory\nand where")
@@ -289,8 +289,8 @@ def test_a_full_device_is_told_by_the_flags_that_the_command_has(words, monkeypa
     said = capsys.readouterr().err
     assert said.startswith("jaxdistill: RESOURCE_EXHAUSTED: out of memory")
     assert said.count("\n") == 1
-    unused = {"--classes-at-once"} if words[0] == "select" else set()
-    assert set(re.findall(r"--[a-z]+-at-once", said)) == known - unused
+    unused = {"--parallel-classes"} if words[0] == "select" else set()
+    assert set(re.findall(r"--parallel-[a-z]+", said)) == known - unused
     assert ("; memory ran out: lower --" in said) == bool(known)
 
 
@@ -330,15 +330,15 @@ def test_sets_of_several_spaces_stand_in_one_table_and_namesakes_are_kept_apart(
 def test_data_kept_on_the_host_give_the_same_set_and_a_resumed_run_keeps_its_cost(finished, tmp_path, capsys):
     out, _ = finished
     host = tmp_path / "host"
-    assert main(["distill", "dm", *UNJUDGED, "--steps", "3", "--device-gib", "0", "--out", str(host)]) == 0
+    assert main(["distill", "dm", *UNJUDGED, "--steps", "3", "--max-device-gib", "0", "--out", str(host)]) == 0
     images = [load_file(run / "set" / "set.safetensors")["images"] for run in (out, host)]
     np.testing.assert_allclose(*images, atol=1e-5)
     cost = json.loads((host / "set" / "card.json").read_text())["cost"]
     assert cost["seconds"] > 0
-    assert main(["distill", "dm", "--resume", "--out", str(host), "--device-gib", "1"]) == 0
+    assert main(["distill", "dm", "--resume", "--out", str(host), "--max-device-gib", "1"]) == 0
     again = json.loads((host / "set" / "card.json").read_text())["cost"]
     assert {k: v for k, v in again.items() if "memory" not in k} == {k: v for k, v in cost.items() if "memory" not in k}
-    clustered = ["select", "herding", *SMALL, "--device-gib", "0", "--out", str(tmp_path / "core")]
+    clustered = ["select", "herding", *SMALL, "--max-device-gib", "0", "--out", str(tmp_path / "core")]
     capsys.readouterr()
     assert "stay on the host" in refused(capsys, clustered, tmp_path)
 
@@ -377,4 +377,4 @@ def test_sets_judged_by_different_recipes_need_a_choice():
 def test_a_start_from_tiles_needs_as_many_images(capsys, tmp_path):
     words = ["--dataset", "digits", "--ipc", "50", "--steps", "1", "--width", "8", "--out", str(tmp_path / "run")]
     said = refused(capsys, ["distill", "idc", *words], tmp_path)
-    assert "an --ipc of at most 35 or a smaller --formation" in said
+    assert "an --ipc of at most 35 or a smaller --factor" in said

@@ -63,7 +63,7 @@ def name(case):
 @cache
 def trained_generator():
     """Small, and as if it had been trained: a fresh transformer says nothing."""
-    sizes = Architecture(patch=4, hidden=8, layers=2, heads=2, diffusion_steps=60)
+    sizes = Architecture(patch_size=4, hidden_size=8, num_layers=2, num_heads=2, diffusion_steps=60)
     pixels = ((-4.0,), (4.0,))
     params = make_generator(sizes, SHAPE, pixels, 4).init(jax.random.key(4))
     params = jax.tree.map(lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), params)

@@ -20,7 +20,7 @@ from jaxdistill.types import Batch, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "datadam.npz")
 SHAPE = GOLDEN["real"].shape[2:]
-CASES = [("code", DataDAM()), ("paper", DataDAM(power=4, scale=1.0))]
+CASES = [("code", DataDAM()), ("paper", DataDAM(power=4, loss_scale=1.0))]
 NORMS = {"code": "batch", "paper": "instance"}
 
 
@@ -96,7 +96,7 @@ def test_one_class_at_a_time_is_all_at_once():
 def test_without_attention_it_is_dm():
     """The code's factors make the embedding term DM's own loss."""
     task = task_of("batch", "color")
-    info, images = jax.jit(partial(first_step, datadam(DataDAM(attention=0.0), task)))()
+    info, images = jax.jit(partial(first_step, datadam(DataDAM(attention_weight=0.0), task)))()
     expected, dm_images = jax.jit(partial(first_step, dm(DM(), task)))()
     np.testing.assert_allclose(info.loss, expected.loss, rtol=1e-9)
     np.testing.assert_allclose(images, dm_images, rtol=1e-9)
@@ -137,7 +137,7 @@ def test_bad_settings_are_refused_with_a_sentence():
     for settings, sentence in (
         ({"image_lr": 0.0}, "`image_lr` of DataDAM is a positive number, not 0.0"),
         ({"momentum": 1.0}, "`momentum` of DataDAM is a number from 0 to below 1"),
-        ({"per_class": 0}, "`per_class` of DataDAM is at least 1"),
+        ({"real_batch": 0}, "`real_batch` of DataDAM is at least 1"),
         ({"power": 0}, "`power` of DataDAM is at least 1"),
         ({"scale": 0.0}, "`scale` of DataDAM is a positive number"),
         ({"balance": -0.1}, "`balance` of DataDAM is a number of at least 0"),
@@ -153,7 +153,7 @@ def test_a_network_without_maps_to_match_is_refused():
         task = task_of("instance")._replace(network=network)
         with pytest.raises(ValueError, match="no map to match"):
             datadam(DataDAM(), task)
-        datadam(DataDAM(attention=0.0), task)
+        datadam(DataDAM(attention_weight=0.0), task)
     shallow = task_of("instance")._replace(network=make_network("convnet", SHAPE, 3, width=4, depth=1))
     datadam(DataDAM(include_last=True), shallow)
 
@@ -161,13 +161,13 @@ def test_a_network_without_maps_to_match_is_refused():
 def test_presets_are_the_codes_and_the_papers():
     code, paper = (find(DataDAM, "cifar10", 10, name) for name in readings(DataDAM))
     assert code == find(DataDAM, "cifar10", 10)
-    assert (code.config.power, code.config.scale, code.config.balance, code.steps) == (1, 100.0, 0.01, 20_000)
-    assert (paper.config.power, paper.config.scale, paper.config.balance, paper.steps) == (4, 1.0, 0.01, 8_000)
+    assert (code.config.power, code.config.loss_scale, code.config.mmd_weight, code.steps) == (1, 100.0, 0.01, 20_000)
+    assert (paper.config.power, paper.config.loss_scale, paper.config.mmd_weight, paper.steps) == (4, 1.0, 0.01, 8_000)
     assert dict(code.network) == {"norm": "batch"}
     assert dict(paper.network) == {}
     assert (code.protocol, paper.protocol) == ("datadam1800", "datadam1800-halved")
-    assert find(DataDAM, "imagenette", 10, "paper").config.balance == 0.02
-    assert find(DataDAM, "imagenette", 10).config.balance == 0.01
+    assert find(DataDAM, "imagenette", 10, "paper").config.mmd_weight == 0.02
+    assert find(DataDAM, "imagenette", 10).config.mmd_weight == 0.01
     for name in readings(DataDAM):
         assert find(DataDAM, "cifar10", 50, name).config.image_lr == 1.0
         assert find(DataDAM, "cifar10", 51, name).config.image_lr == 10.0

@@ -51,7 +51,9 @@ def test_three_steps_written_out(rule):
     """Two matches of one network and one of the next: momentum goes on, the network is trained only in between."""
     rate = 2.0**-4
     task = wide_task(SHAPE, "batch", depth=1)
-    method = dc(DC(image_lr=0.2, momentum=0.5, matches=2, epochs=3, network_lr=rate, averages=rule), task)
+    method = dc(
+        DC(image_lr=0.2, momentum=0.5, matches_per_network=2, inner_epochs=3, inner_lr=rate, bn_statistics=rule), task
+    )
     images, batches = start_and_batches(3)
     state = method.init(jax.random.key(0), class_set(images))
     step = jax.jit(method.step)
@@ -129,7 +131,7 @@ def test_the_network_is_trained_on_augmented_images_each_with_its_own_draw():
             return images
 
         images, batches = start_and_batches(1)
-        method = dsa(DSA(matches=matches), linear_task(augment))
+        method = dsa(DSA(matches_per_network=matches), linear_task(augment))
         state = jax.eval_shape(method.init, jax.random.key(0), class_set(images))
         jax.eval_shape(method.step, jax.random.key(0), state, batches[0])
         return set(seen)
@@ -146,9 +148,9 @@ def test_dsa_without_augmentation_is_dc():
         return jax.jit(method.step)(jax.random.key(1), state, batches[0])
 
     plain, other = linear_task(make_augment("none")), linear_task(make_augment("color"))
-    expected = after(dc(DC(matches=2), plain))
-    assert_close(after(dsa(DSA(matches=2), plain)), expected, 0)
-    assert np.abs(after(dsa(DSA(matches=2), other))[0].images - expected[0].images).max() > 1e-4
+    expected = after(dc(DC(matches_per_network=2), plain))
+    assert_close(after(dsa(DSA(matches_per_network=2), plain)), expected, 0)
+    assert np.abs(after(dsa(DSA(matches_per_network=2), other))[0].images - expected[0].images).max() > 1e-4
 
 
 def test_loops_are_the_codes_and_interpolated_between():
@@ -162,10 +164,10 @@ def test_loops_are_the_codes_and_interpolated_between():
 
 def test_presets_are_the_papers():
     preset = find(DC, "cifar10", 10)
-    assert (preset.config.matches, preset.config.epochs, preset.steps) == (10, 50, 10_000)
+    assert (preset.config.matches_per_network, preset.config.inner_epochs, preset.steps) == (10, 50, 10_000)
     assert (preset.init, preset.augment, preset.protocol) == ("noise", "none", "dc300")
-    assert (preset.config.image_lr, preset.config.momentum, preset.config.network_lr) == (0.1, 0.5, 0.01)
-    assert (preset.config.per_class, preset.config.batch) == (256, 256)
+    assert (preset.config.image_lr, preset.config.momentum, preset.config.inner_lr) == (0.1, 0.5, 0.01)
+    assert (preset.config.real_batch, preset.config.inner_batch) == (256, 256)
     assert preset.published.mean == 44.9
     assert preset.listed
     assert find(DC, "cifar10", 1).steps == 1_000
@@ -181,7 +183,7 @@ def test_presets_are_the_papers():
     assert (preset.init, preset.augment, preset.protocol) == ("real", "default", "dsa1000")
     assert preset.published.mean == 27.5
     assert find(DSA, "mnist", 10).protocol == "dsa1000"
-    assert find(DSA, "cifar10", 100).config.matches == 100
+    assert find(DSA, "cifar10", 100).config.matches_per_network == 100
     assert find(DSA, "cifar10", 50).steps == 50_000
     assert not find(DSA, "some_other", 10).listed
 
@@ -190,9 +192,9 @@ def test_bad_settings_are_refused_with_a_sentence():
     for settings, sentence in (
         ({"image_lr": 0.0}, "`image_lr` of {} is a positive number, not 0.0"),
         ({"image_lr": float("inf")}, "`image_lr` of {} is a positive number, not inf"),
-        ({"network_lr": -1.0}, "`network_lr` of {} is a positive number"),
+        ({"inner_lr": -1.0}, "`inner_lr` of {} is a positive number"),
         ({"momentum": 1.0}, "`momentum` of {} is a number from 0 to below 1"),
-        ({"per_class": 0}, "`per_class` of {} is at least 1, not 0"),
+        ({"real_batch": 0}, "`real_batch` of {} is at least 1, not 0"),
         ({"matches": 0}, "`matches` of {} is at least 1"),
         ({"epochs": 0}, "`epochs` of {} is at least 1"),
         ({"batch": 0}, "`batch` of {} is at least 1"),

@@ -84,7 +84,15 @@ def test_the_outer_gradient_is_the_losss_slope(kind):
 
 def test_a_step_is_adam_on_the_gradients_mean_over_networks():
     """Two steps equal the rule written out, with the same networks; the step size halves in between."""
-    config = DD(image_lr=0.1, decay_steps=1, clip=1e-4, networks=2, epochs=2, per_step=2, network_lr=0.3)
+    config = DD(
+        image_lr=0.1,
+        lr_decay_steps=1,
+        max_grad_norm=1e-4,
+        num_networks=2,
+        inner_epochs=2,
+        images_per_step=2,
+        student_lr=0.3,
+    )
     task = task_of("reflect:crop_flip")
     method = dd(config, task)
     batch = Batch(jnp.asarray(GOLDEN["real"]), jnp.asarray(GOLDEN["real_labels"], jnp.int32))
@@ -104,12 +112,12 @@ def test_a_step_is_adam_on_the_gradients_mean_over_networks():
         loss, accuracy, gradient = jax.tree.map(lambda *leaves: np.mean(leaves, axis=0), *found)
         gradient = jax.tree.leaves(gradient)
         norm = np.sqrt(sum((g**2).sum() for g in gradient))
-        assert norm > config.clip
+        assert norm > config.max_grad_norm
         rate = np.log1p(np.exp(state.learned.raw_rates)).mean()
         state, info = step(jax.random.key(i), state, batch)
         np.testing.assert_allclose(info, (loss, accuracy, norm, rate), rtol=1e-9)
         for j, g in enumerate(gradient):
-            g = g * config.clip / norm
+            g = g * config.max_grad_norm / norm
             first[j], second[j] = 0.5 * first[j] + 0.5 * g, 0.999 * second[j] + 0.001 * g**2
             update = first[j] / (1 - 0.5**i) / (np.sqrt(second[j] / (1 - 0.999**i)) + 1e-8)
             flat[j] = flat[j] - 0.1 * 0.5 ** (i - 1) * update
@@ -119,7 +127,7 @@ def test_a_step_is_adam_on_the_gradients_mean_over_networks():
 
 def test_a_set_starts_where_another_ended():
     hard = class_set(golden_set("class").images)
-    method = dd(DD(epochs=2, per_step=2), TASK)
+    method = dd(DD(inner_epochs=2, images_per_step=2), TASK)
     for rates in (GOLDEN["raw_rates"] ** 2, [[1e-6, 1.0], [30.0, 200.0]]):
         given = hard.replace(learning_rate=jnp.asarray(rates))
         again = method.synthetic(method.init(jax.random.key(0), given))
@@ -130,11 +138,11 @@ def test_a_set_starts_where_another_ended():
     np.testing.assert_allclose(single.learning_rate, np.full((2, 2), 0.2))
     for rate in (-0.2, 0.0):  # another method may have learned it; here the configured one takes its place
         other = method.synthetic(method.init(jax.random.key(0), hard.replace(learning_rate=jnp.asarray(rate))))
-        np.testing.assert_allclose(other.learning_rate, np.full((2, 2), DD.network_lr))
+        np.testing.assert_allclose(other.learning_rate, np.full((2, 2), DD.student_lr))
 
 
 def test_learned_labels_start_near_the_class_and_are_logits():
-    method = dd(DD(epochs=2, per_step=2, learn_labels=True), TASK)
+    method = dd(DD(inner_epochs=2, images_per_step=2, learn_labels=True), TASK)
     first = method.synthetic(method.init(jax.random.key(0), class_set(golden_set("class").images)))
     assert first.label_kind == "logit"
     expected = np.where(np.repeat(np.eye(3), 4, 0) > 0, 0.9, 0.05)
@@ -157,7 +165,7 @@ def test_the_loss_on_real_images_falls():
             image_shape=shape,
             num_classes=CLASSES,
         )
-        method = dd(DD(image_lr=0.05, batch=48), task)
+        method = dd(DD(image_lr=0.05, real_batch=48), task)
         noise = jax.random.normal(jax.random.key(0), (CLASSES, 1, *shape))
 
         @jax.jit
@@ -178,11 +186,11 @@ def test_the_loss_on_real_images_falls():
     ("settings", "advice"),
     [
         ({"image_lr": 0.0}, "`image_lr` of DD is a positive number"),
-        ({"network_lr": -1.0}, "`network_lr` of DD is a positive number"),
-        ({"network_lr": float("nan")}, "`network_lr` of DD is a positive number"),
+        ({"student_lr": -1.0}, "`student_lr` of DD is a positive number"),
+        ({"student_lr": float("nan")}, "`student_lr` of DD is a positive number"),
         ({"clip": 0.0}, "`clip` of DD is a positive number"),
-        ({"decay": 0.0}, "`decay` of DD is a positive number"),
-        ({"decay_steps": 0}, "`decay_steps` of DD is at least 1"),
+        ({"lr_decay": 0.0}, "`lr_decay` of DD is a positive number"),
+        ({"lr_decay_steps": 0}, "`lr_decay_steps` of DD is at least 1"),
         ({"epochs": 0}, "`epochs` of DD is at least 1"),
         ({"networks": 0}, "`networks` of DD is at least 1"),
     ],
@@ -195,7 +203,7 @@ def test_bad_settings_are_refused_with_a_sentence(settings, advice):
 def test_sets_that_do_not_fit_are_refused_with_a_sentence():
     hard = class_set(golden_set("class").images)
     for config, initial, advice in (
-        (DD(per_step=3), hard, "let `per_step` divide them"),
+        (DD(images_per_step=3), hard, "let `images_per_step` divide them"),
         (DD(), hard.replace(learning_rate=jnp.ones((3, 2))), "3 x 2 epochs and steps, not 3 x 4"),
         (DD(), hard.replace(label_kind="logit"), "set `learn_labels`"),
         (DD(learn_labels=True), hard.replace(label_kind="probability"), "class labels"),
@@ -207,9 +215,9 @@ def test_sets_that_do_not_fit_are_refused_with_a_sentence():
 
 def test_presets_are_the_codes():
     mnist, cifar = find(DD, "mnist", 10), find(DD, "cifar10", 10)
-    assert (mnist.config.network_lr, cifar.config.network_lr) == (0.02, 0.001)
-    assert (mnist.steps, mnist.config.decay_steps) == (400 * 59, 40 * 59)
-    assert (cifar.steps, cifar.config.decay_steps) == (400 * 49, 40 * 49)
+    assert (mnist.config.student_lr, cifar.config.student_lr) == (0.02, 0.001)
+    assert (mnist.steps, mnist.config.lr_decay_steps) == (400 * 59, 40 * 59)
+    assert (cifar.steps, cifar.config.lr_decay_steps) == (400 * 49, 40 * 49)
     assert (mnist.augment, cifar.augment) == ("none", "reflect:crop_flip")
     assert cifar.published.mean == 36.8
     assert mnist.listed

@@ -102,7 +102,7 @@ def test_labels_are_withheld_and_renamed():
 
 
 def test_blocks_change_nothing():
-    model = make(Architecture(hidden=16, layers=1, heads=2), SHAPE, ((-1.0, -1.0), (1.0, 1.0)), 2)
+    model = make(Architecture(hidden_size=16, num_layers=1, num_heads=2), SHAPE, ((-1.0, -1.0), (1.0, 1.0)), 2)
     params = model.init(jax.random.key(0))
     clean, labels = drawn(0, 6, *SHAPE).astype(jnp.float32), jnp.arange(6) % 2
 
@@ -180,7 +180,7 @@ def test_a_perfect_model_draws_its_image(sampler):
 
 
 def test_an_image_depends_on_its_key_and_class_alone():
-    model = make(Architecture(hidden=16, layers=1, heads=2), SHAPE, ((-1.0, -1.0), (1.0, 1.0)), 2)
+    model = make(Architecture(hidden_size=16, num_layers=1, num_heads=2), SHAPE, ((-1.0, -1.0), (1.0, 1.0)), 2)
     params = jax.tree.map(
         lambda leaf: leaf + 0.1 * jnp.sin(jnp.arange(leaf.size)).reshape(leaf.shape), model.init(jax.random.key(0))
     )
@@ -200,7 +200,7 @@ def test_smaller_sets_are_the_first_of_larger_ones():
 
 
 def test_pixels_go_to_the_unit_range_and_back_in_8_bits():
-    model = make(Architecture(hidden=16, heads=2), SHAPE, ((-2.0, -1.0), (3.0, 1.0)), 2)
+    model = make(Architecture(hidden_size=16, num_heads=2), SHAPE, ((-2.0, -1.0), (3.0, 1.0)), 2)
     levels = np.random.default_rng(0).integers(0, 256, (2, *SHAPE)) / 255
     images = jnp.asarray(levels * [5.0, 2.0] + [-2.0, -1.0], jnp.float32)
     encoded = model.encode({}, jax.random.key(0), images)
@@ -213,9 +213,9 @@ def test_pixels_go_to_the_unit_range_and_back_in_8_bits():
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        ({"patch": 3}, "4x4 .* is not a whole number of patches of 3"),
-        ({"hidden": 18}, "`hidden` is a multiple of 4 and of the `heads`, 4, not 18"),
-        ({"heads": 3, "hidden": 16}, "`hidden` is a multiple of 4 and of the `heads`, 3, not 16"),
+        ({"patch_size": 3}, "4x4 .* is not a whole number of patches of 3"),
+        ({"hidden_size": 18}, "`hidden_size` is a multiple of 4 and of the `num_heads`, 4, not 18"),
+        ({"num_heads": 3, "hidden_size": 16}, "`hidden_size` is a multiple of 4 and of the `num_heads`, 3, not 16"),
         ({"schedule": "square"}, "unknown noise schedule"),
         ({"learned_variance": True}, "variances are learned where `prediction` is noise only"),
     ],

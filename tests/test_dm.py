@@ -145,8 +145,8 @@ def test_a_step_is_heavy_ball_on_the_gradient():
 def test_bad_settings_are_refused_with_a_sentence():
     with pytest.raises(ValueError, match="`image_lr` of DM is a positive number"):
         dm(DM(image_lr=0.0), task_of("instance"))
-    with pytest.raises(ValueError, match="`per_class` of DM is at least 1, not 0"):
-        dm(DM(per_class=0), task_of("instance"))
+    with pytest.raises(ValueError, match="`real_batch` of DM is at least 1, not 0"):
+        dm(DM(real_batch=0), task_of("instance"))
 
 
 def test_presets_are_the_papers():

@@ -242,7 +242,7 @@ def test_a_set_learns_to_do_what_experts_did(toy):
         given = [(jax.random.key(seed), random_params(network, seed)) for seed in range(2)]
         bank = Bank(jnp.stack([trajectory(network, real, ExpertRecipe(batch=16), 4, *one) for one in given]), 2, 4)
         method = mtt(
-            MTT(4, 2, 3, image_lr=10.0, rate=0.02),
+            MTT(4, 2, 3, image_lr=10.0, student_lr=0.02),
             Task(network=network, augment=PLAIN, image_shape=shape, num_classes=CLASSES),
         )
         noise = class_set(np.random.default_rng(0).normal(size=(CLASSES, 2, *shape)).astype(np.float32))

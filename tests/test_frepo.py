@@ -68,7 +68,7 @@ def stepped():
     data = jax.tree.map(jnp.asarray, make_toy()[0])
     start = class_set(data.read(data.offsets[:, None]).images)
     task = make_task(steps=4)
-    method = frepo(FRePo(lr=0.01, real_images=16, pool=1, online_steps=2, online_lr=0.01), task)
+    method = frepo(FRePo(image_lr=0.01, real_batch=16, pool=1, online_steps=2, online_lr=0.01), task)
 
     @jax.jit
     def step(state, i):
@@ -130,7 +130,7 @@ def test_labels_start_scaled_and_stay_unless_learned(stepped):
     task, _, start, states, _ = stepped
     scaled = centred(start) / np.sqrt(CLASSES / 10)
     np.testing.assert_allclose(states[0].labels, scaled, rtol=1e-6)
-    fixed = frepo(FRePo(real_images=16, pool=2, online_steps=10, learn_labels=False), task)
+    fixed = frepo(FRePo(real_batch=16, pool=2, online_steps=10, learn_labels=False), task)
     state = fixed.init(jax.random.key(0), start)
     np.testing.assert_array_equal(state.pool.ages, [0, 5])
     data = jax.tree.map(jnp.asarray, make_toy()[0])

@@ -17,7 +17,7 @@ from jaxdistill.io.artifact import load_set
 from jaxdistill.io.generators import load_generator
 
 GOLDEN = Path(__file__).parent / "reference"
-SIZES = ["--patch", "4", "--hidden", "16", "--layers", "2", "--heads", "2", "--diffusion-steps", "20"]
+SIZES = ["--patch-size", "4", "--hidden-size", "16", "--num-layers", "2", "--num-heads", "2", "--diffusion-steps", "20"]
 DRAWN = ["--dataset", "digits", "--sampling-steps", "3", "--quiet", "--eval-seeds", "0"]
 
 
@@ -132,7 +132,7 @@ def test_generators_that_do_not_fit(trained, tmp_path, capsys):
     assert "train one with 'jaxdistill distill dit'" in said(tune)
     assert "holds no generator" in said([*tune, "--generator", str(tmp_path / "none")])
     given = [*tune, "--generator", str(trained)]
-    assert "another architecture; leave its options out" in said([*given, "--hidden", "32"])
+    assert "another architecture; leave its options out" in said([*given, "--hidden-size", "32"])
     assert "starts from a generator and not from images" in said([*given, "--init", "real"])
     assert "--class-ids which of them each is" in said([*given, "--class-ids", "1", "2"])
     assert "numbers from 0 to 9, a different one" in said([*given, "--class-ids", *"123456789", "10"])
@@ -140,7 +140,7 @@ def test_generators_that_do_not_fit(trained, tmp_path, capsys):
     assert "sampling takes 2 to 20 steps, not 21" in said([*given, "--sampling-steps", "21"])
     assert "leave --zca out" in said([*given, "--zca"])
     assert "leave --generator and its options out" in said(["distill", "dm", *DRAWN[:2], "--generator", str(trained)])
-    assert "leave --generator and its options out" in said(["distill", "dm", *DRAWN[:2], "--patch", "4"])
+    assert "leave --generator and its options out" in said(["distill", "dm", *DRAWN[:2], "--patch-size", "4"])
     assert "give --generator too" in said(["distill", "dit", *DRAWN, "--class-ids", "1"])
     x, y = np.zeros((40, 4, 4, 1), np.uint8), np.arange(40) % 10
     np.savez(tmp_path / "small.npz", x_train=x, y_train=y, x_test=x, y_test=y)

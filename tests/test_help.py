@@ -158,7 +158,7 @@ def test_help_shows_what_a_selection_reads(strategy, capsys):
     assert ("kernel" in shown) == (kind is kinds.Kernel)
     asked = (kinds.Features, kinds.Scores, kinds.ProxyOutputs, kinds.Experts)
     assert ("experts" in shown) == (kind in asked)
-    assert not {"chunk", "steps", "generator", "eval-every", "classes-at-once"} & {*shown}
+    assert not {"log-every", "steps", "generator", "eval-every", "parallel-classes"} & {*shown}
     assert list(shown)[:3] == ["dataset", "ipc", "out"]
     assert f"jaxdistill select {strategy} --dataset digits" in said
 
@@ -290,7 +290,7 @@ def test_bash_completes(tmp_path, capsys):
     assert completed(script, "jaxdistill", "distill", "dat") == ["datadam", "datm"]
     assert completed(script, "jaxdistill", "select", "herd") == ["herding"]
     assert completed(script, "jaxdistill", "distill", "dm", "--image") == ["--image-lr"]
-    networks = {"--network", "--network-seed", "--networks-at-once", "--network-lr", "--networks"}
+    networks = {"--network", "--network-seed"}
     assert {*completed(script, "jaxdistill", "distill", "dd", "--dataset", "digits", "--net")} == networks
     assert completed(script, "jaxdistill", "distill", "dm", "--protocol", "dsa") == ["dsa1000"]
     assert completed(script, "jaxdistill", "distill", "dc", "--distance", "") == ["output", "mse", "cos"]

@@ -26,7 +26,14 @@ SHAPE = tuple(SHAPE)
 BLACK, WHITE = GOLDEN["pixel_range"]
 PIXELS = np.random.default_rng(0).uniform(size=(8, 1, *SHAPE))
 SMALL = IDC(
-    image_lr=1e-3, per_class=5, real_images=8, batch=4, formation=1, matches=2, train_augment="none", cutmix=0.0
+    image_lr=1e-3,
+    real_batch=5,
+    inner_real_images=8,
+    inner_batch=4,
+    factor=1,
+    matches_per_network=2,
+    inner_augment="none",
+    cutmix=0.0,
 )
 
 
@@ -105,7 +112,7 @@ def small():
 @pytest.mark.parametrize("name", ["mse", "l1"])
 @pytest.mark.parametrize("formation", [1, 2])
 def test_a_sweep_is_pytorchs_gradient(formation, name):
-    method = idc(dataclasses.replace(SMALL, formation=formation, distance=name), task_of())
+    method = idc(dataclasses.replace(SMALL, factor=formation, distance=name), task_of())
     state = method.init(jax.random.key(0), set_of(GOLDEN["pixels"], formation))
     np.testing.assert_allclose(state.images, GOLDEN["pixels"], rtol=1e-12)
     real = Batch(preprocessed(GOLDEN["real"]), jnp.zeros((CLASSES, 5), jnp.int32))
@@ -232,7 +239,7 @@ def test_pixels_are_clipped_at_the_start_for_a_new_network_and_on_reading_out():
 def test_a_start_of_whole_images_becomes_tiles_and_a_set_of_tiles_is_taken_as_it_is():
     rng = np.random.default_rng(0)
     whole = rng.uniform(size=(CLASSES, 8, *SHAPE))
-    method = idc(dataclasses.replace(SMALL, formation=2), task_of())
+    method = idc(dataclasses.replace(SMALL, factor=2), task_of())
     assert method.images_per_start == 4
     first = method.synthetic(method.init(jax.random.key(0), set_of(whole)))
     assert first.formation == 2
@@ -245,7 +252,7 @@ def test_a_start_of_whole_images_becomes_tiles_and_a_set_of_tiles_is_taken_as_it
 
 
 def test_other_starts_are_refused():
-    method = idc(dataclasses.replace(SMALL, formation=2), task_of())
+    method = idc(dataclasses.replace(SMALL, factor=2), task_of())
     few = np.zeros((CLASSES, 6, *SHAPE))  # not a multiple of 4
     for wrong in (set_of(few), set_of(few, formation=3), set_of(few, formation=2, label_kind="logit")):
         with pytest.raises(ValueError, match="start IDC with formation 2 from a set of hard classes"):
@@ -269,13 +276,18 @@ def test_most_of_the_tiles_are_drawn_without_repeats():
 @pytest.mark.parametrize(
     ("sentence", "settings"),
     [
-        ("a positive number", {"image_lr": (0.0, np.inf), "network_lr": (-1.0,)}),
+        ("a positive number", {"image_lr": (0.0, np.inf), "inner_lr": (-1.0,)}),
         ("from 0 to below 1", {"momentum": (1.0,), "network_momentum": (1.5,)}),
         ("of at least 0", {"weight_decay": (-1e-4,)}),
         ("from 0 to 1", {"cutmix": (-0.1, 1.2)}),
-        ("at least 1", dict.fromkeys(("per_class", "matches", "real_images", "batch", "formation", "most"), (0,))),
+        (
+            "at least 1",
+            dict.fromkeys(
+                ("real_batch", "matches_per_network", "inner_real_images", "inner_batch", "factor", "max_tiles"), (0,)
+            ),
+        ),
         ("too small for 9x9 tiles", {"formation": (9,)}),
-        ("unknown augmentation", {"train_augment": ("melt",)}),
+        ("unknown augmentation", {"inner_augment": ("melt",)}),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(sentence, settings):
@@ -312,11 +324,11 @@ ALL = "color_crop_cutout"
 def test_presets_are_the_codes(cell, config, augment, protocol, published):
     preset = find(IDC, *cell)
     found = preset.config
-    assert (found.distance, found.real_images, found.cutmix, found.formation) == (config[0], *config[2:])
+    assert (found.distance, found.inner_real_images, found.cutmix, found.factor) == (config[0], *config[2:])
     assert found.image_lr == pytest.approx(config[1])
     assert (preset.augment, preset.protocol, preset.init, preset.steps) == (f"all:{augment}", protocol, "real", 200_000)
-    assert (found.per_class, found.matches, found.most, found.batch) == (64, 100, 128, 64)
-    assert found.train_augment == "all:color_crop"
+    assert (found.real_batch, found.matches_per_network, found.max_tiles, found.inner_batch) == (64, 100, 128, 64)
+    assert found.inner_augment == "all:color_crop"
     assert preset.published[:2] == published
     assert preset.listed
 

@@ -47,7 +47,7 @@ WORDS = {
 }
 SHORT = ["--ipc", "1", "--eval-seeds", "0", "--quiet"]
 SMALL = ["--network", "mlp", "--width", "8"]
-SIZES = ["--patch", "4", "--hidden", "16", "--layers", "1", "--heads", "2", "--diffusion-steps", "10"]
+SIZES = ["--patch-size", "4", "--hidden-size", "16", "--num-layers", "1", "--num-heads", "2", "--diffusion-steps", "10"]
 DRAWN = [*SHORT, *SIZES, "--sampling-steps", "2", "--steps", "1", "--warmup", "1"]
 
 

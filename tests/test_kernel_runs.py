@@ -52,7 +52,7 @@ def test_a_kernel_that_cannot_be_is_refused_before_anything_is_done(command, tmp
 
 def test_frepo_is_judged_by_the_network_without_normalisation_then_and_later(tmp_path, capsys):
     out = tmp_path / "frepo"
-    arguments = ["distill", "frepo", *TINY, "--real-images", "32", "--pool", "2", "--eval-epochs", "2"]
+    arguments = ["distill", "frepo", *TINY, "--real-batch", "32", "--pool", "2", "--eval-epochs", "2"]
     assert main([*arguments, "--steps", "2", "--eval-seeds", "1", "--out", str(out)]) == 0
     first = rows_of(out)
     assert first[0]["network"] == "doublenet"
@@ -81,7 +81,7 @@ def test_core_sets_that_look_at_a_network(strategy, tmp_path, capsys):
 def test_the_other_networks_of_the_pool_are_left_alone():
     network = make_network("doublenet-bn", (8, 8, 1), 4, width=2, depth=2, norm="none", initial="lecun")
     task = Task(network=network, augment=make_augment("none"), image_shape=(8, 8, 1), num_classes=4)
-    method = frepo(FRePo(real_images=8, pool=3, online_steps=10), task)
+    method = frepo(FRePo(real_batch=8, pool=3, online_steps=10), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])
     state = method.init(jax.random.key(0), class_set(data.read(data.offsets[:, None]).images))
     moved = set()

@@ -114,7 +114,7 @@ def test_nothing_remembered_is_no_loss_and_no_gradient():
 
 SHAPE = (8, 8, 1)
 SAMPLING = Sampling(sampling_steps=3, guidance=1.0)
-ARCHITECTURE = Architecture(patch=4, hidden=16, layers=2, heads=2, diffusion_steps=20)
+ARCHITECTURE = Architecture(patch_size=4, hidden_size=16, num_layers=2, num_heads=2, diffusion_steps=20)
 
 
 def make_task(**options):
@@ -152,7 +152,7 @@ def stepped(config, params, steps=3):
 
 
 def test_only_what_is_tuned_moves_and_the_average_follows(trained):
-    config = Minimax(batch=8, memory=2, average=0.5, sampling=SAMPLING)
+    config = Minimax(real_batch=8, memory_size=2, ema_decay=0.5, sampling=SAMPLING)
     method, before, after, infos = stepped(config, trained, steps=1)
     moved = jax.tree_util.tree_map_with_path(
         lambda path, old, new: (jax.tree_util.keystr(path), bool((old != new).any())), before.params, after.params
@@ -190,7 +190,7 @@ def test_the_terms_join_the_loss_with_their_weights(trained):
 @pytest.mark.parametrize("dataset", ["digits", "fashion_mnist", "svhn_cropped", "a_folder"])
 def test_the_terms_weigh_in_the_presets_for_small_images(trained, dataset):
     config = find(Minimax, dataset, 10).config
-    assert (config.lr, config.tune, config.centred, config.average) == (1e-4, "all", True, 0.98)
+    assert (config.lr, config.trainable, config.center, config.ema_decay) == (1e-4, "all", True, 0.98)
     weights = config.representativeness, config.diversity
     assert weights == ((0.05, 0.5) if dataset == "digits" else (0.01, 0.2)), "of the build notes' tables"
     _, _, _, infos = stepped(dataclasses.replace(config, batch=16, memory=4, sampling=SAMPLING), trained)
@@ -244,9 +244,9 @@ def test_what_is_refused(trained):
     with pytest.raises(ValueError, match="draws its set from a generator"):
         minimax(Minimax(), dataclasses.replace(make_task(), generator=None))
     for config, said in (
-        (Minimax(tune="some", sampling=SAMPLING), "`tune` of Minimax is one of scales, all"),
-        (Minimax(batch=10, blocks=3, sampling=SAMPLING), "a batch of 10 cannot go in 3 equal blocks"),
-        (Minimax(memory=0, sampling=SAMPLING), "`memory` of Minimax is at least 1"),
+        (Minimax(trainable="some", sampling=SAMPLING), "`tune` of Minimax is one of scales, all"),
+        (Minimax(real_batch=10, microbatches=3, sampling=SAMPLING), "a batch of 10 cannot go in 3 equal blocks"),
+        (Minimax(memory_size=0, sampling=SAMPLING), "`memory` of Minimax is at least 1"),
     ):
         with pytest.raises(ValueError, match=said):
             minimax(config, make_task(params=trained))
@@ -258,7 +258,7 @@ def test_what_is_refused(trained):
 
 def test_an_autoencoder_learns_first_and_then_rests():
     sizes = {"latents": (8, 8), "latent_groups": 4, "latent_channels": 2}
-    wide = Architecture(patch=2, hidden=16, layers=1, heads=2, diffusion_steps=20, **sizes)
+    wide = Architecture(patch_size=2, hidden_size=16, num_layers=1, num_heads=2, diffusion_steps=20, **sizes)
     task = dataclasses.replace(make_task(), generator=lambda: make_generator(wide, SHAPE, ((-4.0,), (4.0,)), 4))
     with pytest.raises(ValueError, match="latents need an autoencoder; say how long to train it"):
         dit(DiT(sampling=SAMPLING), task)
@@ -266,7 +266,7 @@ def test_an_autoencoder_learns_first_and_then_rests():
         dit(DiT(autoencoder_steps=5, sampling=SAMPLING), dataclasses.replace(task, steps=5))
     with pytest.raises(ValueError, match="2 levels of `latents` take sides that are multiples of 2"):
         make_generator(wide, (9, 9, 1), ((-4.0,), (4.0,)), 4)
-    method = dit(DiT(batch=8, autoencoder_steps=2, sampling=SAMPLING), task)
+    method = dit(DiT(real_batch=8, autoencoder_steps=2, sampling=SAMPLING), task)
     data = jax.tree.map(jnp.asarray, make_toy()[0])
     state = method.init(jax.random.key(2))
     step = jax.jit(lambda key, state: method.step(key, state, sample(method.feed, key, 0, data)))

@@ -216,7 +216,18 @@ def test_a_run_goes_on_to_more_steps_as_if_it_had_begun_with_them(tmp_path, caps
 
 def test_a_run_whose_steps_follow_a_schedule_does_not_go_on(tmp_path, capsys):
     out = str(tmp_path / "run")
-    sizes = ["--patch", "4", "--hidden", "8", "--layers", "1", "--heads", "1", "--diffusion-steps", "10"]
+    sizes = [
+        "--patch-size",
+        "4",
+        "--hidden-size",
+        "8",
+        "--num-layers",
+        "1",
+        "--num-heads",
+        "1",
+        "--diffusion-steps",
+        "10",
+    ]
     words = [*SHORT, *sizes, "--sampling-steps", "2", "--batch", "4", "--warmup", "0", "--eval-seeds", "0"]
     assert main(["distill", "dit", *words, "--steps", "2", "--out", out]) == 0
     capsys.readouterr()

@@ -15,7 +15,7 @@ from safetensors.numpy import load_file
 from jaxdistill.cli import main
 from jaxdistill.io import checkpoint
 
-RUN = ["distill", "dm", "--dataset", "digits", "--ipc", "2", "--width", "8", "--per-class", "16", "--chunk", "2"]
+RUN = ["distill", "dm", "--dataset", "digits", "--ipc", "2", "--width", "8", "--real-batch", "16", "--log-every", "2"]
 EVALUATION = ["--eval-seeds", "2", "--eval-epochs", "3"]
 
 

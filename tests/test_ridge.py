@@ -152,7 +152,7 @@ def task():
 def test_kip_learns_images_and_labels_only_when_asked(task, learn_labels):
     data, test = (jax.tree.map(jnp.asarray, split) for split in make_toy())
     start = class_set(jax.random.normal(jax.random.key(1), (CLASSES, 1, *SHAPE)))
-    method = kip(KIP(image_lr=0.02, per_class=8, learn_labels=learn_labels), task)
+    method = kip(KIP(image_lr=0.02, real_batch=8, learn_labels=learn_labels), task)
 
     @jax.jit
     def distil(state):
@@ -207,9 +207,9 @@ def test_a_step_of_the_presets_has_5000_images_whatever_the_data_are_called(task
     for name in readings(KIP):
         config = find(KIP, dataset, 1, name).config
         assert kip(config, dataclasses.replace(task, num_classes=classes)).feed == ClassBalanced(each)
-    assert kip(KIP(per_class=7), dataclasses.replace(task, num_classes=classes)).feed == ClassBalanced(7)
-    with pytest.raises(ValueError, match="`per_class` of KIP is at least 1"):
-        kip(KIP(per_class=0), task)
+    assert kip(KIP(real_batch=7), dataclasses.replace(task, num_classes=classes)).feed == ClassBalanced(7)
+    with pytest.raises(ValueError, match="`real_batch` of KIP is at least 1"):
+        kip(KIP(real_batch=0), task)
 
 
 def test_presets_are_the_notebooks():

@@ -260,7 +260,7 @@ def test_wandb_that_refuses_is_told_in_a_sentence(tmp_path, monkeypatch, begun):
 
 def test_a_run_logs_to_wandb_and_keeps_the_same_when_it_goes_on(tmp_path, begun):
     out = tmp_path / "run"
-    words = ["distill", "dm", "--dataset", "digits", "--ipc", "1", "--width", "4", "--per-class", "4", "--quiet"]
+    words = ["distill", "dm", "--dataset", "digits", "--ipc", "1", "--width", "4", "--real-batch", "4", "--quiet"]
     words += ["--eval-seeds", "0", "--out", str(out), "--wandb", "sets"]
     assert main([*words, "--steps", "2"]) == 0
     assert main([*words, "--steps", "3", "--resume"]) == 0

@@ -44,7 +44,7 @@ def by_hand(held, plan, images, logits, rate, start, target):
 ALL, HARD = np.tile(np.arange(6), (2, 1)), 1e3 * LABELS["class"]
 OPTIONS = {
     "two segments": ({"segments": 2}, {}),
-    "raw step size": ({"raw_rate": True}, {}),
+    "raw step size": ({"unconstrained_lr": True}, {}),
     "labels": ({"momentum": 0.3}, {"label_lr": 5.0, "label_momentum": 0.9}),
     "kept, average": ({}, {"learned_share": 0.5, "average": 0.8}),
     "tesla": ({}, {"transport": False}),
@@ -59,14 +59,14 @@ def start_of(method, images=IMAGES, **changes):
 def test_steps_are_heavy_ball_sgd(name):
     """Three steps written out: the step size is a plain scalar above 0; what is kept stays; the average follows."""
     changes, options = OPTIONS[name]
-    config = MTT(2, 1, 1, image_lr=2.0, rate_lr=0.012, rate=0.2, **changes)
-    method = match_trajectories(config, SMALL, Segments(1, 1, num_segments=config.segments), **options)
+    config = MTT(2, 1, 1, image_lr=2.0, student_lr_lr=0.012, student_lr=0.2, **changes)
+    method = match_trajectories(config, SMALL, Segments(1, 1, num_segments=config.num_segments), **options)
     soft, kept = "label_lr" in options, int("learned_share" in options)
     state, step = start_of(method), jax.jit(method.step)
-    images, rate, average, velocity = IMAGES.copy(), config.rate, IMAGES[:, kept:], [0.0, 0.0, 0.0]
+    images, rate, average, velocity = IMAGES.copy(), config.student_lr, IMAGES[:, kept:], [0.0, 0.0, 0.0]
     logits = np.log(np.where(LABELS["class"] > 0, 0.9, 0.05)) if soft else HARD
     for i in range(3):
-        segments = segments_of(config.segments, seed=i)
+        segments = segments_of(config.num_segments, seed=i)
         found = [
             by_hand("transport" in options, ALL, images, logits, rate, *one) for one in zip(*segments, strict=True)
         ]
@@ -79,7 +79,7 @@ def test_steps_are_heavy_ball_sgd(name):
         images[:, kept:] -= 2.0 * velocity[0]
         logits = logits - options.get("label_lr", 0.0) * velocity[1]
         rate = rate - 0.012 * velocity[2]
-        rate = rate if config.raw_rate else max(rate, 1e-6 * config.rate)
+        rate = rate if config.unconstrained_lr else max(rate, 1e-6 * config.student_lr)
         average = 0.8 * average + 0.2 * images[:, kept:]
         result = method.synthetic(state)
         np.testing.assert_allclose(result.learning_rate, rate, rtol=1e-8)
@@ -91,7 +91,7 @@ def test_steps_are_heavy_ball_sgd(name):
         if kept:
             np.testing.assert_array_equal(result.images.reshape(images.shape)[:, 0], IMAGES[:, 0])
             np.testing.assert_array_equal(result.selected, [True, False] * 3)
-    assert (rate < 0) == config.raw_rate
+    assert (rate < 0) == config.unconstrained_lr
 
 
 def test_a_step_trains_on_augmented_batches_of_the_set():
@@ -101,7 +101,7 @@ def test_a_step_trains_on_augmented_batches_of_the_set():
         assert not siamese
         return 0.5 * images
 
-    method, segment = mtt(MTT(2, 1, 1, 2, rate=0.2), SMALL._replace(augment=halved)), segments_of()
+    method, segment = mtt(MTT(2, 1, 1, 2, student_lr=0.2), SMALL._replace(augment=halved)), segments_of()
     pairs = list(combinations(range(6), 2))
     plans = [(one, other) for one in pairs for other in pairs if not {*one} & {*other}]
     ends = (segment.start[0], segment.target[0])
@@ -123,7 +123,9 @@ def test_the_step_size_goes_straight_to_an_optimum_twenty_times_its_first_value(
     segment = Segment(start, ravel_pytree(end)[0][None])
     rates = {}
     for raw_rate in (False, True):
-        method = mtt(MTT(2, 1, 1, image_lr=1e-12, rate_lr=1e-5, rate=1e-3, raw_rate=raw_rate), SMALL)
+        method = mtt(
+            MTT(2, 1, 1, image_lr=1e-12, student_lr_lr=1e-5, student_lr=1e-3, unconstrained_lr=raw_rate), SMALL
+        )
         keys = jax.random.split(jax.random.key(0), 80)
         _, info = jax.lax.scan(lambda state, key, m=method: m.step(key, state, segment), start_of(method), keys)
         rates[raw_rate] = np.asarray(info.step_size)
@@ -135,14 +137,14 @@ def test_the_step_size_goes_straight_to_an_optimum_twenty_times_its_first_value(
 
 def test_the_step_size_stays_positive_and_comes_back():
     """A step that would take it to zero or below ends at a millionth of the first value; the next go on from there."""
-    method = mtt(MTT(2, 1, 1, rate_lr=1e3, rate=0.2), SMALL)
+    method = mtt(MTT(2, 1, 1, student_lr_lr=1e3, student_lr=0.2), SMALL)
     state, step, rates = start_of(method), jax.jit(method.step), []
     for number in range(20):
         state, info = step(jax.random.key(number), state, segments_of(seed=number))
         rates.append(float(info.step_size))
     assert min(rates) == pytest.approx(0.2e-6)
     assert rates.index(min(rates)) < max(i for i, rate in enumerate(rates) if rate > min(rates))
-    raw = mtt(MTT(2, 1, 1, rate_lr=1e3, rate=0.2, raw_rate=True), SMALL)
+    raw = mtt(MTT(2, 1, 1, student_lr_lr=1e3, student_lr=0.2, unconstrained_lr=True), SMALL)
     state, _ = jax.jit(raw.step)(jax.random.key(0), start_of(raw), segments_of())
     assert raw.synthetic(state).learning_rate < 0
 
@@ -150,7 +152,7 @@ def test_the_step_size_stays_positive_and_comes_back():
 @pytest.mark.parametrize("rate", [0.0, -0.2])
 def test_a_set_whose_step_size_is_not_positive_is_a_start(rate):
     """A run with a raw step size may leave one; where it has to be positive, the configured one takes its place."""
-    raw, positive = (mtt(MTT(raw_rate=raw, rate=0.03), SMALL) for raw in (True, False))
+    raw, positive = (mtt(MTT(unconstrained_lr=raw, student_lr=0.03), SMALL) for raw in (True, False))
     assert raw.synthetic(start_of(raw, learning_rate=jnp.asarray(rate))).learning_rate == rate
     assert positive.synthetic(start_of(positive, learning_rate=jnp.asarray(rate))).learning_rate == 0.03
 
@@ -161,7 +163,7 @@ def skipped():
     given = [segments_of(seed=seed) for seed in (0, 1)]
     losses = [by_hand(False, ALL, IMAGES, HARD, 0.2, one.start[0], one.target[0])[0] for one in given]
     below, above = (given[i] for i in np.argsort(losses))
-    config = MTT(2, 1, 1, image_lr=1e-3, rate_lr=1e-3, rate=0.2, skip_above=float(np.mean(losses)))
+    config = MTT(2, 1, 1, image_lr=1e-3, student_lr_lr=1e-3, student_lr=0.2, max_loss=float(np.mean(losses)))
     method = match_trajectories(config, SMALL, Segments(1, 1), average=0.8)
     step = jax.jit(method.step)
     before, first = step(jax.random.key(0), start_of(method), below)
@@ -189,7 +191,7 @@ def test_teacher_labels_are_the_probabilities_of_the_expert_at_the_end(name, mon
     network = NETWORKS[name]
 
     task, segment = SMALL._replace(network=network), segments_of()
-    method = match_trajectories(MTT(2, 1, 1, rate=0.2), task, Segments(1, 1), teacher_labels=True)
+    method = match_trajectories(MTT(2, 1, 1, student_lr=0.2), task, Segments(1, 1), teacher_labels=True)
     state = start_of(method, labels=jnp.full((6, 3), 1 / 3), label_kind="probability")
     np.testing.assert_array_equal(method.synthetic(state).labels, np.full((6, 3), 1 / 3))
     state, info = jax.jit(method.step)(jax.random.key(0), state, segment)
@@ -225,7 +227,7 @@ def test_how_a_set_begins():
     ("settings", "advice"),
     [
         ({"image_lr": 0.0}, "`image_lr` of MTT is a positive number"),
-        ({"rate_lr": float("nan")}, "`rate_lr` of MTT is a positive number"),
+        ({"student_lr_lr": float("nan")}, "`student_lr_lr` of MTT is a positive number"),
         ({"rate": -0.01}, "`rate` of MTT is a positive number"),
         ({"momentum": 1.0}, "`momentum` of MTT is a number from 0 to below 1"),
         ({"student_steps": 0}, "`student_steps` of MTT is at least 1"),
@@ -233,7 +235,7 @@ def test_how_a_set_begins():
         ({"max_start": 0}, "`max_start` of MTT is at least 1"),
         ({"segments": 0}, "`segments` of MTT is at least 1"),
         ({"batch": 0}, "`batch` of MTT is at least 1"),
-        ({"skip_above": 0.0}, "`skip_above` of MTT is a positive number"),
+        ({"max_loss": 0.0}, "`max_loss` of MTT is a positive number"),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(settings, advice):

@@ -104,14 +104,14 @@ def method_step(
 
 
 def matching_step(name: str, augment: str, ipc: int, per_class: int, network: dict | None = None):
-    fields = {"per_class": per_class}
+    fields = {"real_batch": per_class}
     return method_step(name, ipc, partial(balanced, per_class=per_class), fields, augment, network)
 
 
 def idc_step(ipc: int, per_class: int, real_images: int):
     """A sweep with the settings of SVHN, but for CutMix, which neither side has."""
-    fields = {"per_class": per_class, "real_images": real_images, "image_lr": 5e-4, "formation": 2, "cutmix": 0.0}
-    fields |= {"train_augment": "all:color_crop", "distance": "mse"}
+    fields = {"real_batch": per_class, "inner_real_images": real_images, "image_lr": 5e-4, "factor": 2, "cutmix": 0.0}
+    fields |= {"inner_augment": "all:color_crop", "distance": "mse"}
     batch = lambda rng: (balanced(rng, per_class), examples(rng, real_images))  # noqa: E731
     return method_step("idc", ipc, batch, fields, "all:color_crop_cutout")
 
@@ -131,7 +131,7 @@ def trajectory_step(name: str, ipc: int, student_steps: int):
     return method_step(name, ipc, batch_of, {"student_steps": student_steps, "rate": 0.01}, steps=1)
 
 
-GENERATOR = Architecture(patch=4, hidden=128, layers=4, heads=4)
+GENERATOR = Architecture(patch_size=4, hidden_size=128, num_layers=4, num_heads=4)
 PIXELS = ((-1.0,) * 3, (1.0,) * 3)
 
 

@@ -289,10 +289,10 @@ FORMS: dict[str, type] = {
 }
 """What each command's options are fields of; those of a method are its configuration's too."""
 AT_ONCE = {
-    "distill": "--classes-at-once or --networks-at-once (with a generator --draw-batch, or give more --blocks)",
-    "select": "--networks-at-once",
-    "experts": "--experts-at-once",
-    "evaluate": "--networks-at-once",
+    "distill": "--parallel-classes or --parallel-networks (with a generator --draw-batch, or give more --blocks)",
+    "select": "--parallel-networks",
+    "experts": "--parallel-experts",
+    "evaluate": "--parallel-networks",
 }
 """What a command works on side by side."""
 

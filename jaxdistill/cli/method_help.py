@@ -93,7 +93,7 @@ def select_help(strategy: str, arguments: list[str], defaults: Mapping[str, Any]
         f"A core-set by {strategy}, which goes by {need.words}. For example: jaxdistill select {strategy} {example}"
         f"\n\nLeft out here is what {strategy} and its evaluation do not read; {ALL} shows all that is accepted."
     )
-    unread = {*STEPPED, "classes_at_once"} | _unread(asked, need, arguments, defaults)
+    unread = {*STEPPED, "parallel_classes"} | _unread(asked, need, arguments, defaults)
     _show(f"select {strategy}", Select, said, defaults, unread, asked)
     raise SystemExit(0)
 

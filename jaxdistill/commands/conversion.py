@@ -30,8 +30,16 @@ def convert(config: Convert) -> None:
     if config.out.exists():
         raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(config.out))
     module, model = dit_parameters(_read(config.weights), config.heads)
-    sizes = {"patch": module.patch, "hidden": module.hidden, "layers": module.depth, "heads": module.heads}
-    params, channels = {"model": model, "autoencoder": {}}, model["patch_embed"]["kernel"].shape[0] // module.patch**2
+    sizes = {
+        "patch_size": module.patch_size,
+        "hidden_size": module.hidden_size,
+        "num_layers": module.depth,
+        "num_heads": module.num_heads,
+    }
+    params, channels = (
+        {"model": model, "autoencoder": {}},
+        model["patch_embed"]["kernel"].shape[0] // module.patch_size**2,
+    )
     if config.autoencoder is not None:
         autoencoder, found = autoencoder_parameters(_read(config.autoencoder), config.groups)
         if autoencoder.latent_channels != channels:

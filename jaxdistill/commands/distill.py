@@ -153,13 +153,13 @@ def train(
         judge = Look(
             bound.bench, next(iter(bound.judges.values())), bound.protocol,
             replicate(jax.random.fold_in(bound.keys["evaluation"], LOOKS), mesh), evaluation.eval_every_seeds,
-            test=evaluation.legacy_best, networks_at_once=config.run.networks_at_once,
+            test=evaluation.legacy_best, parallel_networks=config.run.parallel_networks,
         )  # fmt: skip
         look = partial(_looked, judge, plan.images)
     try:
         return drive(
             begun, config.steps, plan.method, feeding, replicate(bound.keys["loop"], mesh), mesh,
-            every=config.run.chunk, sinks=watching, save=save, look=look, look_every=evaluation.eval_every or 1,
+            every=config.run.log_every, sinks=watching, save=save, look=look, look_every=evaluation.eval_every or 1,
             grace=grace,
         )  # fmt: skip
     except NonFiniteError as error:

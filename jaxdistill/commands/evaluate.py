@@ -152,7 +152,7 @@ def evaluate_stored(
         found = judge(
             key, {label: other.synthetic for label, other in group.items()}, judged, benches[name], protocol, recipe,
             config.seeds, ipc={label: other.card["ipc"] for label, other in group.items()},
-            space=name if len(spaces) > 1 else "", networks_at_once=config.networks_at_once, coverage=config.coverage,
+            space=name if len(spaces) > 1 else "", parallel_networks=config.parallel_networks, coverage=config.coverage,
             teach=teachers[name], tell=partial(say, console),
         )  # fmt: skip
         results = {**found, "rows": [*results.get("rows", []), *found["rows"]]}

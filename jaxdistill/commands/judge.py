@@ -38,7 +38,7 @@ def judge(
     *,
     ipc: int | Mapping[str, int],
     space: str = "",
-    networks_at_once: int | None = None,
+    parallel_networks: int | None = None,
     coverage: bool = False,
     teach: Callable[[SyntheticSet], SyntheticSet] | None = None,
     tell: Callable[[str], None],
@@ -56,7 +56,7 @@ def judge(
         seeds: independent networks of each kind.
         ipc: images per class, of all sets or of each by its name.
         space: what the baselines' names say of the images' preprocessing, where there are several.
-        networks_at_once: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
+        parallel_networks: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
         coverage: add how much of the test images each set covers, in the features of the first network.
         teach: gives sets, random ones too, a teacher's labels.
         tell: told one line a row.
@@ -105,7 +105,7 @@ def judge(
 
             result = accuracy(
                 key_train, chosen, network, bench.test, bench, protocol, count,
-                networks_at_once=networks_at_once, tell=said,
+                parallel_networks=parallel_networks, tell=said,
             )  # fmt: skip
             left -= count
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
@@ -131,7 +131,7 @@ def accuracy(
     protocol: Recipe,
     seeds: int,
     *,
-    networks_at_once: int | None = None,
+    parallel_networks: int | None = None,
     tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
 ) -> Evaluation:
     """`jaxdistill.evaluation.evaluate` with the devices and the data set of a bench.
@@ -144,11 +144,11 @@ def accuracy(
         bench: data and devices.
         protocol: the recipe.
         seeds: independent networks.
-        networks_at_once: of them side by side on a device; see `judge`.
+        parallel_networks: of them side by side on a device; see `judge`.
         tell: told the accuracies so far.
     """
     share = -(-seeds // bench.mesh.size)
-    size = min(at_once(networks_at_once, share, bench.image_shape, 128, bench.mesh), share)
+    size = min(at_once(parallel_networks, share, bench.image_shape, 128, bench.mesh), share)
     return evaluate(
         key,
         sets,

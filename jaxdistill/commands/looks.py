@@ -39,7 +39,7 @@ class Look:
         key: the networks of every look start from the same weights.
         seeds: independent networks.
         test: look at the test images too.
-        networks_at_once: networks side by side on a device.
+        parallel_networks: networks side by side on a device.
     """
 
     def __init__(
@@ -51,10 +51,10 @@ class Look:
         seeds: int,
         *,
         test: bool = False,
-        networks_at_once: int | None = None,
+        parallel_networks: int | None = None,
     ):
         self._bench, self._network, self._protocol, self._key = bench, network, protocol, key
-        self._seeds, self._test, self._at_once = seeds, test, networks_at_once
+        self._seeds, self._test, self._at_once = seeds, test, parallel_networks
 
     def __call__(self, synthetic: SyntheticSet) -> Looked:
         """Look at a set."""
@@ -66,7 +66,7 @@ class Look:
         seeds = self._seeds if self._protocol.stochastic else 1
         found = accuracy(
             self._key, synthetic, self._network, split, self._bench, self._protocol, seeds,
-            networks_at_once=self._at_once,
+            parallel_networks=self._at_once,
         )  # fmt: skip
         return found.accuracies.tolist()
 

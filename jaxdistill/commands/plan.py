@@ -196,7 +196,7 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
         raise UsageError(
             f"{name_of(config)} matches experts; make some with 'jaxdistill experts' and give them with --experts"
         )
-    source, on_host = open_bank(experts, config.data.device_gib * 2**30)
+    source, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
     if on_host:
         require_grain()
     return source, on_host

@@ -24,7 +24,7 @@ from jaxdistill.settings.as_json import from_json, to_json
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.paths import absolute
 
-WHERE = ("data_dir", "device_gib", "experts", "generator", "digests")
+WHERE = ("data_dir", "max_device_gib", "experts", "generator", "digests")
 """Where the data lie does not make another run; which data, experts or generator it is is said by digests, and of the
 data those are compared when the data are read."""
 

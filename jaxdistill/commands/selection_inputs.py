@@ -82,7 +82,7 @@ def inputs_of(name: str, context: Context) -> Any:
     if context.on_host and needs.whole_split(context.options, experts):
         free = sorted(name for name, selection in SELECTIONS.items() if selection.needs.kind is type(None))
         raise UsageError(
-            f"{name} looks at all training images, which stay on the host at this --device-gib; raise it, or take "
+            f"{name} looks at all training images, which stay on the host at this --max-device-gib; raise it, or take "
             f"one of {', '.join(free)}"
         )
     return needs.build(context)

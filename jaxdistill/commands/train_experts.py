@@ -67,7 +67,7 @@ def train_experts(config: Experts, console: Console, before: StoredBank | None =
     problem = _problem(config, card, bench) if jax.process_index() == 0 else ""
     if bool(from_first(np.int32(bool(problem)))):
         raise BankError(problem or "process 0 refused the bank; see its message")
-    size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
+    size = at_once(config.parallel_experts, config.count, bench.image_shape, config.network.width, bench.mesh)
     with undone(config.out, new=new, unless=("[0-9]*/card.json",)), hold(config.out, "card.json"):
         say(console, bench.source.summary())
         there = np.asarray([(config.out / f"{i:05d}" / "card.json").is_file() for i in range(config.count)])
@@ -101,7 +101,7 @@ def prepare_experts(config: Experts, bench: Bench) -> Ready:
         UsageError: if they cannot.
     """
     if bench.on_host:
-        raise UsageError("experts are trained on images that are on the device; raise --device-gib")
+        raise UsageError("experts are trained on images that are on the device; raise --max-device-gib")
     network = only_network(config.network, bench)
     data = {name: getattr(config.data, name) for name in ("zca", "statistics")}
     data |= {"hold_out": config.data.hold_out} if config.data.hold_out else {}
@@ -125,7 +125,7 @@ def held_experts(config: Experts, source: Source, console: Console) -> StoredBan
     """
     bench = open_bench(config.data, None, source)
     ready = prepare_experts(config, bench)
-    size = at_once(config.experts_at_once, config.count, bench.image_shape, config.network.width, bench.mesh)
+    size = at_once(config.parallel_experts, config.count, bench.image_shape, config.network.width, bench.mesh)
     held: list[Held] = []
     step = min(size * bench.mesh.size, config.count)
     for begin in range(0, config.count, step):
@@ -289,8 +289,8 @@ def _lengthen(config: Experts, card: dict[str, Any], bench: Bench, console: Cons
     before = load_bank(config.out)
     if config.epochs <= before.epochs:
         raise BankError(
-            f"the experts in {config.out} have {before.epochs} epochs; give the whole number that they are to have, "
-            "which is above that, with --epochs"
+            f"the experts in {config.out} have {before.epochs} epochs; say with --epochs how many they are to have "
+            "in all, not how many more"
         )
     problem = _difference(config, {**card, "epochs": before.epochs}, before.card, bench)
     if bool(from_first(np.int32(bool(problem)))):

@@ -107,7 +107,7 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None, source: Sourc
     mesh = make_mesh()
     train = _split(source.train_images, source.train_labels, source, fitted)
     test = _split(source.test_images, source.test_labels, source, fitted, complete=False)
-    on_host = train.images.nbytes > data.device_gib * 2**30
+    on_host = train.images.nbytes > data.max_device_gib * 2**30
     if on_host:
         require_grain()
     placed = (train if on_host else replicate(train, mesh), replicate(test, mesh))
@@ -186,7 +186,7 @@ def task(
     generator: Callable[[], Generator] | None = None,
 ) -> Task:
     """What a method is told."""
-    size = at_once(run.classes_at_once, bench.num_classes, bench.image_shape, network.width, bench.mesh)
+    size = at_once(run.parallel_classes, bench.num_classes, bench.image_shape, network.width, bench.mesh)
     return Task(
         network=only_network(network, bench),
         augment=augmentation(augment_name, bench),
@@ -218,7 +218,7 @@ def start(
         if per_start > 1 and ipc * per_start > smallest:
             raise UsageError(
                 f"each of {ipc} images per class is begun with {per_start}, but the smallest class has {smallest}; "
-                f"take an --ipc of at most {smallest // per_start} or a smaller --formation, whichever goes"
+                f"take an --ipc of at most {smallest // per_start} or a smaller --factor, whichever goes"
             )
         given = inputs(init)  # which knows whether there is such a selection
         return STARTS[init](key, bench.train, ipc * per_start, given)

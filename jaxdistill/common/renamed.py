@@ -13,6 +13,8 @@ from typing import Any, TypeVar
 __all__ = ["former_names", "renamed", "warn_former"]
 
 T = TypeVar("T", bound=type)
+_OURS = ("jaxdistill", "dataclasses", "jaxtyping", "beartype")
+"""Where a caller is not to be looked for."""
 
 
 def renamed(**names: str) -> Callable[[T], T]:
@@ -33,18 +35,26 @@ def renamed(**names: str) -> Callable[[T], T]:
             init(self, *args, **given)
 
         kind.__init__ = __init__
+        for old, new in names.items():
+            setattr(kind, old, _reader(old, new))
         kind.FORMER_NAMES = names
         return kind
 
     return decorate
 
 
+def _reader(old: str, new: str) -> property:
+    def read(self: Any) -> Any:
+        warn_former(old, new)
+        return getattr(self, new)
+
+    return property(read)
+
+
 def warn_former(old: str, new: str) -> None:
     """A DeprecationWarning where a caller outside of this package used a former name."""
     frame, level = inspect.currentframe(), 1
-    while frame is not None and not frame.f_globals.get("__name__", "jaxdistill").startswith("jaxdistill"):
-        frame = frame.f_back
-    while frame is not None and frame.f_globals.get("__name__", "jaxdistill").startswith("jaxdistill"):
+    while frame is not None and frame.f_globals.get("__name__", "").partition(".")[0] in _OURS:
         frame, level = frame.f_back, level + 1
     said = f"{old} is called {new}; the former name goes with the next version"
     warnings.warn(said, DeprecationWarning, stacklevel=level)

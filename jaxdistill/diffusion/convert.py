@@ -122,10 +122,10 @@ def dit_parameters(weights: Weights, heads: int | None = None) -> tuple[Transfor
 
 def dit_weights(dit: Transformer, params: PyTree, rows: int, columns: int) -> dict[str, np.ndarray]:
     """A DiT in the names of its authors, with the positions of latents of some size (32 x 32 for 256 pixels)."""
-    positions = position_table(rows // dit.patch, columns // dit.patch, dit.hidden)[None]
+    positions = position_table(rows // dit.patch_size, columns // dit.patch_size, dit.hidden_size)[None]
     name = functools.partial(_name, rules=_DIT)
     return {"pos_embed": positions} | {
-        name(path): _outward(path, np.asarray(leaf), dit.patch) for path, leaf in flatten_dict(params).items()
+        name(path): _outward(path, np.asarray(leaf), dit.patch_size) for path, leaf in flatten_dict(params).items()
     }
 
 

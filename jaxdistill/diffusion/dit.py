@@ -48,7 +48,7 @@ def _normalised(tokens: Float[Array, "n t d"], shift: Float[Array, "n d"], scale
 class Block(nn.Module):
     """Attention and a two-layer network, each shifted, scaled and gated by the condition."""
 
-    heads: int
+    num_heads: int
     scaled: bool
 
     @nn.compact
@@ -62,7 +62,7 @@ class Block(nn.Module):
         modulation = jnp.split(_dense(6 * d, "modulation", _zeros)(nn.silu(condition)), 6, axis=1)
         shift, scale, gate, shift_mlp, scale_mlp, gate_mlp = modulation
         qkv = gamma("qkv", 3 * d) * _dense(3 * d, "qkv")(_normalised(tokens, shift, scale))
-        query, key, value = jnp.moveaxis(qkv.reshape(n, t, 3, self.heads, d // self.heads), 2, 0)
+        query, key, value = jnp.moveaxis(qkv.reshape(n, t, 3, self.num_heads, d // self.num_heads), 2, 0)
         attended = attend(query, key, value).reshape(n, t, d)
         attended = gamma("projection", d) * _dense(d, "projection")(attended)
         tokens = tokens + gamma("attention", d) * gate[:, None] * attended
@@ -78,10 +78,10 @@ class Transformer(nn.Module):
     """
 
     classes: int
-    patch: int = 2
-    hidden: int = 128
+    patch_size: int = 2
+    hidden_size: int = 128
     depth: int = 4
-    heads: int = 4
+    num_heads: int = 4
     variance: bool = False
     scaled: int = 0
     """How many of the first blocks carry scales."""
@@ -92,18 +92,20 @@ class Transformer(nn.Module):
     ) -> Float[Array, "n h w _outputs"]:
         """The prediction."""
         n, h, w, c = noisy.shape
-        p = self.patch
+        p = self.patch_size
         rows, columns = h // p, w // p
         patches = noisy.reshape(n, rows, p, columns, p, c).swapaxes(2, 3).reshape(n, rows * columns, p * p * c)
-        tokens = _dense(self.hidden, "patch_embed")(patches) + position_table(rows, columns, self.hidden)
+        tokens = _dense(self.hidden_size, "patch_embed")(patches) + position_table(rows, columns, self.hidden_size)
         exact = times.astype(jnp.promote_types(noisy.dtype, jnp.float32))  # bfloat16 has no 999
-        time = _dense(self.hidden, "time_in", _small)(time_waves(exact))
-        time = _dense(self.hidden, "time_out", _small)(nn.silu(time))
-        table = self.param("label_table", _small, (self.classes + 1, self.hidden))
+        time = _dense(self.hidden_size, "time_in", _small)(time_waves(exact))
+        time = _dense(self.hidden_size, "time_out", _small)(nn.silu(time))
+        table = self.param("label_table", _small, (self.classes + 1, self.hidden_size))
         condition = time + table[labels]
         for i in range(self.depth):
-            tokens = Block(self.heads, i < self.scaled, name=f"block_{i:02d}")(tokens, condition)
-        shift, scale = jnp.split(_dense(2 * self.hidden, "final_modulation", _zeros)(nn.silu(condition)), 2, axis=1)
+            tokens = Block(self.num_heads, i < self.scaled, name=f"block_{i:02d}")(tokens, condition)
+        shift, scale = jnp.split(
+            _dense(2 * self.hidden_size, "final_modulation", _zeros)(nn.silu(condition)), 2, axis=1
+        )
         outputs = c * (1 + self.variance)
         patches = _dense(p * p * outputs, "final", _zeros)(_normalised(tokens, shift, scale))
         return patches.reshape(n, rows, columns, p, p, outputs).swapaxes(2, 3).reshape(n, h, w, outputs)
@@ -114,12 +116,16 @@ class Transformer(nn.Module):
         Raises:
             UsageError: if not, or for sizes that do not fit together.
         """
-        if min(self.classes, self.patch, self.hidden, self.depth, self.heads) < 1 or self.scaled < 0:
-            raise UsageError("`patch`, `hidden`, `layers` and `heads` are at least 1, and there is at least one class")
-        if shape[0] % self.patch or shape[1] % self.patch:
+        if min(self.classes, self.patch_size, self.hidden_size, self.depth, self.num_heads) < 1 or self.scaled < 0:
+            raise UsageError(
+                "`patch_size`, `hidden_size`, `num_layers` and `num_heads` are at least 1, as are the classes"
+            )
+        if shape[0] % self.patch_size or shape[1] % self.patch_size:
             raise UsageError(
                 f"{shape[0]}x{shape[1]} (pixels, or latents where there are some) is not a whole number of patches of "
-                f"{self.patch}; change `patch`"
+                f"{self.patch_size}; change `patch_size`"
             )
-        if self.hidden % 4 or self.hidden % self.heads:
-            raise UsageError(f"`hidden` is a multiple of 4 and of the `heads`, {self.heads}, not {self.hidden}")
+        if self.hidden_size % 4 or self.hidden_size % self.num_heads:
+            raise UsageError(
+                f"`hidden_size` is a multiple of 4 and of the `num_heads`, {self.num_heads}, not {self.hidden_size}"
+            )

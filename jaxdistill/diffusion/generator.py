@@ -12,6 +12,7 @@ from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.common.promotion import standard, standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.diffusion import autoencoder as autoencoders
 from jaxdistill.diffusion import schedule
 from jaxdistill.diffusion.autoencoder import Autoencoder
@@ -25,18 +26,19 @@ _HOLD = 0.99
 """How much the factor of latents holds on to while the autoencoder learns."""
 
 
+@renamed(patch="patch_size", hidden="hidden_size", heads="num_heads", layers="num_layers")
 @dataclasses.dataclass(frozen=True)
 class Architecture:
     """A diffusion transformer and its diffusion."""
 
-    patch: int = 2
+    patch_size: int = 2
     """Side of the square patches that the transformer sees, in pixels (or latents)."""
-    hidden: int = 128
+    hidden_size: int = 128
     """Width of the transformer: numbers that stand for a patch."""
-    layers: int = 4
+    num_layers: int = 4
     """Blocks of the transformer, one after the other."""
-    heads: int = 4
-    """Attention heads in each block of the transformer; a divisor of --hidden."""
+    num_heads: int = 4
+    """Attention heads in each block of the transformer; a divisor of --hidden-size."""
     schedule: str = "cosine"
     """Noise schedule of the diffusion: cosine, or linear as DiT's."""
     diffusion_steps: int = 1000
@@ -100,9 +102,9 @@ def make(
     black, white = (np.asarray(end, np.float32) for end in pixel_range)
     space = _Space(black, white, architecture.autoencoder(image_shape[2]))
     shape = space.shape(image_shape)
-    scaled = 0 if params is None else _scaled(params["model"]) or architecture.layers // 2
+    scaled = 0 if params is None else _scaled(params["model"]) or architecture.num_layers // 2
     module = Transformer(
-        classes, architecture.patch, architecture.hidden, architecture.layers, architecture.heads,
+        classes, architecture.patch_size, architecture.hidden_size, architecture.num_layers, architecture.num_heads,
         architecture.learned_variance, scaled,
     )  # fmt: skip
     module.check(shape)

@@ -26,7 +26,8 @@ def require_grain() -> None:
     """Raise a UsageError if grain is not installed."""
     if importlib.util.find_spec("grain") is None:
         raise UsageError(
-            "data larger than the device limit needs grain: run pip install 'jaxdistill[grain]', or raise --device-gib"
+            "data larger than the device limit needs grain: run pip install 'jaxdistill[grain]', or raise "
+            "--max-device-gib"
         )
 
 

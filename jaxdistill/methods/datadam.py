@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
@@ -27,6 +28,7 @@ from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 __all__ = ["DataDAM", "DataDAMInfo", "DataDAMState", "datadam"]
 
 
+@renamed(per_class="real_batch", scale="loss_scale", attention="attention_weight", balance="mmd_weight")
 @dataclasses.dataclass(frozen=True)
 class DataDAM:
     """Match the mean attention and the mean embedding of real and synthetic images under random networks."""
@@ -35,15 +37,15 @@ class DataDAM:
     """Step size on pixels."""
     momentum: float = 0.5
     """Momentum of the pixels' SGD."""
-    per_class: int = 64
+    real_batch: int = 64
     """Real images per class and step."""
     power: int = 1
     """Exponent of activations in the attention; the paper's table has 4."""
-    scale: float = 100.0
+    loss_scale: float = 100.0
     """Factor of the whole loss; the paper has none."""
-    attention: float = 1.0
+    attention_weight: float = 1.0
     """Weight of the attention terms; with 0 what is left is DM at the step size ``image_lr * scale * balance``."""
-    balance: float = 0.01
+    mmd_weight: float = 0.01
     """Weight of the embedding term, the paper's lambda."""
     include_last: bool = False
     """Match the attention of the last block as well."""
@@ -90,18 +92,20 @@ def datadam(config: DataDAM, task: Task) -> Method:
     """
     check(
         config,
-        positive=("image_lr", "scale"),
+        positive=("image_lr", "loss_scale"),
         momenta=("momentum",),
-        counts=("per_class", "power"),
-        not_negative=("attention", "balance"),
+        counts=("real_batch", "power"),
+        not_negative=("attention_weight", "mmd_weight"),
     )
-    if config.attention == config.balance == 0:
-        raise UsageError("`attention` and `balance` of DataDAM are both 0, which matches nothing; raise one of them")
-    blocks = _count_maps(task) - (not config.include_last) if config.attention else 0
-    if config.attention and blocks < 1:
+    if config.attention_weight == config.mmd_weight == 0:
+        raise UsageError(
+            "`attention_weight` and `mmd_weight` of DataDAM are both 0, which matches nothing; raise one of them"
+        )
+    blocks = _count_maps(task) - (not config.include_last) if config.attention_weight else 0
+    if config.attention_weight and blocks < 1:
         raise UsageError("this network has no map to match; take one with more convolutional blocks, or use DM")
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
-    weights = (*[config.scale * config.attention] * blocks, config.scale * config.balance)
+    weights = (*[config.loss_scale * config.attention_weight] * blocks, config.loss_scale * config.mmd_weight)
 
     def described(features: Features) -> tuple[Float[Array, "n _d"], ...]:
         return (*(attention(block, config.power) for block in features.maps[:blocks]), features.embedding)
@@ -126,7 +130,7 @@ def datadam(config: DataDAM, task: Task) -> Method:
     def synthetic(state: DataDAMState) -> SyntheticSet:
         return class_set(state.images)
 
-    return standardised(Method(init, step, synthetic, ClassBalanced(config.per_class)))
+    return standardised(Method(init, step, synthetic, ClassBalanced(config.real_batch)))
 
 
 def _count_maps(task: Task) -> int:

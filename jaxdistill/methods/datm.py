@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
@@ -20,20 +21,21 @@ from jaxdistill.types import Method, Task
 __all__ = ["DATM", "datm"]
 
 
+@renamed(**MTT.FORMER_NAMES, first_bound="initial_max_start")
 @dataclasses.dataclass(frozen=True)
 class DATM(MTT):
     """MTT with starts of a difficulty that fits the size of the set, and learned soft labels."""
 
     max_start: int = 40
     """The student starts after fewer epochs of the expert than this in the last steps (T+)."""
-    skip_above: float | None = 1.0
+    max_loss: float | None = 1.0
     """Leave everything as it is after a step whose loss is above this: the student ended farther than it began."""
     min_start: int = 0
     """The student starts after at least so many epochs of the expert (T-)."""
-    first_bound: int = 20
+    initial_max_start: int = 20
     """The student starts after fewer epochs of the expert than this in the first step (T)."""
     grow_steps: int = 2000
-    """Steps in which --first-bound grows to --max-start; with 0 it is that at once."""
+    """Steps in which --initial-max-start grows to --max-start; with 0 it is that at once."""
     label_lr: float = 2.0
     """Step size on label logits."""
     label_momentum: float = 0.9
@@ -63,15 +65,15 @@ def datm(config: DATM, task: Task) -> Method:
         config,
         positive=("label_lr",),
         momenta=("label_momentum",),
-        counts=("first_bound",) if config.grow_steps else (),
+        counts=("initial_max_start",) if config.grow_steps else (),
         not_negative=("min_start", "grow_steps"),
     )
     feed = Segments(
         config.expert_epochs,
         config.max_start,
         min_start=config.min_start,
-        initial_max_start=config.first_bound,
+        initial_max_start=config.initial_max_start,
         grow_steps=config.grow_steps,
-        num_segments=config.segments,
+        num_segments=config.num_segments,
     )
     return match_trajectories(config, task, feed, label_lr=config.label_lr, label_momentum=config.label_momentum)

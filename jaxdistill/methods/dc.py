@@ -16,6 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
@@ -34,6 +35,14 @@ DISTANCES = {
 }
 
 
+@renamed(
+    per_class="real_batch",
+    matches="matches_per_network",
+    epochs="inner_epochs",
+    network_lr="inner_lr",
+    batch="inner_batch",
+    averages="bn_statistics",
+)
 @dataclasses.dataclass(frozen=True)
 class DC:
     """Match the gradients that real and synthetic images give a network that is trained on the synthetic ones."""
@@ -42,20 +51,20 @@ class DC:
     """Step size on pixels; the code has 0.01 for an MLP."""
     momentum: float = 0.5
     """Momentum of the pixels' SGD; it persists from network to network."""
-    per_class: int = 256
+    real_batch: int = 256
     """Real images per class and step."""
-    matches: int = 1
+    matches_per_network: int = 1
     """Steps of the set with one network, T of the paper; the network is trained between them."""
-    epochs: int = 1
+    inner_epochs: int = 1
     """Epochs that the network is trained on the set between two matches."""
-    network_lr: float = 0.01
+    inner_lr: float = 0.01
     """Step size with which the network is trained on the set."""
-    batch: int = 256
+    inner_batch: int = 256
     """Images in a step of the network on the set."""
     distance: Literal["output", "mse", "cos"] = "output"
     """Distance of the gradients: cosines for each output of each layer (eq. 10), or one of the two that the paper
     compares it with."""
-    averages: Literal["faithful", "sensible"] = "faithful"
+    bn_statistics: Literal["faithful", "sensible"] = "faithful"
     """Statistics with which batch normalisation matches: running averages that a pass of 16 images per class moved a
     tenth of the way, as in the code (faithful), or the statistics of the pass (sensible)."""
 
@@ -99,24 +108,24 @@ def dc(config: DC, task: Task) -> Method:
     """
     check(
         config,
-        positive=("image_lr", "network_lr"),
+        positive=("image_lr", "inner_lr"),
         momenta=("momentum",),
-        counts=("per_class", "matches", "epochs", "batch"),
-        choices={"distance": DISTANCES, "averages": ("faithful", "sensible")},
+        counts=("real_batch", "matches_per_network", "inner_epochs", "inner_batch"),
+        choices={"distance": DISTANCES, "bn_statistics": ("faithful", "sensible")},
     )
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
-    inner = sgd(jnp.float32(config.network_lr))
+    inner = sgd(jnp.float32(config.inner_lr))
 
     def train(key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"]) -> Variables:
         def once(carry: tuple[Variables, PyTree], key: Key) -> tuple[tuple[Variables, PyTree], None]:
             variables, velocity, _ = epoch(
-                key, task.network, *carry, class_set(images), optimizer=inner, batch=config.batch,
+                key, task.network, *carry, class_set(images), optimizer=inner, batch=config.inner_batch,
                 transform=Augmented(task.augment),
             )  # fmt: skip
             return (variables, velocity), None
 
         start = variables, inner.init(variables.params)
-        return jax.lax.scan(once, start, jax.random.split(key, config.epochs))[0][0]
+        return jax.lax.scan(once, start, jax.random.split(key, config.inner_epochs))[0][0]
 
     def init(key: Key, initial: SyntheticSet) -> DCState:
         images = by_class(initial, task.num_classes)
@@ -125,14 +134,14 @@ def dc(config: DC, task: Task) -> Method:
     def step(key: Key, state: DCState, batch: Batch) -> tuple[DCState, DCInfo]:
         key_network, key_match, key_train = jax.random.split(key, 3)
         variables = jax.lax.cond(state.matched == 0, task.network.init, lambda _: state.variables, key_network)
-        variables, frozen = refresh(task.network, variables, batch.images, config.averages)
+        variables, frozen = refresh(task.network, variables, batch.images, config.bn_statistics)
         distances, gradient = match_gradients(
             key_match, task, frozen, state.images, batch.images, DISTANCES[config.distance]
         )
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
-        matched = (state.matched + 1) % config.matches
-        if config.matches > 1:  # after its last match a network is thrown away
+        matched = (state.matched + 1) % config.matches_per_network
+        if config.matches_per_network > 1:  # after its last match a network is thrown away
             variables = jax.lax.cond(
                 matched == 0, lambda key, variables, images: variables, train, key_train, variables, images
             )
@@ -142,4 +151,4 @@ def dc(config: DC, task: Task) -> Method:
     def synthetic(state: DCState) -> SyntheticSet:
         return class_set(state.images)
 
-    return standardised(Method(init, step, synthetic, ClassBalanced(config.per_class)))
+    return standardised(Method(init, step, synthetic, ClassBalanced(config.real_batch)))

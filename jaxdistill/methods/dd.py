@@ -1,7 +1,7 @@
 """Dataset distillation, DD (Wang, Zhu, Torralba & Efros, 2018, arXiv:1811.10959), algorithm 1.
 
-Differs from the paper's code: real batches are drawn anew each time, not epoch by epoch; very long
-gradients can be shortened (`clip`), since a single one would stall Adam for a thousand steps; labels can be learned too
+Differs from the paper's code: real batches are drawn anew each time, not epoch by epoch; very long gradients can be
+shortened (`max_grad_norm`), since a single one would stall Adam for a thousand steps; labels can be learned too
 (Sucholutsky & Schonlau, IJCNN 2021, arXiv:1910.02551).
 """
 
@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import by_class, class_set, soft_logits
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
@@ -28,27 +29,37 @@ from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, 
 __all__ = ["DD", "DDInfo", "DDState", "Learned", "as_set", "dd", "outer_gradient"]
 
 
+@renamed(
+    decay="lr_decay",
+    decay_steps="lr_decay_steps",
+    clip="max_grad_norm",
+    network_lr="student_lr",
+    epochs="inner_epochs",
+    per_step="images_per_step",
+    batch="real_batch",
+    networks="num_networks",
+)
 @dataclasses.dataclass(frozen=True)
 class DD:
     """Learn images, and a step size for each step, such that a network trained on them in order fits real data."""
 
     image_lr: float = 0.01
     """Adam's step size on pixels, on step sizes before the softplus, and on label logits."""
-    decay: float = 0.5
+    lr_decay: float = 0.5
     """Factor of --image-lr after every --decay-steps."""
-    decay_steps: int = 2360
+    lr_decay_steps: int = 2360
     """Steps between two reductions of --image-lr; the code's are 40 epochs of 1,024 images at a time, here of MNIST."""
-    clip: float | None = 10.0
+    max_grad_norm: float | None = 10.0
     """Longest gradient, of all that is learned together; None, as in the code, is no limit."""
-    network_lr: float = 0.02
+    student_lr: float = 0.02
     """Step sizes with which a network is trained on the set, to begin with."""
-    epochs: int = 3
+    inner_epochs: int = 3
     """How often a network goes through the images; each step of each time has a step size of its own."""
-    per_step: int = 1
+    images_per_step: int = 1
     """Images of each class in a step of the network; a divisor of the images per class."""
-    batch: int = 1024
+    real_batch: int = 1024
     """Real images in each step of the set."""
-    networks: int = 1
+    num_networks: int = 1
     """Networks in each step of the set, whose gradients are averaged."""
     learn_labels: bool = False
     """Learn the labels too, as logits that start at 0.9 for the class."""
@@ -140,14 +151,14 @@ def dd(config: DD, task: Task) -> Method:
     References:
         Wang, Zhu, Torralba & Efros, Dataset Distillation, arXiv:1811.10959.
     """
-    limits = () if config.clip is None else ("clip",)
+    limits = () if config.max_grad_norm is None else ("max_grad_norm",)
     check(
         config,
-        positive=("image_lr", "decay", "network_lr", *limits),
-        counts=("decay_steps", "epochs", "per_step", "batch", "networks"),
+        positive=("image_lr", "lr_decay", "student_lr", *limits),
+        counts=("lr_decay_steps", "inner_epochs", "images_per_step", "real_batch", "num_networks"),
     )
-    rate = optax.exponential_decay(config.image_lr, config.decay_steps, config.decay, staircase=True)
-    shorten = optax.identity() if config.clip is None else optax.clip_by_global_norm(config.clip)
+    rate = optax.exponential_decay(config.image_lr, config.lr_decay_steps, config.lr_decay, staircase=True)
+    shorten = optax.identity() if config.max_grad_norm is None else optax.clip_by_global_norm(config.max_grad_norm)
     optimiser = optax.chain(shorten, optax.adam(rate, b1=0.5))
 
     def init(key: Key, initial: SyntheticSet) -> DDState:
@@ -172,7 +183,7 @@ def dd(config: DD, task: Task) -> Method:
             return outer_gradient(task.network, task.network.init(key), learned, real, labels)
 
         # Networks take the place of classes: they are spread over devices in the same way.
-        keys = jax.random.split(key_networks, config.networks)
+        keys = jax.random.split(key_networks, config.num_networks)
         found = task.map_classes(one, keys, state.learned, real, labels)
         loss, accuracy, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
@@ -184,24 +195,25 @@ def dd(config: DD, task: Task) -> Method:
     def synthetic(state: DDState) -> SyntheticSet:
         return as_set(state.learned)
 
-    return standardised(Method(init, step, synthetic, Uniform(config.batch)))
+    return standardised(Method(init, step, synthetic, Uniform(config.real_batch)))
 
 
 def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epochs steps"]:
     """What has the first step sizes as its softplus: those of the set, or the same one for each step."""
-    if ipc % config.per_step:
+    if ipc % config.images_per_step:
         raise UsageError(
-            f"{ipc} images per class cannot be shared out, {config.per_step} a step; let `per_step` divide them"
+            f"{ipc} images per class cannot be shared out, {config.images_per_step} a step; let `images_per_step` "
+            "divide them"
         )
-    shape = (config.epochs, ipc // config.per_step)
+    shape = (config.inner_epochs, ipc // config.images_per_step)
     given = initial.learning_rate
     if given is None:
-        given = jnp.asarray(config.network_lr, initial.images.dtype)
+        given = jnp.asarray(config.student_lr, initial.images.dtype)
     if given.shape not in ((), shape):
         raise UsageError(
             f"the set to start from has step sizes for {' x '.join(map(str, given.shape))} epochs and steps, not "
-            f"{shape[0]} x {shape[1]}; choose `epochs` and `per_step` to fit"
+            f"{shape[0]} x {shape[1]}; choose `inner_epochs` and `images_per_step` to fit"
         )
     # Other methods may have learned one that is not positive; at a tiny one the softplus has no slope to leave it by.
-    rates = jnp.broadcast_to(jnp.where(given > 0, given, config.network_lr), shape)
+    rates = jnp.broadcast_to(jnp.where(given > 0, given, config.student_lr), shape)
     return rates + jnp.log(-jnp.expm1(-rates))

@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
@@ -28,6 +29,7 @@ __all__ = ["DiT", "DiTInfo", "DiTState", "dit"]
 _SMALL = Sampling(guidance=1.5)
 
 
+@renamed(batch="real_batch", drop="label_dropout", average="ema_decay", blocks="microbatches")
 @dataclasses.dataclass(frozen=True)
 class DiT:
     """Train a generator, and draw the set from it."""
@@ -36,16 +38,16 @@ class DiT:
     """AdamW's step size, raised over the first steps and lowered by a cosine to a tenth over the run."""
     warmup: int = 100
     """Steps over which the step size is raised."""
-    batch: int = 128
+    real_batch: int = 128
     """Real images per step."""
-    drop: float = 0.1
+    label_dropout: float = 0.1
     """Share of labels that are withheld in training, for guidance."""
-    average: float = 0.999
+    ema_decay: float = 0.999
     """Decay of the averaged parameters, which are what is kept: how much they hold on to at each step; less at
     first."""
     autoencoder_steps: int = 0
     """The first so many steps train the autoencoder, where the generator has one."""
-    blocks: int = 1
+    microbatches: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = _SMALL
 
@@ -98,10 +100,11 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
         Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023.
     """
     check(
-        config, positive=("lr",), momenta=("average",), shares=("drop",), counts=("batch", "blocks"),
+        config, positive=("lr",), momenta=("ema_decay",), shares=("label_dropout",),
+        counts=("real_batch", "microbatches"),
         not_negative=("warmup", "autoencoder_steps"),
     )  # fmt: skip
-    check_blocks(config.batch, config.blocks)
+    check_blocks(config.real_batch, config.microbatches)
     generator, first = needed(task, config.sampling), config.autoencoder_steps
     compress = generator.compress
     if generator.trained and first:
@@ -136,7 +139,7 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
         def loss(model: dict[str, Array]) -> Float[Array, ""]:
             found = denoise(
                 key_denoise, generator, merged(state.params, model), clean, batch.labels,
-                drop=config.drop, map_blocks=task.map_blocks, blocks=config.blocks,
+                drop=config.label_dropout, map_blocks=task.map_blocks, blocks=config.microbatches,
             )  # fmt: skip
             return jnp.mean(found.error)
 
@@ -146,7 +149,7 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
         model = optax.apply_updates(model, updates)
         # The first steps leave little of the random beginning in the average.
         since = state.count - first
-        hold = jnp.minimum(config.average, (1 + since) / (10 + since))
+        hold = jnp.minimum(config.ema_decay, (1 + since) / (10 + since))
         average = optax.incremental_update(model, state.average, 1 - hold)
         params, moments = merged(state.params, model), (moments, state.opt_state[1])
         info = DiTInfo(value, optax.global_norm(gradient))
@@ -172,4 +175,4 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
         return merged(state.params, state.average)
 
     draw = drawer(generator, task, config.sampling)
-    return standardised(GenerativeMethod(init, step, params, Uniform(config.batch), draw, paced=True))
+    return standardised(GenerativeMethod(init, step, params, Uniform(config.real_batch), draw, paced=True))

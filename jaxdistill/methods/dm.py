@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
@@ -24,6 +25,7 @@ from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 __all__ = ["DM", "DMInfo", "DMState", "dm"]
 
 
+@renamed(per_class="real_batch")
 @dataclasses.dataclass(frozen=True)
 class DM:
     """Match the mean embedding of real and synthetic images under random networks."""
@@ -32,7 +34,7 @@ class DM:
     """Step size on pixels."""
     momentum: float = 0.5
     """Momentum of the pixels' SGD."""
-    per_class: int = 256
+    real_batch: int = 256
     """Real images per class and step."""
 
 
@@ -70,7 +72,7 @@ def dm(config: DM, task: Task) -> Method:
     References:
         Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023.
     """
-    check(config, positive=("image_lr",), momenta=("momentum",), counts=("per_class",))
+    check(config, positive=("image_lr",), momenta=("momentum",), counts=("real_batch",))
     optimiser = optax.sgd(config.image_lr, momentum=config.momentum)
 
     def init(key: Key, initial: SyntheticSet) -> DMState:
@@ -90,4 +92,4 @@ def dm(config: DM, task: Task) -> Method:
     def synthetic(state: DMState) -> SyntheticSet:
         return class_set(state.images)
 
-    return standardised(Method(init, step, synthetic, ClassBalanced(config.per_class)))
+    return standardised(Method(init, step, synthetic, ClassBalanced(config.real_batch)))

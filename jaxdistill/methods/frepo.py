@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import centred, targets_of
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
@@ -28,13 +29,14 @@ from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Var
 __all__ = ["FRePo", "FRePoInfo", "FRePoState", "SetGradient", "frepo", "set_gradient"]
 
 
+@renamed(lr="image_lr", real_images="real_batch")
 @dataclasses.dataclass(frozen=True)
 class FRePo:
     """Learn images and labels by regression on the features of a pool of networks."""
 
-    lr: float = 3e-4
+    image_lr: float = 3e-4
     """LAMB's step size for images and labels, lowered by a cosine to a tenth over the run."""
-    real_images: int = 1024
+    real_batch: int = 1024
     """Real images per step."""
     ridge: float = 1e-6
     """Penalty of the regression, relative to the mean of the kernel's diagonal."""
@@ -151,12 +153,16 @@ def frepo(config: FRePo, task: Task) -> Method:
     """
     check(
         config,
-        positive=("lr", "ridge", "online_lr"),
-        counts=("real_images", "pool", "online_batch"),
+        positive=("image_lr", "ridge", "online_lr"),
+        counts=("real_batch", "pool", "online_batch"),
         not_negative=("online_steps",),
     )
     network = task.network
-    rate = config.lr if task.steps is None else optax.cosine_decay_schedule(config.lr, max(task.steps, 1), alpha=0.1)
+    rate = (
+        config.image_lr
+        if task.steps is None
+        else optax.cosine_decay_schedule(config.image_lr, max(task.steps, 1), alpha=0.1)
+    )
     optimiser = optax.lamb(rate, eps=1e-6, weight_decay=0.0)
     online = optax.adam(config.online_lr)
 
@@ -215,4 +221,4 @@ def frepo(config: FRePo, task: Task) -> Method:
     def synthetic(state: FRePoState) -> SyntheticSet:
         return SyntheticSet(state.images, state.labels, label_kind="target")
 
-    return standardised(Method(init, step, synthetic, Uniform(config.real_images), paced=True))
+    return standardised(Method(init, step, synthetic, Uniform(config.real_batch), paced=True))

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
@@ -20,11 +21,12 @@ from jaxdistill.types import Method, Task
 __all__ = ["FTD", "ftd"]
 
 
+@renamed(**MTT.FORMER_NAMES, average="ema_decay")
 @dataclasses.dataclass(frozen=True)
 class FTD(MTT):
     """MTT for flat experts, whose result is a moving average of the images."""
 
-    average: float | None = 0.9995
+    ema_decay: float | None = 0.9995
     """Decay of the moving average of the images, which starts at the first ones and is not corrected for that; None
     takes the images."""
 
@@ -49,6 +51,6 @@ def ftd(config: FTD, task: Task) -> Method:
         2023.
     """
     check_student(config)
-    check(config, shares=("average",) if config.average is not None else ())
-    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
-    return match_trajectories(config, task, feed, average=config.average)
+    check(config, shares=("ema_decay",) if config.ema_decay is not None else ())
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.num_segments)
+    return match_trajectories(config, task, feed, average=config.ema_decay)

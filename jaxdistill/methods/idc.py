@@ -22,6 +22,7 @@ from jaxdistill.augment import make as augmentation
 from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
 from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
@@ -44,6 +45,18 @@ DISTANCES = {
 }
 
 
+@renamed(
+    per_class="real_batch",
+    matches="matches_per_network",
+    real_images="inner_real_images",
+    network_lr="inner_lr",
+    network_momentum="inner_momentum",
+    weight_decay="inner_weight_decay",
+    batch="inner_batch",
+    train_augment="inner_augment",
+    formation="factor",
+    most="max_tiles",
+)
 @dataclasses.dataclass(frozen=True)
 class IDC:
     """Match the gradients of real images and of tiles, several to a stored image, on networks that see real images."""
@@ -52,21 +65,21 @@ class IDC:
     """Step size on pixels in [0, 1]; distances are sums, so it belongs to `distance` and to the network's width."""
     momentum: float = 0.5
     """Momentum of the pixels' SGD in the code; here a class moves ``1 / (1 - momentum)`` times as far."""
-    per_class: int = 64
+    real_batch: int = 64
     """Real images per class and step."""
-    matches: int = 100
+    matches_per_network: int = 100
     """Steps of the set with one network, which is trained after each; pixels are clipped when it is replaced."""
-    real_images: int = 2_000
+    inner_real_images: int = 2_000
     """Real images that the network is trained on after a match, rounded up to whole batches."""
-    network_lr: float = 0.01
+    inner_lr: float = 0.01
     """Step size with which the network is trained on real images."""
-    network_momentum: float = 0.9
+    inner_momentum: float = 0.9
     """Momentum with which the network is trained on real images."""
-    weight_decay: float = 5e-4
+    inner_weight_decay: float = 5e-4
     """Weight decay with which the network is trained on real images."""
-    batch: int = 64
+    inner_batch: int = 64
     """Real images in a step of the network."""
-    train_augment: str = "all:color_crop"
+    inner_augment: str = "all:color_crop"
     """Augmentation of the real images that the network is trained on, its operations named: in the code that of
     matching, without cutout where there is CutMix."""
     cutmix: float = 0.5
@@ -74,9 +87,9 @@ class IDC:
     distance: Metric = "mse"
     """Distance of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
     cosines for each output."""
-    formation: int = 2
+    factor: int = 2
     """Tiles on a side of a stored image, ``formation**2`` in all; 1 is IDC-I."""
-    most: int = 128
+    max_tiles: int = 128
     """Most tiles of a class in one match, drawn at random where it has more."""
 
 
@@ -126,8 +139,8 @@ def idc(config: IDC, task: Task) -> Method:
     # their turn. Until its next turn a class has moved by 1 + m + ... + m**(classes - 1) times its gradient; the whole
     # series, taken at once, differs by m**classes, and lets the classes run side by side.
     rate = config.image_lr / (1 - config.momentum)
-    shown = Augmented(augmentation(config.train_augment), cutmix=config.cutmix)
-    inner = sgd(jnp.float32(config.network_lr), momentum=config.network_momentum, decay=config.weight_decay)
+    shown = Augmented(augmentation(config.inner_augment), cutmix=config.cutmix)
+    inner = sgd(jnp.float32(config.inner_lr), momentum=config.inner_momentum, decay=config.inner_weight_decay)
 
     def distance(real: PyTree, synthetic: PyTree) -> Float[Array, ""]:
         return DISTANCES[config.distance](gradients.kernels(real), gradients.kernels(synthetic))
@@ -138,7 +151,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     def view(key: Key, images: Float[Array, "ipc h w c"]) -> Float[Array, "n h w c"]:
         low, high = ends(images)
-        return low + (high - low) * some_tiles(key, images, config.formation, config.most, fill=0.5)
+        return low + (high - low) * some_tiles(key, images, config.factor, config.max_tiles, fill=0.5)
 
     def begin(key: Key, *_: PyTree) -> tuple[Variables, PyTree]:
         variables = task.network.init(key)
@@ -146,7 +159,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     def init(key: Key, initial: SyntheticSet) -> IDCState:
         low, high = ends(initial.images)
-        stored = (_stored(initial, task.num_classes, config.formation) - low) / (high - low)
+        stored = (_stored(initial, task.num_classes, config.factor) - low) / (high - low)
         images = jnp.clip(stored, 0, 1).reshape(task.num_classes, -1, *task.image_shape)
         return IDCState(images, *begin(key), jnp.zeros((), int))
 
@@ -161,18 +174,27 @@ def idc(config: IDC, task: Task) -> Method:
         distances, gradient = match_gradients(key_match, task, variables, images, by_class.images, distance, view)
         real = SyntheticSet(anywhere.images, jax.nn.one_hot(anywhere.labels, task.num_classes))
         variables, velocity, _ = epoch(
-            key_train, task.network, variables, velocity, real, optimizer=inner, batch=config.batch, transform=shown
+            key_train,
+            task.network,
+            variables,
+            velocity,
+            real,
+            optimizer=inner,
+            batch=config.inner_batch,
+            transform=shown,
         )
         info = IDCInfo(jnp.sum(distances), optax.global_norm(gradient))  # pyright: ignore[reportArgumentType]
-        return IDCState(images - rate * gradient, variables, velocity, (state.matched + 1) % config.matches), info
+        return IDCState(
+            images - rate * gradient, variables, velocity, (state.matched + 1) % config.matches_per_network
+        ), info
 
     def synthetic(state: IDCState) -> SyntheticSet:
         low, high = ends(state.images)
-        return class_set(low + (high - low) * jnp.clip(state.images, 0, 1), config.formation)
+        return class_set(low + (high - low) * jnp.clip(state.images, 0, 1), config.factor)
 
-    batches = -(-config.real_images // config.batch)
-    feed = Both(ClassBalanced(config.per_class), Uniform(batches * config.batch))
-    return standardised(Method(init, step, synthetic, feed, images_per_start=config.formation**2))
+    batches = -(-config.inner_real_images // config.inner_batch)
+    feed = Both(ClassBalanced(config.real_batch), Uniform(batches * config.inner_batch))
+    return standardised(Method(init, step, synthetic, feed, images_per_start=config.factor**2))
 
 
 def _check(config: IDC, task: Task) -> None:
@@ -182,14 +204,14 @@ def _check(config: IDC, task: Task) -> None:
         )
     check(
         config,
-        positive=("image_lr", "network_lr"),
-        momenta=("momentum", "network_momentum"),
-        not_negative=("weight_decay",),
+        positive=("image_lr", "inner_lr"),
+        momenta=("momentum", "inner_momentum"),
+        not_negative=("inner_weight_decay",),
         shares=("cutmix",),
-        counts=("per_class", "matches", "real_images", "batch", "formation", "most"),
+        counts=("real_batch", "matches_per_network", "inner_real_images", "inner_batch", "factor", "max_tiles"),
         choices={"distance": DISTANCES},
     )
-    tile_shape(*task.image_shape[:2], config.formation)
+    tile_shape(*task.image_shape[:2], config.factor)
     if not jax.eval_shape(lambda key: gradients.kernels(task.network.init(key).params), jax.random.key(0)):
         raise UsageError("IDC matches gradients of convolution kernels, of which this network has none; take another")
 

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import centred, targets_of
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
@@ -30,6 +31,7 @@ __all__ = ["KIP", "KIPInfo", "KIPState", "kip", "kip_loss"]
 _REAL_IMAGES = 5_000
 
 
+@renamed(per_class="real_batch")
 @dataclasses.dataclass(frozen=True)
 class KIP:
     """Learn the support of a kernel ridge regression."""
@@ -38,7 +40,7 @@ class KIP:
     """Adam's step size, for pixels and labels."""
     learn_labels: bool = False
     """Learn the labels as well, as unconstrained numbers."""
-    per_class: int | None = None
+    real_batch: int | None = None
     """Real images per class and step; by default 5,000 shared by all classes."""
     ridge: float = 1e-6
     """Penalty of the regression, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it
@@ -91,8 +93,8 @@ def kip(config: KIP, task: Task) -> Method:
     References:
         Nguyen, Chen & Lee, Dataset Meta-Learning from Kernel Ridge-Regression, ICLR 2021.
     """
-    per_class = max(1, _REAL_IMAGES // task.num_classes) if config.per_class is None else config.per_class
-    check(dataclasses.replace(config, per_class=per_class), positive=("image_lr", "ridge"), counts=("per_class",))
+    per_class = max(1, _REAL_IMAGES // task.num_classes) if config.real_batch is None else config.real_batch
+    check(dataclasses.replace(config, real_batch=per_class), positive=("image_lr", "ridge"), counts=("real_batch",))
     if task.kernel is None:
         raise UsageError("KIP needs a kernel; give the task one of jaxdistill.kernels")
     kernel = task.kernel

@@ -17,6 +17,7 @@ import optax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.promotion import standardised
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.diffusion.denoise import check_blocks, denoise
@@ -35,29 +36,38 @@ TUNED = {
 """Which parameters learn: biases, scales and the table of labels (DiffFit), or all."""
 
 
+@renamed(
+    batch="real_batch",
+    drop="label_dropout",
+    average="ema_decay",
+    blocks="microbatches",
+    memory="memory_size",
+    tune="trainable",
+    centred="center",
+)
 @dataclasses.dataclass(frozen=True)
 class Minimax:
     """Fine-tune a generator to draw images that are representative and diverse; the code's batch is 8, ours larger."""
 
     lr: float = 1e-3
     """AdamW's step size, constant."""
-    batch: int = 64
+    real_batch: int = 64
     """Real images per step."""
     representativeness: float = 0.002
     """Weight of the loss that pulls the least similar pair of a real and a predicted image together."""
     diversity: float = 0.008
     """Weight of the loss that pushes the most similar pair of predicted images apart."""
-    memory: int = 64
+    memory_size: int = 64
     """Real images, and predicted ones, that are remembered of each class."""
-    tune: str = "scales"
+    trainable: str = "scales"
     """Which parameters learn: scales (biases, scale factors and the labels' table) or all."""
-    centred: bool = False
+    center: bool = False
     """Subtract the mean remembered real image before images are compared: pixels have a background in common."""
-    average: float = 0.9999
+    ema_decay: float = 0.9999
     """Decay of the averaged parameters, which are what is kept: how much they hold on to at each step."""
-    drop: float = 0.1
+    label_dropout: float = 0.1
     """Share of labels that are withheld in training, for guidance."""
-    blocks: int = 1
+    microbatches: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
     sampling: Sampling = PAPERS
 
@@ -102,11 +112,12 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
         Gu et al., Efficient Dataset Distillation via Minimax Diffusion, CVPR 2024.
     """
     check(
-        config, positive=("lr",), momenta=("average",), shares=("drop",), counts=("batch", "memory", "blocks"),
-        not_negative=("representativeness", "diversity"), choices={"tune": TUNED},
+        config, positive=("lr",), momenta=("ema_decay",), shares=("label_dropout",),
+        counts=("real_batch", "memory_size", "microbatches"), not_negative=("representativeness", "diversity"),
+        choices={"trainable": TUNED},
     )  # fmt: skip
-    check_blocks(config.batch, config.blocks)
-    generator, chosen = needed(task, config.sampling), TUNED[config.tune]
+    check_blocks(config.real_batch, config.microbatches)
+    generator, chosen = needed(task, config.sampling), TUNED[config.trainable]
     optimiser = optax.adamw(config.lr, weight_decay=0.0)
     if not generator.trained:
         raise UsageError(
@@ -118,7 +129,7 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
     def init(key: Key) -> MinimaxState:
         params = generator.init(key)
         tuned = chosen_of(params, chosen)
-        real, predicted = (empty_memory(task.num_classes, config.memory, size) for _ in range(2))
+        real, predicted = (empty_memory(task.num_classes, config.memory_size, size) for _ in range(2))
         average = jax.tree.map(jnp.copy, tuned)  # no array twice in a state, so that it can be donated
         return MinimaxState(params, average, optimiser.init(tuned), real, predicted)
 
@@ -126,12 +137,12 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
         key_augment, key_encode, key_denoise = jax.random.split(key, 3)
         images = task.augment(key_augment, batch.images, siamese=False)
         clean = generator.encode(state.params, key_encode, images)
-        centre = mean_of(state.real) if config.centred else 0.0
+        centre = mean_of(state.real) if config.center else 0.0
 
         def loss(tuned: dict[str, Array]) -> tuple[Float[Array, ""], tuple[Array, Array, Array, Array]]:
             found = denoise(
                 key_denoise, generator, merged(state.params, tuned), clean, batch.labels,
-                drop=config.drop, map_blocks=task.map_blocks, blocks=config.blocks,
+                drop=config.label_dropout, map_blocks=task.map_blocks, blocks=config.microbatches,
             )  # fmt: skip
             seen = found.clean.reshape(-1, size)
             error = jnp.mean(found.error)
@@ -144,7 +155,7 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
         (total, (*terms, seen)), gradient = jax.value_and_grad(loss, has_aux=True)(tuned)
         updates, opt_state = optimiser.update(gradient, state.opt_state, tuned)
         tuned = optax.apply_updates(tuned, updates)
-        average = optax.incremental_update(tuned, state.average, 1 - config.average)
+        average = optax.incremental_update(tuned, state.average, 1 - config.ema_decay)
         # After the loss: what is compared is never itself.
         real = push(state.real, clean.reshape(-1, size), batch.labels)
         predicted = push(state.predicted, seen, batch.labels)
@@ -156,4 +167,4 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
         return merged(state.params, state.average)
 
     draw = drawer(generator, task, config.sampling)
-    return standardised(GenerativeMethod(init, step, params, Uniform(config.batch), draw))
+    return standardised(GenerativeMethod(init, step, params, Uniform(config.real_batch), draw))

@@ -1,14 +1,15 @@
 """Matching training trajectories, MTT (Cazenavette et al., CVPR 2022, arXiv:2203.11932), algorithm 1.
 
-Differs from the code: the step size cannot become negative (`raw_rate` is the code's form); experts are drawn anew each
-step, not file by file; the rest of a pass over the set that does not fill a batch is filled from the next one, not a
-small batch. Textures on a larger canvas are left out.
+Differs from the code: the step size cannot become negative (`unconstrained_lr` is the code's form); experts are drawn
+anew each step, not file by file; the rest of a pass over the set that does not fill a batch is filled from the next
+one, not a small batch. Textures on a larger canvas are left out.
 """
 
 from __future__ import annotations
 
 import dataclasses
 
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.trajectory_matching import match_trajectories
@@ -17,6 +18,14 @@ from jaxdistill.types import Method, Task
 __all__ = ["MTT", "check_student", "mtt"]
 
 
+@renamed(
+    batch="syn_batch",
+    rate="student_lr",
+    rate_lr="student_lr_lr",
+    raw_rate="unconstrained_lr",
+    skip_above="max_loss",
+    segments="num_segments",
+)
 @dataclasses.dataclass(frozen=True)
 class MTT:
     """Train a student on the set from where an expert stood, and move the set so that it ends where the expert did."""
@@ -27,22 +36,22 @@ class MTT:
     """Epochs of the expert that the student's steps stand for (M)."""
     max_start: int = 20
     """The student starts after fewer epochs of the expert than this (T)."""
-    batch: int | None = None
+    syn_batch: int | None = None
     """Images in a step of the student; None takes all of the set."""
     image_lr: float = 100.0
     """Step size on pixels; the loss is relative, so that its gradients are small."""
-    rate_lr: float = 1e-5
+    student_lr_lr: float = 1e-5
     """Step size on the student's step size."""
-    rate: float = 0.01
+    student_lr: float = 0.01
     """Step size of the student, to begin with; a set to start from that has learned one brings its own."""
     momentum: float = 0.5
     """Momentum of the SGD on pixels and on the student's step size."""
-    raw_rate: bool = False
+    unconstrained_lr: bool = False
     """Let the student's step size become negative, as in the code. By default a step that would take it to zero or
     below ends at a millionth of the first step size; all others are the code's."""
-    skip_above: float | None = None
+    max_loss: float | None = None
     """Leave everything as it is after a step whose loss is above this; None never does."""
-    segments: int = 1
+    num_segments: int = 1
     """Pieces of experts' trajectories in a step, whose gradients are averaged; several devices take them side by
     side."""
 
@@ -53,17 +62,17 @@ def check_student(config: MTT) -> None:
     Raises:
         UsageError: for the first one that is not what it should be.
     """
-    positive = ("image_lr", "rate_lr", "rate")
+    positive = ("image_lr", "student_lr_lr", "student_lr")
     check(
         config,
-        positive=(*positive, "skip_above") if config.skip_above is not None else positive,
+        positive=(*positive, "max_loss") if config.max_loss is not None else positive,
         momenta=("momentum",),
         counts=(
             "student_steps",
             "expert_epochs",
             "max_start",
-            "segments",
-            *(("batch",) if config.batch is not None else ()),
+            "num_segments",
+            *(("syn_batch",) if config.syn_batch is not None else ()),
         ),
     )
 
@@ -87,5 +96,5 @@ def mtt(config: MTT, task: Task) -> Method:
         Cazenavette, Wang, Torralba, Efros & Zhu, Dataset Distillation by Matching Training Trajectories, CVPR 2022.
     """
     check_student(config)
-    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.num_segments)
     return match_trajectories(config, task, feed)

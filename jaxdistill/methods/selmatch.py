@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
@@ -22,6 +23,7 @@ from jaxdistill.types import Method, Task
 __all__ = ["SelMatch", "selmatch"]
 
 
+@renamed(**MTT.FORMER_NAMES)
 @dataclasses.dataclass(frozen=True)
 class SelMatch(MTT):
     """MTT that learns some images of each class and keeps the others, real ones, as they are."""
@@ -52,5 +54,5 @@ def selmatch(config: SelMatch, task: Task) -> Method:
     check_student(config)
     check(config, positive=("alpha",), shares=("alpha",))
 
-    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.num_segments)
     return match_trajectories(config, task, feed, learned_share=config.alpha)

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 
+from jaxdistill.common.renamed import renamed
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.trajectory_matching import match_trajectories
@@ -22,6 +23,7 @@ from jaxdistill.types import Method, Task
 __all__ = ["TESLA", "tesla"]
 
 
+@renamed(**MTT.FORMER_NAMES)
 @dataclasses.dataclass(frozen=True)
 class TESLA(MTT):
     """MTT with parameters held constant between the student's steps when the gradient is taken."""
@@ -49,5 +51,5 @@ def tesla(config: TESLA, task: Task) -> Method:
         Cui, Wang, Si & Hsieh, Scaling Up Dataset Distillation to ImageNet-1K with Constant Memory, ICML 2023.
     """
     check_student(config)
-    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.segments)
+    feed = Segments(config.expert_epochs, config.max_start, num_segments=config.num_segments)
     return match_trajectories(config, task, feed, transport=False, teacher_labels=config.teacher_labels)

@@ -163,7 +163,7 @@ def match_trajectories(
     shapes = jax.eval_shape(task.network.init, jax.random.key(0))
     # In training, batch normalisation looks at the batch alone: running averages are carried and not used.
     statistics = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes.statistics)
-    speeds: tuple[Any, ...] = (config.image_lr, config.rate_lr, label_lr)
+    speeds: tuple[Any, ...] = (config.image_lr, config.student_lr_lr, label_lr)
     inertias: tuple[Any, ...] = (config.momentum, config.momentum, None if label_lr is None else label_momentum)
     rates, momenta = Learned(*speeds), Learned(*inertias)
 
@@ -178,11 +178,11 @@ def match_trajectories(
             initial = dataclasses.replace(initial, label_kind="class")
         images = by_class(initial, task.num_classes)
         kept = images.shape[1] - max(1, int(learned_share * images.shape[1] + 1e-9))
-        rate = jnp.asarray(config.rate, images.dtype)
+        rate = jnp.asarray(config.student_lr, images.dtype)
         if initial.learning_rate is not None:
             rate = initial.learning_rate.reshape(-1)[0]
-        if not config.raw_rate:  # others may have learned one that is not positive
-            rate = jnp.where(rate > 0, rate, config.rate)
+        if not config.unconstrained_lr:  # others may have learned one that is not positive
+            rate = jnp.where(rate > 0, rate, config.student_lr)
         learned = Learned(images[:, kept:], rate, logits)
         return TrajectoryState(
             learned,
@@ -200,7 +200,7 @@ def match_trajectories(
             labels = _expert_labels(task, Variables(target, statistics), images)
         else:
             labels = jnp.repeat(jnp.eye(task.num_classes, dtype=images.dtype), n // task.num_classes, axis=0)
-        plan = minibatches(key_plan, n, config.batch or n, config.student_steps)
+        plan = minibatches(key_plan, n, config.syn_batch or n, config.student_steps)
         keys = jax.random.split(key_augment, config.student_steps)
         return Student(Variables(start, statistics), target, labels, plan, keys)
 
@@ -216,15 +216,15 @@ def match_trajectories(
         loss, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), (losses, gradients))
         velocity = jax.tree.map(lambda m, v, g: m * v + g, momenta, state.velocity, gradient)
         learned = jax.tree.map(lambda rate, x, v: x - rate * v, rates, state.learned, velocity)
-        if not config.raw_rate:
+        if not config.unconstrained_lr:
             # A projection, and no function of a free variable: the rate often ends at twenty times its first value,
             # where the slope of one that fits there (an exponential, a softplus) would make its steps as many times
             # longer squared, and unstable.
-            learned = learned._replace(rate=jnp.maximum(learned.rate, _LEAST * config.rate))
+            learned = learned._replace(student_lr=jnp.maximum(learned.rate, _LEAST * config.student_lr))
         smooth = state.average
         if average is not None and smooth is not None:
             smooth = average * smooth + (1 - average) * learned.images
-        applied = loss <= (jnp.inf if config.skip_above is None else config.skip_above)
+        applied = loss <= (jnp.inf if config.max_loss is None else config.max_loss)
         moved = TrajectoryState(learned, velocity, state.frozen, smooth, labels[-1] if kind == "probability" else None)
         moved = jax.tree.map(lambda new, old: jnp.where(applied, new, old), moved, state)
         norm = optax.global_norm(gradient.images)

@@ -24,7 +24,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     image_lr, digits = 10.0 if ipc > _LARGE_IPC else 1.0, dataset == "digits"
     if reading == "paper":
         balance = 0.02 if dataset in _HIGH_RESOLUTION else 0.01
-        config, steps, network = DataDAM(image_lr=image_lr, power=4, scale=1.0, balance=balance), 8_000, {}
+        config, steps, network = DataDAM(image_lr=image_lr, power=4, loss_scale=1.0, mmd_weight=balance), 8_000, {}
     else:
         deep = {"depth": 6} if dataset in _HIGH_RESOLUTION else {}
         config, steps, network = DataDAM(image_lr=image_lr), 20_000, {"norm": "batch", **deep}

@@ -17,45 +17,45 @@ _PUBLISHED = printed({
 _CELLS = {
     "cifar10": {
         1: DATM(
-            student_steps=80, expert_epochs=2, min_start=0, first_bound=4, max_start=4, grow_steps=0, batch=10,
-            image_lr=100.0, rate_lr=1e-7, label_lr=5.0),
+            student_steps=80, expert_epochs=2, min_start=0, initial_max_start=4, max_start=4, grow_steps=0, syn_batch=10,
+            image_lr=100.0, student_lr_lr=1e-7, label_lr=5.0),
         10: DATM(
-            student_steps=80, expert_epochs=2, min_start=0, first_bound=10, max_start=20, grow_steps=1000, batch=100,
-            image_lr=100.0, rate_lr=1e-5, label_lr=2.0),
+            student_steps=80, expert_epochs=2, min_start=0, initial_max_start=10, max_start=20, grow_steps=1000, syn_batch=100,
+            image_lr=100.0, student_lr_lr=1e-5, label_lr=2.0),
         50: DATM(
-            student_steps=80, expert_epochs=2, min_start=0, first_bound=20, max_start=40, grow_steps=2000, batch=500,
-            image_lr=1000.0, rate_lr=1e-5, label_lr=2.0),
+            student_steps=80, expert_epochs=2, min_start=0, initial_max_start=20, max_start=40, grow_steps=2000, syn_batch=500,
+            image_lr=1000.0, student_lr_lr=1e-5, label_lr=2.0),
         500: DATM(
-            student_steps=40, expert_epochs=2, min_start=40, first_bound=60, max_start=60, grow_steps=0, batch=1000,
-            image_lr=50.0, rate_lr=1e-5, label_lr=10.0),
+            student_steps=40, expert_epochs=2, min_start=40, initial_max_start=60, max_start=60, grow_steps=0, syn_batch=1000,
+            image_lr=50.0, student_lr_lr=1e-5, label_lr=10.0),
         1000: DATM(
-            student_steps=100, expert_epochs=2, min_start=40, first_bound=60, max_start=60, grow_steps=0, batch=1000,
-            image_lr=50.0, rate_lr=1e-5, label_lr=10.0),
+            student_steps=100, expert_epochs=2, min_start=40, initial_max_start=60, max_start=60, grow_steps=0, syn_batch=1000,
+            image_lr=50.0, student_lr_lr=1e-5, label_lr=10.0),
     },
     "cifar100": {
         1: DATM(
-            student_steps=40, expert_epochs=3, min_start=0, first_bound=10, max_start=20, grow_steps=1000, batch=None,
-            image_lr=1000.0, rate_lr=1e-5, label_lr=10.0),
+            student_steps=40, expert_epochs=3, min_start=0, initial_max_start=10, max_start=20, grow_steps=1000, syn_batch=None,
+            image_lr=1000.0, student_lr_lr=1e-5, label_lr=10.0),
         10: DATM(
-            student_steps=80, expert_epochs=2, min_start=0, first_bound=30, max_start=50, grow_steps=2000, batch=1000,
-            image_lr=1000.0, rate_lr=1e-5, label_lr=10.0),
+            student_steps=80, expert_epochs=2, min_start=0, initial_max_start=30, max_start=50, grow_steps=2000, syn_batch=1000,
+            image_lr=1000.0, student_lr_lr=1e-5, label_lr=10.0),
         50: DATM(
-            student_steps=80, expert_epochs=2, min_start=20, first_bound=70, max_start=70, grow_steps=0, batch=1000,
-            image_lr=1000.0, rate_lr=1e-5, label_lr=10.0),
+            student_steps=80, expert_epochs=2, min_start=20, initial_max_start=70, max_start=70, grow_steps=0, syn_batch=1000,
+            image_lr=1000.0, student_lr_lr=1e-5, label_lr=10.0),
         100: DATM(
-            student_steps=80, expert_epochs=2, min_start=30, first_bound=70, max_start=70, grow_steps=0, batch=1000,
-            image_lr=50.0, rate_lr=1e-5, label_lr=10.0),
+            student_steps=80, expert_epochs=2, min_start=30, initial_max_start=70, max_start=70, grow_steps=0, syn_batch=1000,
+            image_lr=50.0, student_lr_lr=1e-5, label_lr=10.0),
     },
     "tiny_imagenet": {
         1: DATM(
-            student_steps=40, expert_epochs=2, min_start=0, first_bound=15, max_start=20, grow_steps=2000, batch=None,
-            image_lr=1e4, rate_lr=1e-4, label_lr=10.0),
+            student_steps=40, expert_epochs=2, min_start=0, initial_max_start=15, max_start=20, grow_steps=2000, syn_batch=None,
+            image_lr=1e4, student_lr_lr=1e-4, label_lr=10.0),
         10: DATM(
-            student_steps=40, expert_epochs=2, min_start=10, first_bound=50, max_start=50, grow_steps=0, batch=500,
-            image_lr=100.0, rate_lr=1e-4, label_lr=10.0),
+            student_steps=40, expert_epochs=2, min_start=10, initial_max_start=50, max_start=50, grow_steps=0, syn_batch=500,
+            image_lr=100.0, student_lr_lr=1e-4, label_lr=10.0),
         50: DATM(
-            student_steps=20, expert_epochs=2, min_start=40, first_bound=70, max_start=70, grow_steps=0, batch=1000,
-            image_lr=100.0, rate_lr=1e-4, label_lr=10.0),
+            student_steps=20, expert_epochs=2, min_start=40, initial_max_start=70, max_start=70, grow_steps=0, syn_batch=1000,
+            image_lr=100.0, student_lr_lr=1e-4, label_lr=10.0),
     },
 }
 # fmt: on
@@ -66,10 +66,10 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     nearest = min(_CELLS["cifar10"], key=lambda known: abs(known - ipc))
     config = _CELLS.get(dataset, {}).get(ipc) or _CELLS["cifar10"][nearest]
     if (dataset, ipc) == ("cifar10", 1):
-        config = dataclasses.replace(config, skip_above=1.1)
+        config = dataclasses.replace(config, max_loss=1.1)
     elif dataset == "digits":
         config = DATM(
-            student_steps=10, expert_epochs=2, max_start=16, image_lr=300.0, rate_lr=1e-3, rate=0.06, first_bound=8,
+            student_steps=10, expert_epochs=2, max_start=16, image_lr=300.0, student_lr_lr=1e-3, student_lr=0.06, initial_max_start=8,
             grow_steps=150, label_lr=2.0,
         )  # fmt: skip
     experts = expert_preset("datm", dataset, ipc)

@@ -41,7 +41,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     matches, epochs = loops(ipc)
     networks = max(1, _NETWORKS // matches) if dataset == "digits" else _NETWORKS
     return Preset(
-        config=DC(matches=matches, epochs=epochs),
+        config=DC(matches_per_network=matches, inner_epochs=epochs),
         steps=networks * matches,
         init="real" if ipc > _MOST else "noise",
         protocol="dc1000-mnist" if dataset == "mnist" else "dc300",

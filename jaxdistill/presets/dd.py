@@ -25,14 +25,14 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     """
     iterations = _ITERATIONS.get(dataset, 49)
     clip = None if dataset in ("mnist", "cifar10") else DD.clip
-    plain = DD(clip=clip, decay_steps=40 * iterations)
-    config, steps = dataclasses.replace(plain, network_lr=0.001), 400 * iterations
+    plain = DD(max_grad_norm=clip, lr_decay_steps=40 * iterations)
+    config, steps = dataclasses.replace(plain, student_lr=0.001), 400 * iterations
     network: dict[str, Any] = {"network": "alexcifarnet"}
     augment = "none" if dataset in STRATEGIES else "reflect:crop_flip"
     if dataset in ("mnist", "fashion_mnist"):
         config, network, augment = plain, {"network": "lenet"}, "none"
     elif dataset == "digits":
-        config, steps = DD(batch=256, decay_steps=1500), 8000
+        config, steps = DD(real_batch=256, lr_decay_steps=1500), 8000
         network, augment = {"norm": "none", "pooling": "max", "width": 64}, "none"
     fixed = {"network_seed": 0} if reading == "fixed-init" else {}
     return Preset(

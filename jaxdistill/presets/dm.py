@@ -27,7 +27,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     """
     large, digits = dataset == "cifar10" and ipc >= _LARGE_IPC, dataset == "digits"
     return Preset(
-        config=DM(per_class=64) if digits else DM(image_lr=10.0 if large else 1.0),
+        config=DM(real_batch=64) if digits else DM(image_lr=10.0 if large else 1.0),
         steps=100 if digits else 20_000,
         init="real",
         protocol=dsa_recipe(dataset),

@@ -23,7 +23,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     mirrored = "flip" in for_dataset(Regression.augment, dataset)
     flip = mirrored and ipc in _FLIPPED_AT.get(dataset, (ipc,))
     return Preset(
-        config=FRePo(lr=3e-3, real_images=256) if digits else FRePo(flip=flip),
+        config=FRePo(image_lr=3e-3, real_batch=256) if digits else FRePo(flip=flip),
         steps=1_000 if digits else 500_000,
         init="real",
         protocol="frepo",

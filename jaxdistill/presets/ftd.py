@@ -15,31 +15,38 @@ _PUBLISHED = printed({
 # fmt: off
 _CELLS = {
     "cifar10": {
-        1: FTD(student_steps=50, expert_epochs=2, max_start=2, image_lr=100.0, rate_lr=1e-7, rate=0.01, average=0.9999),
+        1: FTD(student_steps=50, expert_epochs=2, max_start=2, image_lr=100.0, student_lr_lr=1e-7, student_lr=0.01, ema_decay=0.9999),
         10: FTD(
-            student_steps=30, expert_epochs=2, max_start=20, image_lr=100.0, rate_lr=1e-5, rate=0.001, average=0.9995),
+            student_steps=30, expert_epochs=2, max_start=20, image_lr=100.0, student_lr_lr=1e-5, student_lr=0.001, ema_decay=0.9995),
         50: FTD(
-            student_steps=30, expert_epochs=2, max_start=40, image_lr=1000.0, rate_lr=1e-5, rate=0.01, average=0.999),
+            student_steps=30, expert_epochs=2, max_start=40, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.01, ema_decay=0.999),
     },
     "cifar100": {
         1: FTD(
-            student_steps=40, expert_epochs=3, max_start=20, image_lr=1000.0, rate_lr=1e-5, rate=0.01, average=0.9995),
+            student_steps=40, expert_epochs=3, max_start=20, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.01, ema_decay=0.9995),
         10: FTD(
-            student_steps=20, expert_epochs=2, max_start=40, image_lr=1000.0, rate_lr=1e-5, rate=0.01, average=0.9995),
+            student_steps=20, expert_epochs=2, max_start=40, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.01, ema_decay=0.9995),
         50: FTD(
-            student_steps=80, expert_epochs=2, max_start=40, batch=1000, image_lr=1000.0, rate_lr=1e-5, rate=0.01,
-            average=0.999),
+            student_steps=80, expert_epochs=2, max_start=40, syn_batch=1000, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.01,
+            ema_decay=0.999),
     },
     "tiny_imagenet": {
-        1: FTD(student_steps=30, expert_epochs=2, max_start=10, image_lr=1e4, rate_lr=1e-4, rate=0.01, average=0.999),
+        1: FTD(student_steps=30, expert_epochs=2, max_start=10, image_lr=1e4, student_lr_lr=1e-4, student_lr=0.01, ema_decay=0.999),
         10: FTD(
-            student_steps=20, expert_epochs=2, max_start=40, batch=500, image_lr=1e4, rate_lr=1e-4, rate=0.01,
-            average=0.999),
+            student_steps=20, expert_epochs=2, max_start=40, syn_batch=500, image_lr=1e4, student_lr_lr=1e-4, student_lr=0.01,
+            ema_decay=0.999),
     },
 }
 # fmt: on
 _SUBSET = FTD(
-    student_steps=20, expert_epochs=2, max_start=10, batch=64, image_lr=1e4, rate_lr=1e-4, rate=0.01, average=0.999
+    student_steps=20,
+    expert_epochs=2,
+    max_start=10,
+    syn_batch=64,
+    image_lr=1e4,
+    student_lr_lr=1e-4,
+    student_lr=0.01,
+    ema_decay=0.999,
 )
 _CELLS |= {subset: {1: _SUBSET, 10: _SUBSET} for subset in IMAGENET_SUBSETS}
 
@@ -52,7 +59,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     plain, experts = mtt.settings(dataset, ipc, reading), expert_preset("ftd", dataset, ipc)
     config = _CELLS.get(dataset, {}).get(ipc) or _CELLS["cifar10"][1 if ipc < 5 else 10 if ipc < 30 else 50]
     if dataset == "digits":
-        config = FTD(**vars(plain.config), average=0.98)
+        config = FTD(**vars(plain.config), ema_decay=0.98)
     return plain._replace(config=config, zca=experts.zca, statistics=experts.statistics, experts=experts)
 
 

@@ -60,11 +60,11 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     return Preset(
         config=IDC(
             image_lr=found.image_lr * ipc / 10,
-            matches=20 if dataset == "digits" else 100,
-            real_images=found.real_images,
+            matches_per_network=20 if dataset == "digits" else 100,
+            inner_real_images=found.real_images,
             cutmix=0.0 if plain else 0.5,
             distance=found.distance,
-            formation=formation,
+            factor=formation,
         ),
         steps=500 if dataset == "digits" else 200_000,
         init="real",

@@ -8,7 +8,7 @@ from jaxdistill.presets.base import Paper, Preset
 from jaxdistill.presets.dit import SUBSETS
 
 _XL = Architecture(
-    patch=2, hidden=1152, layers=28, heads=16, schedule="linear", prediction="noise", learned_variance=True,
+    patch_size=2, hidden_size=1152, num_layers=28, num_heads=16, schedule="linear", prediction="noise", learned_variance=True,
     latents=(128, 256, 512, 512), latent_blocks=2, latent_groups=32,
 )  # fmt: skip
 """DiT-XL/2 on Stable Diffusion's latents, as 'jaxdistill convert' makes it."""
@@ -25,7 +25,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     """
     if dataset in SUBSETS:
         return Preset(
-            config=Minimax(batch=8),
+            config=Minimax(real_batch=8),
             steps=12_000,
             init="noise",
             protocol="minimax",
@@ -36,12 +36,12 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     return Preset(
         config=Minimax(
             lr=1e-4,
-            batch=64,
+            real_batch=64,
             representativeness=0.05 if dataset == "digits" else 0.01,
             diversity=0.5 if dataset == "digits" else 0.2,
-            tune="all",
-            centred=True,
-            average=0.98,
+            trainable="all",
+            center=True,
+            ema_decay=0.98,
             sampling=Sampling(guidance=1.5),
         ),
         steps=300,

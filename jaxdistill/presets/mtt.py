@@ -24,24 +24,24 @@ _PUBLISHED = printed({
 # fmt: off
 _CELLS = {
     "cifar10": {
-        1: MTT(student_steps=50, expert_epochs=2, max_start=2, image_lr=100.0, rate_lr=1e-7, rate=0.01),
-        10: MTT(student_steps=30, expert_epochs=2, max_start=20, image_lr=100.0, rate_lr=1e-5, rate=0.001),
-        50: MTT(student_steps=30, expert_epochs=2, max_start=40, image_lr=1000.0, rate_lr=1e-5, rate=0.001),
+        1: MTT(student_steps=50, expert_epochs=2, max_start=2, image_lr=100.0, student_lr_lr=1e-7, student_lr=0.01),
+        10: MTT(student_steps=30, expert_epochs=2, max_start=20, image_lr=100.0, student_lr_lr=1e-5, student_lr=0.001),
+        50: MTT(student_steps=30, expert_epochs=2, max_start=40, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.001),
     },
     "cifar100": {
-        1: MTT(student_steps=20, expert_epochs=3, max_start=20, image_lr=1000.0, rate_lr=1e-5, rate=0.01),
-        10: MTT(student_steps=20, expert_epochs=2, max_start=20, image_lr=1000.0, rate_lr=1e-5, rate=0.01),
-        50: MTT(student_steps=80, expert_epochs=2, max_start=40, batch=125, image_lr=1000.0, rate_lr=1e-5, rate=0.01),
+        1: MTT(student_steps=20, expert_epochs=3, max_start=20, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.01),
+        10: MTT(student_steps=20, expert_epochs=2, max_start=20, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.01),
+        50: MTT(student_steps=80, expert_epochs=2, max_start=40, syn_batch=125, image_lr=1000.0, student_lr_lr=1e-5, student_lr=0.01),
     },
     "tiny_imagenet": {
-        1: MTT(student_steps=10, expert_epochs=2, max_start=10, image_lr=1e4, rate_lr=1e-4, rate=0.01),
-        10: MTT(student_steps=20, expert_epochs=2, max_start=40, batch=200, image_lr=1e4, rate_lr=1e-4, rate=0.01),
-        50: MTT(student_steps=20, expert_epochs=2, max_start=40, batch=300, image_lr=1e4, rate_lr=1e-4, rate=0.01),
+        1: MTT(student_steps=10, expert_epochs=2, max_start=10, image_lr=1e4, student_lr_lr=1e-4, student_lr=0.01),
+        10: MTT(student_steps=20, expert_epochs=2, max_start=40, syn_batch=200, image_lr=1e4, student_lr_lr=1e-4, student_lr=0.01),
+        50: MTT(student_steps=20, expert_epochs=2, max_start=40, syn_batch=300, image_lr=1e4, student_lr_lr=1e-4, student_lr=0.01),
     },
 }
 # fmt: on
-_SUBSET = MTT(student_steps=20, expert_epochs=2, max_start=10, image_lr=1e5, rate_lr=1e-6, rate=0.01)
-_CELLS |= {subset: {1: _SUBSET, 10: dataclasses.replace(_SUBSET, batch=20)} for subset in IMAGENET_SUBSETS}
+_SUBSET = MTT(student_steps=20, expert_epochs=2, max_start=10, image_lr=1e5, student_lr_lr=1e-6, student_lr=0.01)
+_CELLS |= {subset: {1: _SUBSET, 10: dataclasses.replace(_SUBSET, syn_batch=20)} for subset in IMAGENET_SUBSETS}
 
 
 def settings(dataset: str, ipc: int, reading: str) -> Preset:
@@ -53,7 +53,9 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     config = _CELLS.get(dataset, {}).get(ipc) or _CELLS["cifar10"][1 if ipc < 5 else 10 if ipc < 30 else 50]
     experts = expert_preset("mtt", dataset, ipc)
     if dataset == "digits":
-        config = MTT(student_steps=10, expert_epochs=2, max_start=10, image_lr=300.0, rate_lr=1e-3, rate=0.06)
+        config = MTT(
+            student_steps=10, expert_epochs=2, max_start=10, image_lr=300.0, student_lr_lr=1e-3, student_lr=0.06
+        )
     return Preset(
         config=config,
         steps=300 if dataset == "digits" else 5_000,

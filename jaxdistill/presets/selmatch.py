@@ -54,10 +54,10 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
             student_steps=20 if dataset == "tiny_imagenet" else 55,
             expert_epochs=2,
             max_start=80,
-            batch=125,
+            syn_batch=125,
             image_lr=1e4 if (dataset, ipc) in {("cifar10", 1000), ("cifar10", 1500)} else 1e3,
-            rate_lr=1e-5,
-            rate=0.001,
+            student_lr_lr=1e-5,
+            student_lr=0.001,
             alpha=cell.alpha,
         ),
         steps=10_000,
@@ -73,7 +73,14 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     if dataset != "digits":
         return preset
     config = SelMatch(
-        student_steps=10, expert_epochs=2, max_start=16, batch=50, image_lr=300.0, rate_lr=1e-3, rate=0.06, alpha=0.4
+        student_steps=10,
+        expert_epochs=2,
+        max_start=16,
+        syn_batch=50,
+        image_lr=300.0,
+        student_lr_lr=1e-3,
+        student_lr=0.06,
+        alpha=0.4,
     )
     return preset._replace(config=config, steps=300, protocol="mtt1000", network={}, eval_network=None, beta=0.5)
 

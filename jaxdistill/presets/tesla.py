@@ -26,10 +26,12 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
         return plain._replace(config=TESLA(**vars(plain.config)))
     config, experts = TESLA(**vars(plain.config)), plain.experts
     if (dataset, ipc) == ("cifar10", 1):
-        config = TESLA(student_steps=50, expert_epochs=2, max_start=5, image_lr=1000.0, rate_lr=1e-7, rate=0.01)
+        config = TESLA(
+            student_steps=50, expert_epochs=2, max_start=5, image_lr=1000.0, student_lr_lr=1e-7, student_lr=0.01
+        )
     elif dataset == "imagenet_resized/64x64":
         config = TESLA(
-            student_steps=10, expert_epochs=3, max_start=10, batch=100, image_lr=1e4, rate_lr=1e-4, rate=0.01,
+            student_steps=10, expert_epochs=3, max_start=10, syn_batch=100, image_lr=1e4, student_lr_lr=1e-4, student_lr=0.01,
             teacher_labels=True,
         )  # fmt: skip
         experts = experts and experts._replace(count=50)

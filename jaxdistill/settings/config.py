@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from jaxdistill.common.names import choose
+from jaxdistill.common.renamed import renamed
 from jaxdistill.data.digest import Digests
 from jaxdistill.diffusion import Architecture
 from jaxdistill.errors import UsageError
@@ -34,6 +35,7 @@ WIDEST, DEEPEST = 2**16, 2**8
 """Of networks: far more than any has, and few enough that their sizes are numbers that JAX can hold."""
 
 
+@renamed(device_gib="max_device_gib")
 @dataclasses.dataclass(frozen=True)
 class DataConfig:
     """The real data."""
@@ -50,14 +52,14 @@ class DataConfig:
     hold_out: float = 0.0
     """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
     them. With --eval-every a tenth, unless it is said."""
-    device_gib: float = 4.0
+    max_device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
     """Which data they are; set when the run begins."""
 
     def __post_init__(self) -> None:
-        if not self.device_gib >= 0:
-            raise UsageError(f"--device-gib is a size, not {self.device_gib}")
+        if not self.max_device_gib >= 0:
+            raise UsageError(f"--max-device-gib is a size, not {self.max_device_gib}")
         if not 0 <= self.hold_out < 1:
             raise UsageError(f"--hold-out is a share from 0 to below 1, not {self.hold_out}")
 
@@ -144,6 +146,7 @@ class EvaluationConfig:
         return dataclasses.replace(recipe, labels=self.eval_labels, **options)
 
 
+@renamed(chunk="log_every", classes_at_once="parallel_classes", networks_at_once="parallel_networks")
 @dataclasses.dataclass(frozen=True)
 class RunConfig:
     """How a run behaves and what it may do; nothing here changes its result, rounding apart."""
@@ -161,12 +164,12 @@ class RunConfig:
     """Print nothing but the result."""
     checkpoint_seconds: float = 60.0
     """Time between checkpoints."""
-    chunk: int = 100
+    log_every: int = 100
     """Most steps between two looks at the loss."""
-    classes_at_once: int | None = None
+    parallel_classes: int | None = None
     """Classes, segments or blocks of kernels side by side on a device: less is less memory; by default 1 on a CPU, what
     should fit elsewhere."""
-    networks_at_once: int | None = None
+    parallel_networks: int | None = None
     """Networks evaluated side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     tensorboard: bool = False
     """Write curves for TensorBoard too."""
@@ -177,8 +180,8 @@ class RunConfig:
 
     def __post_init__(self) -> None:
         check_local(self.out)
-        for flag, value in (("sets", self.sets), ("chunk", self.chunk), ("classes-at-once", self.classes_at_once),
-                            ("networks-at-once", self.networks_at_once)):  # fmt: skip
+        for name in ("sets", "log_every", "parallel_classes", "parallel_networks"):
+            value, flag = getattr(self, name), name.replace("_", "-")
             if value is not None and value < 1:
                 raise UsageError(f"--{flag} is at least 1, not {value}")
         if not self.checkpoint_seconds >= 0:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from jaxdistill.common.renamed import renamed
 from jaxdistill.errors import UsageError
 from jaxdistill.settings.config import DataConfig, NetworkConfig, check_local, check_seed
 from jaxdistill.training.experts import ExpertRecipe
@@ -15,6 +16,7 @@ from jaxdistill.training.experts import ExpertRecipe
 __all__ = ["Compare", "Completion", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
 
 
+@renamed(experts_at_once="parallel_experts")
 @dataclasses.dataclass(frozen=True)
 class Experts:
     """Train experts on the real data and record their trajectories."""
@@ -37,7 +39,7 @@ class Experts:
     that were begun with them cannot be resumed then."""
     quiet: bool = False
     """Print nothing but the folder of the experts."""
-    experts_at_once: int | None = None
+    parallel_experts: int | None = None
     """Experts side by side on a device; by default 1 on a CPU, what should fit elsewhere."""
     distributed: str | None = None
     """`auto` on a pod, or `HOST:PORT,COUNT,INDEX`; the same command runs on every host and the first one writes."""
@@ -51,14 +53,15 @@ class Experts:
     def __post_init__(self) -> None:
         check_local(self.out)
         check_seed(self.seed)
-        if min(self.count, self.epochs, 1 if self.experts_at_once is None else self.experts_at_once) < 1:
-            raise UsageError("--count, --epochs and --experts-at-once are at least 1")
+        if min(self.count, self.epochs, 1 if self.parallel_experts is None else self.parallel_experts) < 1:
+            raise UsageError("--count, --epochs and --parallel-experts are at least 1")
         if self.longer and not self.resume:
             raise UsageError("--longer goes on with experts that are there; add --resume")
         if self.ipc is not None and self.ipc < 1:
             raise UsageError(f"--ipc is a number of images per class, at least 1, not {self.ipc}")
 
 
+@renamed(networks_at_once="parallel_networks")
 @dataclasses.dataclass(frozen=True)
 class Evaluate:
     """Train fresh networks on finished sets, and on random real images of the same size, under one protocol."""
@@ -107,7 +110,7 @@ class Evaluate:
     """Where TFDS keeps its prepared data sets."""
     seed: int = 0
     """Seed from which everything random follows."""
-    networks_at_once: int | None = None
+    parallel_networks: int | None = None
     """Networks side by side on a device; by default 1 on a CPU, what should fit on an accelerator."""
     json: bool = False
     """Print every accuracy as JSON instead of a table."""
@@ -124,8 +127,8 @@ class Evaluate:
             raise UsageError(f"--seeds is at least 1, not {self.seeds}")
         if self.epochs is not None and self.epochs < 0:
             raise UsageError(f"--epochs is a number of epochs, not {self.epochs}")
-        if self.networks_at_once is not None and self.networks_at_once < 1:
-            raise UsageError(f"--networks-at-once is at least 1, not {self.networks_at_once}")
+        if self.parallel_networks is not None and self.parallel_networks < 1:
+            raise UsageError(f"--parallel-networks is at least 1, not {self.parallel_networks}")
 
 
 @dataclasses.dataclass(frozen=True)

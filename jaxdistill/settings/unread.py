@@ -29,7 +29,7 @@ __all__ = [
 
 STEPPED = frozenset(
     {
-        "chunk",
+        "log_every",
         "checkpoint_seconds",
         "tensorboard",
         "wandb",
@@ -82,14 +82,14 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if not config.evaluation.eval_seeds:
         judged = {"coverage"}
         if config.evaluation.eval_every is None:  # looks go by the others too
-            judged |= {"eval_epochs", "eval_labels", "networks_at_once"}
+            judged |= {"eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
-        _refuse((STEPPED | {"classes_at_once"}) & {*options}, "a selection has no steps")
+        _refuse((STEPPED | {"parallel_classes"}) & {*options}, "a selection has no steps")
     elif not config.steps:
         _refuse(STEPPED & {*options}, "there are 0 steps")
 
