@@ -188,11 +188,11 @@ def test_the_loss_on_real_images_falls():
         ({"image_lr": 0.0}, "`image_lr` of DD is a positive number"),
         ({"student_lr": -1.0}, "`student_lr` of DD is a positive number"),
         ({"student_lr": float("nan")}, "`student_lr` of DD is a positive number"),
-        ({"clip": 0.0}, "`clip` of DD is a positive number"),
+        ({"max_grad_norm": 0.0}, "`max_grad_norm` of DD is a positive number"),
         ({"lr_decay": 0.0}, "`lr_decay` of DD is a positive number"),
         ({"lr_decay_steps": 0}, "`lr_decay_steps` of DD is at least 1"),
-        ({"epochs": 0}, "`epochs` of DD is at least 1"),
-        ({"networks": 0}, "`networks` of DD is at least 1"),
+        ({"inner_epochs": 0}, "`inner_epochs` of DD is at least 1"),
+        ({"num_networks": 0}, "`num_networks` of DD is at least 1"),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(settings, advice):

@@ -277,8 +277,8 @@ def test_most_of_the_tiles_are_drawn_without_repeats():
     ("sentence", "settings"),
     [
         ("a positive number", {"image_lr": (0.0, np.inf), "inner_lr": (-1.0,)}),
-        ("from 0 to below 1", {"momentum": (1.0,), "network_momentum": (1.5,)}),
-        ("of at least 0", {"weight_decay": (-1e-4,)}),
+        ("from 0 to below 1", {"momentum": (1.0,), "inner_momentum": (1.5,)}),
+        ("of at least 0", {"inner_weight_decay": (-1e-4,)}),
         ("from 0 to 1", {"cutmix": (-0.1, 1.2)}),
         (
             "at least 1",
@@ -286,7 +286,7 @@ def test_most_of_the_tiles_are_drawn_without_repeats():
                 ("real_batch", "matches_per_network", "inner_real_images", "inner_batch", "factor", "max_tiles"), (0,)
             ),
         ),
-        ("too small for 9x9 tiles", {"formation": (9,)}),
+        ("too small for 9x9 tiles", {"factor": (9,)}),
         ("unknown augmentation", {"inner_augment": ("melt",)}),
     ],
 )
