@@ -104,17 +104,17 @@ def test_a_run_goes_on_and_is_the_run_that_was_longer_from_the_start(digits):
 
 
 def test_a_run_that_is_interrupted_returns_what_there_is(digits, monkeypatch):
-    class Interrupting(runs._History):
+    class Interrupting(runs.History):
         def __call__(self, chunk):
             super().__call__(chunk)
             if chunk.step >= 1 and chunk.infos is not None:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_History", Interrupting)
+        patch.setattr(runs, "History", Interrupting)
         cut = jd.distill("dm", digits, 1, steps=6, chunk=1, **SMALL)
     assert cut.steps < 6
-    cut._history = runs._History(cut.curves)
+    cut._history = runs.History(cut.curves)
     cut.more()
     assert cut.steps == 6
     whole = jd.distill("dm", digits, 1, steps=6, chunk=1, **SMALL)
@@ -439,16 +439,16 @@ def test_everything_public_is_there():
 def test_a_run_that_was_stopped_is_not_taken_for_a_whole_one(digits, tmp_path, monkeypatch, capsys):
     options = {"steps": 6, "log_every": 1, "eval_seeds": 1, "eval_epochs": 1, **SMALL}
 
-    class Interrupting(runs._History):
+    class Interrupting(runs.History):
         def __call__(self, chunk):
             super().__call__(chunk)
             if chunk.infos is not None:
                 os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs, "_History", Interrupting)
+        patch.setattr(runs, "History", Interrupting)
         cut = jd.distill("dm", digits, 1, **options)
-    cut._history = runs._History(cut.curves)
+    cut._history = runs.History(cut.curves)
     cut.evaluate(progress=False)
     folder = cut.save(tmp_path / "cut")
     assert not (folder / "evaluation.json").exists()

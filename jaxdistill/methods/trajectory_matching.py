@@ -220,7 +220,7 @@ def match_trajectories(
             # A projection, and no function of a free variable: the rate often ends at twenty times its first value,
             # where the slope of one that fits there (an exponential, a softplus) would make its steps as many times
             # longer squared, and unstable.
-            learned = learned._replace(student_lr=jnp.maximum(learned.rate, _LEAST * config.student_lr))
+            learned = learned._replace(rate=jnp.maximum(learned.rate, _LEAST * config.student_lr))
         smooth = state.average
         if average is not None and smooth is not None:
             smooth = average * smooth + (1 - average) * learned.images
