@@ -338,7 +338,7 @@ def _data(data: Dataset | str | Path) -> Dataset:
     return data if isinstance(data, Dataset) else load(data)
 
 
-def _method(method: Any) -> tuple[Any, Callable[[Task], Method] | None]:
+def _method(method: Any) -> tuple[Any, Callable[[Task], Any] | None]:
     """A configuration or its class, and what makes a method of one's own."""
     if isinstance(method, Dataset):
         raise UsageError("the method comes first, then the data: jaxdistill.distill(method, data, ipc)")
@@ -398,7 +398,7 @@ def _stored(sets: Any, data: Dataset) -> dict[str, Stored]:
         named = {str(name): _set_of(one, data) for name, one in sets.items()}
     else:
         single = isinstance(sets, Run | Stored | SyntheticSet | str | Path) or not isinstance(sets, Sequence)
-        several: list[Any] = [sets] if single else list(sets)
+        several: Any = [sets] if single else sets
         several = [run for one in several for run in (runs_in(Path(one)) if isinstance(one, str | Path) else [one])]
         found = [(_set_of(one, data), _name_of(one)) for one in several]
         named = {}

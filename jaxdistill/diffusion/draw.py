@@ -74,6 +74,6 @@ def chosen_of(params: PyTree, chosen: Callable[[str], bool]) -> dict[str, Any]:
     return {name: leaf for name, leaf in flatten_dict(params["model"], sep="/").items() if chosen(name)}
 
 
-def merged(params: PyTree, some: dict[str, Any]) -> PyTree:
+def merged(params: PyTree, some: PyTree) -> PyTree:
     """The parameters with some of the model's replaced."""
     return {**params, "model": unflatten_dict({**flatten_dict(params["model"], sep="/"), **some}, sep="/")}

@@ -205,7 +205,7 @@ def _with_scales(shapes: dict[str, Any], params: dict[str, Any]) -> dict[str, An
     return found
 
 
-def _same(shapes: dict[str, Any], params: dict[str, Any]) -> None:
+def _same(shapes: Any, params: Any) -> None:
     """See that parameters have the names and shapes that they should.
 
     Raises:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxdistill.common.renamed import renamed
+from jaxdistill.common.renamed import former_names, renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
@@ -21,7 +21,7 @@ from jaxdistill.types import Method, Task
 __all__ = ["DATM", "datm"]
 
 
-@renamed(**MTT.FORMER_NAMES, first_bound="initial_max_start")
+@renamed(**former_names(MTT), first_bound="initial_max_start")
 @dataclasses.dataclass(frozen=True)
 class DATM(MTT):
     """MTT with starts of a difficulty that fits the size of the set, and learned soft labels."""

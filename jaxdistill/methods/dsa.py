@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxdistill.common.renamed import renamed
+from jaxdistill.common.renamed import former_names, renamed
 from jaxdistill.methods.dc import DC, dc
 from jaxdistill.types import Method, Task
 
 __all__ = ["DSA", "dsa"]
 
 
-@renamed(**DC.FORMER_NAMES)
+@renamed(**former_names(DC))
 @dataclasses.dataclass(frozen=True)
 class DSA(DC):
     """Match the gradients of real and synthetic images that were augmented alike."""

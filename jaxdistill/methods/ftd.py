@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxdistill.common.renamed import renamed
+from jaxdistill.common.renamed import former_names, renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
@@ -21,7 +21,7 @@ from jaxdistill.types import Method, Task
 __all__ = ["FTD", "ftd"]
 
 
-@renamed(**MTT.FORMER_NAMES, average="ema_decay")
+@renamed(**former_names(MTT), average="ema_decay")
 @dataclasses.dataclass(frozen=True)
 class FTD(MTT):
     """MTT for flat experts, whose result is a moving average of the images."""

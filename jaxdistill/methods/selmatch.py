@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxdistill.common.renamed import renamed
+from jaxdistill.common.renamed import former_names, renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
@@ -23,7 +23,7 @@ from jaxdistill.types import Method, Task
 __all__ = ["SelMatch", "selmatch"]
 
 
-@renamed(**MTT.FORMER_NAMES)
+@renamed(**former_names(MTT))
 @dataclasses.dataclass(frozen=True)
 class SelMatch(MTT):
     """MTT that learns some images of each class and keeps the others, real ones, as they are."""

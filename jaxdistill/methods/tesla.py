@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from jaxdistill.common.renamed import renamed
+from jaxdistill.common.renamed import former_names, renamed
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.trajectory_matching import match_trajectories
@@ -23,7 +23,7 @@ from jaxdistill.types import Method, Task
 __all__ = ["TESLA", "tesla"]
 
 
-@renamed(**MTT.FORMER_NAMES)
+@renamed(**former_names(MTT))
 @dataclasses.dataclass(frozen=True)
 class TESLA(MTT):
     """MTT with parameters held constant between the student's steps when the gradient is taken."""

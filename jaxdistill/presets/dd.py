@@ -24,7 +24,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     Digits is ours, with a network that is as near to LeNet as 8x8 images allow.
     """
     iterations = _ITERATIONS.get(dataset, 49)
-    clip = None if dataset in ("mnist", "cifar10") else DD.clip
+    clip = None if dataset in ("mnist", "cifar10") else DD.max_grad_norm
     plain = DD(max_grad_norm=clip, lr_decay_steps=40 * iterations)
     config, steps = dataclasses.replace(plain, student_lr=0.001), 400 * iterations
     network: dict[str, Any] = {"network": "alexcifarnet"}

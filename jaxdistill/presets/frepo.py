@@ -20,7 +20,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     ImageWoof, which the code whitens in blocks of 64x64, are not whitened.
     """
     digits = dataset == "digits"
-    mirrored = "flip" in for_dataset(Regression.augment, dataset)
+    mirrored = "flip" in for_dataset(str(Regression.augment), dataset)
     flip = mirrored and ipc in _FLIPPED_AT.get(dataset, (ipc,))
     return Preset(
         config=FRePo(image_lr=3e-3, real_batch=256) if digits else FRePo(flip=flip),
