@@ -233,7 +233,7 @@ def test_own_training_gives_the_scores_of_experts_of_its_recipe(strategy, bank, 
 
 def test_experts_score_the_images_that_are_hard_to_learn(bank, bench, network):
     """Which are those of another class's pattern."""
-    found = 1 - for_file("cscore", scores("cscore", BasisConfig(), bench, network, load_bank(bank), None), bench)
+    found = 1 - for_file("cscore", scores("cscore", BasisConfig(), bench, network, load_bank(bank), jax.random.key(0)), bench)
     strange = np.arange(60) % 9 == 4
     assert found[strange].min() > found[~strange].mean()
     assert found[strange].mean() > found[~strange].mean() + 0.1
@@ -242,7 +242,7 @@ def test_experts_score_the_images_that_are_hard_to_learn(bank, bench, network):
 def test_c_scores_are_written_as_such(bank, bench, network):
     """Mean confidence in the label, in the data set's own order; and they are read again without losing a bit."""
     stored = load_bank(bank)
-    found = scores("cscore", BasisConfig(), bench, network, stored, None)
+    found = scores("cscore", BasisConfig(), bench, network, stored, jax.random.key(0))
     written = for_file("cscore", found, bench)
     confidence = np.mean([np.asarray(stored.history(i).confidence).mean(0) for i in range(2)], axis=0)
     np.testing.assert_allclose(written[np.argsort(LABELS, kind="stable")], confidence, atol=1e-6)
@@ -255,7 +255,7 @@ def test_networks_are_read_only_for_scores_that_ask_them(strategy, bank, bench, 
     read = []
     variables = StoredBank.variables
     monkeypatch.setattr(StoredBank, "variables", lambda *given: read.append(given[2]) or variables(*given))
-    scores(strategy, BasisConfig(), bench, network, load_bank(bank), None)
+    scores(strategy, BasisConfig(), bench, network, load_bank(bank), jax.random.key(0))
     assert read == ([] if strategy in ("forgetting", "el2n", "cscore") else [0, 1])
 
 
