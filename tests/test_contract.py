@@ -252,9 +252,9 @@ def wide(init):
 @pytest.mark.parametrize("config", [pytest.param(c, id=c.__name__, marks=marks(c, True)) for c in METHODS])
 def test_scan_and_vmap_agree_with_the_jitted_steps(config):
     """In float64: of a gradient that is zero but for rounding Adam makes a whole step, which no float32 could judge."""
-    task = make_task(NETWORKS[0])
+    task, generator = make_task(NETWORKS[0]), trained_generator()  # which is kept, and has float32 for all others
     with jax.enable_x64(True):
-        generator = dataclasses.replace(trained_generator(), init=wide(trained_generator().init))
+        generator = dataclasses.replace(generator, init=wide(generator.init))
         network = task.network._replace(init=wide(task.network.init))
         method = build(config, dataclasses.replace(task, network=network, generator=lambda: generator))
         data = widened(jax.tree.map(jnp.asarray, source_of(method, NETWORKS[0])))
