@@ -181,7 +181,7 @@ def test_options_of_the_evaluation_are_spelled_either_way(forms, words, meant):
 def test_a_method_keeps_its_own_option_however_it_is_spelled(capsys, tmp_path):
     words = ["--dataset", "digits", "--ipc", "1", "--epochs", "x", "--out", str(tmp_path / "run")]
     assert main(["distill", "DC", *words]) == 2
-    assert "--epochs is a whole number" in capsys.readouterr().err
+    assert "--inner-epochs is a whole number" in capsys.readouterr().err
 
 
 def test_evaluate_takes_the_options_of_distill(finished, capsys):

@@ -40,7 +40,7 @@ def evaluation_spelled(arguments: list[str], *forms: type) -> list[str]:
         arguments: the words after the command.
         forms: whose fields are its options; what one of them is called keeps its name.
     """
-    known = {name for form in forms for name, _ in options(form)}
+    known = {name for form in forms for name in (*dict(options(form)), *former_names(form))}
     found = []
     for word in arguments:
         flag, equals, value = word.partition("=")
