@@ -15,9 +15,9 @@ from jaxdistill.diffusion.dit import Transformer
 
 REFERENCE = Path(__file__).parent / "reference"
 DIT, AUTOENCODER = np.load(REFERENCE / "dit.npz"), np.load(REFERENCE / "autoencoder.npz")
-PLAIN = Transformer(classes=5, patch=2, hidden=32, depth=2, heads=4, variance=True)
-SCALED = Transformer(classes=5, patch=2, hidden=32, depth=2, heads=4, variance=True, scaled=2)
-DIFFUSERS = Transformer(classes=5, patch=2, hidden=16, depth=2, heads=2, variance=True)
+PLAIN = Transformer(classes=5, patch_size=2, hidden_size=32, depth=2, num_heads=4, variance=True)
+SCALED = Transformer(classes=5, patch_size=2, hidden_size=32, depth=2, num_heads=4, variance=True, scaled=2)
+DIFFUSERS = Transformer(classes=5, patch_size=2, hidden_size=16, depth=2, num_heads=2, variance=True)
 OLD = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
 
 

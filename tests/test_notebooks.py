@@ -16,7 +16,6 @@ NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 LARGEST = 400_000
 OF_TUPLES = ("_asdict", "_fields", "_replace")
 NAMED = [path.stem for path in NOTEBOOKS]
-compile_quickly = contract.compile_quickly
 
 
 def read(path):

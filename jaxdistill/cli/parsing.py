@@ -137,7 +137,7 @@ def _condense(boxed: str) -> str:
     for section in re.split(r"[─-]{3,}", flat):
         said = section.strip(" ─")
         if said.startswith("Missing from"):
-            return f"missing {', '.join(re.findall(r'--[a-z-]+', said)) or 'an argument'}"
+            return f"missing {', '.join(re.findall(r'--[a-z-]+(?= [A-Z{])', said)) or 'an argument'}"
         if said.startswith("Unrecognized options:"):
             return said.replace("Unrecognized options:", "unknown option")
         if said.startswith("Error parsing"):
