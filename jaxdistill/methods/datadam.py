@@ -79,12 +79,13 @@ def datadam(config: DataDAM, task: Task) -> Method:
             pass for all of them), any other is taken class by class.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> datadam(DataDAM(per_class=4), task).feed
-        ClassBalanced(per_class=4)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = datadam(DataDAM(real_batch=8, image_lr=0.1), toy_task("convnet"))
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Sajedi, Khaki, Amjadian, Liu, Lawryshyn & Plataniotis, DataDAM: Efficient Dataset Distillation with Attention

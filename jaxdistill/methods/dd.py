@@ -141,12 +141,13 @@ def dd(config: DD, task: Task) -> Method:
             (``network_seed`` of `jaxdistill.networks.make`) makes this the paper's fixed initialisation.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> dd(DD(batch=64), task).feed
-        Uniform(batch=64)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = dd(DD(real_batch=16, image_lr=0.1), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Wang, Zhu, Torralba & Efros, Dataset Distillation, arXiv:1811.10959.

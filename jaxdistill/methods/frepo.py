@@ -141,12 +141,13 @@ def frepo(config: FRePo, task: Task) -> Method:
         task: network, shapes and, for the decay of the step size, steps; an augmentation is for the real images.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("doublenet-bn", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> frepo(FRePo(real_images=16), task).feed
-        Uniform(batch=16)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = frepo(FRePo(real_batch=16, pool=1, image_lr=0.01), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Zhou, Nezhadarya & Ba, Dataset Distillation using Neural Feature Regression, NeurIPS 2022.
