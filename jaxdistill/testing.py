@@ -1,4 +1,4 @@
-"""A problem small enough for an example or a test: noisy patterns of four classes, and all that a method is given there.
+"""A problem small enough for an example or a test: noisy patterns of four classes, and what a method is given there.
 
 What you add can be tried in a few lines: the Example of each method takes two steps, of one batch and with one key, and
 looks whether the loss falls.
@@ -95,7 +95,7 @@ def toy_experts(task: Task, epochs: int = 4) -> Bank:
 
 
 def toy_batch(method: AnyMethod, task: Task | None = None) -> PyTree:
-    """What the method's feed draws for a step, of the toy data or, for a method that follows experts, of the toy experts.
+    """What the method's feed draws for a step, of the toy data or of the toy experts.
 
     Args:
         method: any; only its feed matters.

@@ -86,6 +86,13 @@ def resized_crop(
     """The window of `height` and `width` pixels at ``(top, left)``, enlarged to the whole image, bilinearly.
 
     What lies between pixels of the window's border and its edge is the border's.
+
+    Args:
+        image: one.
+        top: first row of the window.
+        left: first column of the window.
+        height: rows of the window.
+        width: columns of the window.
     """
 
     def positions(length: int, start: Int[Array, ""], part: Int[Array, ""]) -> Float[Array, " _length"]:

@@ -33,6 +33,11 @@ __all__ = ["SoftLabels", "taught"]
 def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> SyntheticSet:
     """The set with a trained network's logits of each image as labels.
 
+    Args:
+        synthetic: the set.
+        network: the teacher.
+        variables: the teacher's.
+
     Raises:
         UsageError: if the set stores several tiles in an image.
     """
