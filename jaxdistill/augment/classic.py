@@ -45,7 +45,7 @@ class Classic:
 
     @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
-        """Augment a batch; see the class."""
+        """One operation for each image; with `siamese`, one for all."""
         names = parse(self.strategy, tuple(_OPERATIONS))
         if not names:
             return images

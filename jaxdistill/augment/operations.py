@@ -71,9 +71,9 @@ def shift(image: Image, dy: Int[Array, ""], dx: Int[Array, ""], reach: tuple[int
 
     Args:
         image: one.
-        dy: pixels down.
-        dx: pixels to the right.
-        reach: the largest of both, static.
+        dy: rows, downwards, from which it is taken.
+        dx: columns, to the right, from which it is taken.
+        reach: the largest size of each.
     """
     padded = jnp.pad(image, ((reach[0], reach[0]), (reach[1], reach[1]), (0, 0)))
     return jax.lax.dynamic_slice(padded, (reach[0] + dy, reach[1] + dx, 0), image.shape)

@@ -69,7 +69,7 @@ class Photo:
 
     @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
-        """Augment a batch; see the class."""
+        """Crop, flip and colours, those of the strategy, in this order."""
         names = parse(self.strategy, ("color", "crop", "flip"))
         count = 1 if siamese else images.shape[0]
         key_crop, key_flip, key_color = jax.random.split(key, 3)

@@ -91,7 +91,7 @@ def finish(
         synthetic: the set.
         cost: what the run took, for the card and the report.
         console: where it is said.
-        note: a sentence for the report.
+        note: whether this is the published setting of its cell.
     """
     writes = jax.process_index() == 0
     card = {**base_card(bound, note), "cost": cost}

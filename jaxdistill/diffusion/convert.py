@@ -126,8 +126,8 @@ def dit_weights(dit: Transformer, params: PyTree, rows: int, columns: int) -> di
     Args:
         dit: the transformer.
         params: its parameters.
-        rows: patches in a column of the latents.
-        columns: patches in a row of them.
+        rows: height of the latents.
+        columns: width of the latents.
     """
     positions = position_table(rows // dit.patch_size, columns // dit.patch_size, dit.hidden_size)[None]
     name = functools.partial(_name, rules=_DIT)

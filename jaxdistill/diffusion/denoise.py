@@ -99,7 +99,7 @@ def check_blocks(batch: int, blocks: int) -> None:
         UsageError: if not.
     """
     if batch % blocks:
-        raise UsageError(f"a batch of {batch} cannot go in {blocks} equal blocks; choose `blocks` that divide it")
+        raise UsageError(f"a batch of {batch} cannot go in {blocks} equal blocks; choose `microbatches` that divide it")
 
 
 def log_variance_of(

@@ -87,13 +87,11 @@ def diversity(
 ) -> Float[Array, ""]:
     """The cosine of the most similar pair of prediction and remembered prediction, over the batch's classes.
 
-    The arguments are those of `representativeness`, the memory that of earlier predictions.
-
     Args:
-        predicted: what was predicted, in rows.
+        predicted: flattened images that the model sees in noisy ones.
         labels: their classes.
-        memory: earlier predictions.
-        centre: what is subtracted before rows are compared.
+        memory: earlier predictions; constant.
+        centre: what is subtracted from all before they are compared.
     """
     cosines, mine = _cosines(predicted, labels, memory, centre)
     closest = jnp.max(jnp.where(mine, cosines, -jnp.inf), axis=1)

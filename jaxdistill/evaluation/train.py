@@ -60,12 +60,12 @@ def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe)
 def correct(
     predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]], data: RealData, *, whole: bool = False
 ) -> Int[Array, ""]:
-    """How many examples of a split are classified correctly; pure, a scan over batches of it, `whole` or in parts.
+    """How many examples of a split are classified correctly; pure, a scan over batches of it.
 
     Args:
         predict: gives numbers for each class; the largest is the answer.
         data: the split.
-        whole: all of it at once.
+        whole: as in `jaxdistill.training.inference.each_batch`.
     """
 
     def right(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Bool[Array, " b"]:

@@ -64,7 +64,7 @@ class Writer(abc.ABC):
         self.put(np.asarray(flatten(variables.params)).astype(self._dtype), statistics, seen)
 
     def put(self, row: np.ndarray, statistics: np.ndarray | None, seen: Seen | None) -> None:
-        """The same as vectors.
+        """Take the expert after the next epoch as vectors; see `add`.
 
         Args:
             row: the parameters.

@@ -141,7 +141,7 @@ def write_generator(folder: Path, generator: StoredGenerator, *, new: bool = Fal
     Args:
         folder: where to.
         generator: with parameters and card.
-        new: refuse a folder that is there.
+        new: refuse a folder that is there, and do not replace it.
     """
     with (files.new_folder if new else files.write_folder)(folder) as temporary:
         files.write_bytes(temporary / "generator.safetensors", _bytes_of(generator.params))

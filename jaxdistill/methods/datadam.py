@@ -44,7 +44,8 @@ class DataDAM:
     loss_scale: float = 100.0
     """Factor of the whole loss; the paper has none."""
     attention_weight: float = 1.0
-    """Weight of the attention terms; with 0 what is left is DM at the step size ``image_lr * scale * balance``."""
+    """Weight of the attention terms; with 0 what is left is DM at the step size ``image_lr * loss_scale *
+    mmd_weight``."""
     mmd_weight: float = 0.01
     """Weight of the embedding term, the paper's lambda."""
     include_last: bool = False
@@ -52,14 +53,14 @@ class DataDAM:
 
 
 class DataDAMState(NamedTuple):
-    """What the next step needs."""
+    """The images, and what their optimiser remembers."""
 
     images: Float[Array, "classes ipc h w c"]
     opt_state: optax.OptState
 
 
 class DataDAMInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far attention and mean embeddings are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes, as optimised (the original prints it divided by their number)."""

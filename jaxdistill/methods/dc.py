@@ -70,7 +70,7 @@ class DC:
 
 
 class DCState(NamedTuple):
-    """What the next step needs."""
+    """The images, and the network whose gradients are matched."""
 
     images: Float[Array, "classes ipc h w c"]
     opt_state: optax.OptState
@@ -81,7 +81,7 @@ class DCState(NamedTuple):
 
 
 class DCInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far the gradients of real and synthetic images are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes, as optimised (the code prints it divided by classes and matches)."""

@@ -46,7 +46,7 @@ class DD:
     image_lr: float = 0.01
     """Adam's step size on pixels, on step sizes before the softplus, and on label logits."""
     lr_decay: float = 0.5
-    """Factor of --image-lr after every --decay-steps."""
+    """Factor of --image-lr after every --lr-decay-steps."""
     lr_decay_steps: int = 2360
     """Steps between two reductions of --image-lr; the code's are 40 epochs of 1,024 images at a time, here of MNIST."""
     max_grad_norm: float | None = 10.0
@@ -76,14 +76,14 @@ class Learned(NamedTuple):
 
 
 class DDState(NamedTuple):
-    """What the next step needs."""
+    """Images, step sizes and labels, and what their optimiser remembers."""
 
     learned: Learned
     opt_state: optax.OptState
 
 
 class DDInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well networks do that were trained on the set."""
 
     loss: Float[Array, ""]
     """Cross-entropy of the real batch after training on the set, averaged over networks."""

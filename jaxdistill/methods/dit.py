@@ -53,7 +53,7 @@ class DiT:
 
 
 class DiTState(NamedTuple):
-    """What the next step needs."""
+    """The generator, and its average, of which sets are drawn."""
 
     params: PyTree
     average: dict[str, Array]
@@ -64,7 +64,7 @@ class DiTState(NamedTuple):
 
 
 class DiTInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well the generator denoises."""
 
     loss: Float[Array, ""]
     """Of the autoencoder, while that is trained."""

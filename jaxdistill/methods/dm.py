@@ -39,14 +39,14 @@ class DM:
 
 
 class DMState(NamedTuple):
-    """What the next step needs."""
+    """The images, and what their optimiser remembers."""
 
     images: Float[Array, "classes ipc h w c"]
     opt_state: optax.OptState
 
 
 class DMInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far the mean embeddings are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes, as optimised (the original prints it divided by their number)."""

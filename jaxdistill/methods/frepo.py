@@ -64,7 +64,7 @@ class Pool(NamedTuple):
 
 
 class FRePoState(NamedTuple):
-    """What the next step needs."""
+    """Images and labels, and the networks that are trained on them in turn."""
 
     images: Float[Array, "n h w c"]
     labels: Float[Array, "n classes"]
@@ -74,7 +74,7 @@ class FRePoState(NamedTuple):
 
 
 class FRePoInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well the set predicts real images by a network's features."""
 
     loss: Float[Array, ""]
     """Squared error and margin."""

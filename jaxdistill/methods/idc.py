@@ -88,13 +88,13 @@ class IDC:
     """Distance of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
     cosines for each output."""
     factor: int = 2
-    """Tiles on a side of a stored image, ``formation**2`` in all; 1 is IDC-I."""
+    """Tiles on a side of a stored image, ``factor**2`` in all; 1 is IDC-I."""
     max_tiles: int = 128
     """Most tiles of a class in one match, drawn at random where it has more."""
 
 
 class IDCState(NamedTuple):
-    """What the next step needs."""
+    """The tiled images, and the network whose gradients are matched."""
 
     images: Float[Array, "classes ipc h w c"]
     """Pixels, black 0 and white 1; outside of that between two clippings."""
@@ -107,7 +107,7 @@ class IDCState(NamedTuple):
 
 
 class IDCInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far the gradients of real images and tiles are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes (the code prints it divided by their number)."""

@@ -48,7 +48,7 @@ class KIP:
 
 
 class KIPState(NamedTuple):
-    """What the next step needs."""
+    """Images and labels, and what their optimiser remembers."""
 
     images: Float[Array, "n h w c"]
     labels: Float[Array, "n classes"]
@@ -57,7 +57,7 @@ class KIPState(NamedTuple):
 
 
 class KIPInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well the set predicts real images by the kernel."""
 
     loss: Float[Array, ""]
     accuracy: Float[Array, ""]

@@ -73,7 +73,7 @@ class Minimax:
 
 
 class MinimaxState(NamedTuple):
-    """What the next step needs."""
+    """The generator, its average, and what is remembered of each class."""
 
     params: PyTree
     """The generator's, those that learn and those that do not."""
@@ -86,14 +86,14 @@ class MinimaxState(NamedTuple):
 
 
 class MinimaxInfo(NamedTuple):
-    """What a human wants to see."""
+    """The loss and its three terms."""
 
     loss: Float[Array, ""]
     denoising: Float[Array, ""]
     representativeness: Float[Array, ""]
-    """Not weighted."""
+    """Before its weight in the loss."""
     diversity: Float[Array, ""]
-    """Not weighted."""
+    """Before its weight in the loss."""
     grad_norm: Float[Array, ""]
 
 

@@ -49,7 +49,7 @@ class Learned(NamedTuple):
 
 
 class TrajectoryState(NamedTuple):
-    """What the next step needs."""
+    """What is learned, its momentum, and what else the student is trained on."""
 
     learned: Learned
     velocity: Learned
@@ -62,7 +62,7 @@ class TrajectoryState(NamedTuple):
 
 
 class TrajectoryInfo(NamedTuple):
-    """What a human wants to see."""
+    """How near the student came to the expert, and with which step size."""
 
     loss: Float[Array, ""]
     """Squared distance of the student's end from the target, over that of its start: below 1 it came nearer."""

@@ -35,7 +35,7 @@ def flip(kernel: Float[Array, "*g k k c o"]) -> Float[Array, "*g k k o c"]:
 
 
 def stock_convolve(x: Float[Array, "n h w c"], kernel: Float[Array, "k k c o"], padding: int) -> jax.Array:
-    """What an accelerator runs.
+    """XLA's convolution, what an accelerator runs.
 
     Args:
         x: the images.
@@ -46,7 +46,7 @@ def stock_convolve(x: Float[Array, "n h w c"], kernel: Float[Array, "k k c o"], 
 
 
 def stock_correlate(x: Float[Array, "n h w c"], dy: Float[Array, "n _h _w o"], padding: int) -> jax.Array:
-    """What an accelerator runs.
+    """XLA's gradient of the kernel, what an accelerator runs.
 
     Args:
         x: the images.

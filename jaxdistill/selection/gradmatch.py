@@ -88,7 +88,7 @@ def pursue(
         gradients: of the class's examples.
         valid: which rows are examples, not padding.
         ipc: images per class.
-        lam: penalty of large weights.
+        lam: penalty of large weights, relative to the mean squared length of the gradients.
     """
     targets = along(gradients, mean(gradients, valid))
     penalty = lam * jnp.sum(jnp.where(valid, squares(gradients), 0)) / valid.sum()
