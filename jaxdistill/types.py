@@ -189,7 +189,13 @@ class Augment(Protocol):
 
     def __call__(self, key: Key, images: Float[Array, "n h w c"], siamese: bool) -> Float[Array, "n h w c"]:
         """Augment; with `siamese` one draw of every parameter serves the whole batch, so that two calls with the same
-        key transform two batches alike. Without it parameters are drawn for each image."""
+        key transform two batches alike. Without it parameters are drawn for each image.
+
+        Args:
+            key: of every draw.
+            images: in preprocessed space.
+            siamese: draw once for the whole batch.
+        """
         ...
 
 
@@ -214,7 +220,13 @@ class Feed(Protocol):
     `jaxdistill.data.trajectories.Bank`. Both give themselves without their large arrays as ``outline()``."""
 
     def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
-        """Integer arrays that name the examples of this step."""
+        """Integer arrays that name the examples of this step.
+
+        Args:
+            key: of the draw.
+            step: number of the step, for schedules.
+            data: what the feed's `source` says, or its outline.
+        """
         ...
 
     def gather(self, plan: PyTree, data: Any) -> PyTree:
@@ -265,6 +277,11 @@ def map_one_by_one(f: Callable[..., PyTree], entries: PyTree, *shared: PyTree) -
 
     What `f` uses of other arrays is passed as `shared`, not closed over: a mapper that spreads the entries over devices
     has to place it on each of them.
+
+    Args:
+        f: of one entry and what is shared.
+        entries: arrays with the same leading axis.
+        shared: other arrays that `f` uses, whole in each call.
     """
     return jax.lax.map(lambda entry: f(entry, *shared), entries)
 

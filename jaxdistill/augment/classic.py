@@ -45,7 +45,7 @@ class Classic:
 
     @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
-        """Augment a batch; see the class."""
+        """One operation for each image; with `siamese`, one for all."""
         names = parse(self.strategy, tuple(_OPERATIONS))
         if not names:
             return images
@@ -57,7 +57,13 @@ class Classic:
 
 
 def resize_nearest(image: Float[Array, "h w c"], fy: Float[Array, ""], fx: Float[Array, ""]) -> Float[Array, "h w c"]:
-    """Resize by `fy` and `fx` to the nearest pixel, then cut or zero-pad about the centre to the old size."""
+    """Resize by `fy` and `fx` to the nearest pixel, then cut or zero-pad about the centre to the old size.
+
+    Args:
+        image: one.
+        fy: factor of its height.
+        fx: factor of its width.
+    """
     sizes = image.shape[:2]
     resized = [jnp.floor(factor * size) for factor, size in zip((fy, fx), sizes, strict=True)]
     canvas = jnp.maximum(jnp.maximum(*resized), max(sizes))

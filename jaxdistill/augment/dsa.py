@@ -70,7 +70,7 @@ class DSA:
 
     @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
-        """Augment a batch; see the class."""
+        """One operation for the batch, of those of the strategy."""
         names = parse(self.strategy, tuple(OPERATIONS))
         if not names:
             return images

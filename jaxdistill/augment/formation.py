@@ -23,6 +23,11 @@ def decode_images(
 
     Class-major order is kept: the ``factor**2`` tiles of an image follow one another, row by row. Sides that `factor`
     does not divide are padded below and to the right with `fill` first; the original's is mid-grey.
+
+    Args:
+        images: of tiles.
+        factor: tiles on a side.
+        fill: value of the padding, one for all channels or one for each.
     """
     if factor == 1:
         return images
@@ -72,6 +77,11 @@ def encode_images(images: Float[Array, "m h w c"], factor: int) -> Float[Array, 
 
 def tile_shape(height: int, width: int, factor: int) -> tuple[int, int]:
     """Height and width of a tile as stored; the last ones of a side that `factor` does not divide are shorter.
+
+    Args:
+        height: of a whole image.
+        width: of a whole image.
+        factor: tiles on a side.
 
     Raises:
         UsageError: if nothing would be left for the last tile.

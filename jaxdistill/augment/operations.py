@@ -38,6 +38,11 @@ def over_batch(
 
     The leading dimension of the parameters is `n`, or 1 for parameters that all images share; what depends on shared
     parameters only (indices, weights) is then computed once.
+
+    Args:
+        operation: of one image, differentiable.
+        images: the batch.
+        parameters: of the operation, drawn before.
     """
     if parameters[0].shape[0] == 1:
         return jax.vmap(lambda image: operation(image, *(parameter[0] for parameter in parameters)))(images)
@@ -62,13 +67,27 @@ def contrast(image: Image, factor: Float[Array, ""]) -> Image:
 
 
 def shift(image: Image, dy: Int[Array, ""], dx: Int[Array, ""], reach: tuple[int, int]) -> Image:
-    """Show at ``(y, x)`` what was at ``(y + dy, x + dx)``; `reach` (static) bounds their absolute values."""
+    """Show at ``(y, x)`` what was at ``(y + dy, x + dx)``; `reach` (static) bounds their absolute values.
+
+    Args:
+        image: one.
+        dy: rows, downwards, from which it is taken.
+        dx: columns, to the right, from which it is taken.
+        reach: the largest size of each.
+    """
     padded = jnp.pad(image, ((reach[0], reach[0]), (reach[1], reach[1]), (0, 0)))
     return jax.lax.dynamic_slice(padded, (reach[0] + dy, reach[1] + dx, 0), image.shape)
 
 
 def cutout(image: Image, y: Int[Array, ""], x: Int[Array, ""], size: tuple[int, int]) -> Image:
-    """Zero a box of `size` centred at ``(y, x)``; what lies beyond the border is cut off."""
+    """Zero a box of `size` centred at ``(y, x)``; what lies beyond the border is cut off.
+
+    Args:
+        image: one.
+        y: centre of the box.
+        x: centre of the box.
+        size: height and width of the box, static.
+    """
     rows, columns = (
         (jnp.arange(length) >= centre - side // 2) & (jnp.arange(length) < centre - side // 2 + side)
         for length, centre, side in zip(image.shape, (y, x), size, strict=False)
@@ -85,13 +104,24 @@ def scale(image: Image, sy: Float[Array, ""], sx: Float[Array, ""]) -> Image:
     """Sample at distances from the centre multiplied by `sy` and `sx` (below 1 magnifies), bilinearly.
 
     It equals `affine` with a diagonal matrix, at the price of two small matrix products.
+
+    Args:
+        image: one.
+        sy: factor of the rows' distances from the centre.
+        sx: factor of the columns'.
     """
     height, width, _ = image.shape
     return sample_grid(image, sy * _centred(height) + (height - 1) / 2, sx * _centred(width) + (width - 1) / 2)
 
 
 def sample_grid(image: Image, rows: Float[Array, " h"], columns: Float[Array, " w"]) -> Image:
-    """Bilinear samples at the pixel positions ``rows x columns``, zero outside the image."""
+    """Bilinear samples at the pixel positions ``rows x columns``, zero outside the image.
+
+    Args:
+        image: one.
+        rows: where to sample, in pixels from the first row.
+        columns: where to sample, in pixels from the first column.
+    """
     # The interpolation weight of a pixel is the hat function of its distance.
     weights_y, weights_x = (
         jnp.maximum(0, 1 - jnp.abs(positions[:, None] - jnp.arange(len(positions)))).astype(image.dtype)

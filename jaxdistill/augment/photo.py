@@ -69,7 +69,7 @@ class Photo:
 
     @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
-        """Augment a batch; see the class."""
+        """Crop, flip and colours, those of the strategy, in this order."""
         names = parse(self.strategy, ("color", "crop", "flip"))
         count = 1 if siamese else images.shape[0]
         key_crop, key_flip, key_color = jax.random.split(key, 3)
@@ -86,6 +86,13 @@ def resized_crop(
     """The window of `height` and `width` pixels at ``(top, left)``, enlarged to the whole image, bilinearly.
 
     What lies between pixels of the window's border and its edge is the border's.
+
+    Args:
+        image: one.
+        top: first row of the window.
+        left: first column of the window.
+        height: rows of the window.
+        width: columns of the window.
     """
 
     def positions(length: int, start: Int[Array, ""], part: Int[Array, ""]) -> Float[Array, " _length"]:

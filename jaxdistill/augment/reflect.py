@@ -39,7 +39,7 @@ class Reflect:
 
     @standard
     def __call__(self, key: Key, images: Images, siamese: bool) -> Images:
-        """Augment a batch; see the class."""
+        """Crop, then flip, those of the strategy."""
         names = parse(self.strategy, ("crop", "flip"))
         count = 1 if siamese else images.shape[0]
         key_crop, key_flip = jax.random.split(key)

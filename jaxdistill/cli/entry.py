@@ -289,7 +289,7 @@ FORMS: dict[str, type] = {
 }
 """What each command's options are fields of; those of a method are its configuration's too."""
 AT_ONCE = {
-    "distill": "--parallel-classes or --parallel-networks (with a generator --draw-batch, or give more --blocks)",
+    "distill": "--parallel-classes or --parallel-networks (with a generator --draw-batch, or give more --microbatches)",
     "select": "--parallel-networks",
     "experts": "--parallel-experts",
     "evaluate": "--parallel-networks",

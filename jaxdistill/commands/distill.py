@@ -63,6 +63,11 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     this is the published setting of its cell. What nothing reads is refused if it is among the `options` given
     (`jaxdistill.settings.unread`).
 
+    Args:
+        config: the run, as its options say it.
+        console: where it is said.
+        options: names of those that were given, to be looked through for what nothing reads.
+
     Raises:
         UsageError: for arguments or data that cannot be used.
         RunFailedError: if the loss does not stay finite.

@@ -83,7 +83,16 @@ def finish(
     console: Console,
     note: str | None = None,
 ) -> dict[str, Any]:
-    """Save the set, judge it, and write the report; the set is safe before the first network is trained."""
+    """Save the set, judge it, and write the report; the set is safe before the first network is trained.
+
+    Args:
+        bound: the method on its data.
+        folder: of the run.
+        synthetic: the set.
+        cost: what the run took, for the card and the report.
+        console: where it is said.
+        note: whether this is the published setting of its cell.
+    """
     writes = jax.process_index() == 0
     card = {**base_card(bound, note), "cost": cost}
     if (folder / "generator" / "card.json").is_file():

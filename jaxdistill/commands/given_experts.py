@@ -18,7 +18,13 @@ __all__ = ["check_bank", "check_whitening", "describe", "other_data"]
 
 
 def check_whitening(stored: StoredBank, zca: bool, statistics: str) -> None:
-    """Raise a BankError unless a run whitens or normalises its images as those of the experts were."""
+    """Raise a BankError unless a run whitens or normalises its images as those of the experts were.
+
+    Args:
+        stored: the experts.
+        zca: whether the run whitens.
+        statistics: what the run normalises by.
+    """
     theirs = stored.card["data"].get("statistics", "default")
     said = None
     if statistics != theirs:
@@ -76,7 +82,13 @@ def _kind(options: dict[str, Any]) -> list[Any]:
 
 
 def describe(bench: Bench, network: Network, said: dict[str, Any]) -> dict[str, Any]:
-    """The card of a bank that is trained on `bench`: what `said` says, and what follows from data and network."""
+    """The card of a bank that is trained on `bench`: what `said` says, and what follows from data and network.
+
+    Args:
+        bench: the data.
+        network: the experts'.
+        said: what else the card holds.
+    """
     shapes = jax.eval_shape(network.init, jax.random.key(0))
     leaves = jax.tree_util.tree_leaves_with_path(shapes.params)
     return {

@@ -95,6 +95,11 @@ def check_more(config: Distill, name: str, *, paced: bool) -> None:
 
     That it has the same configuration, or is not there yet, `check_folder` has seen.
 
+    Args:
+        config: the run with its new number of steps.
+        name: of its method.
+        paced: `Method.paced`.
+
     Raises:
         UsageError: if what its method does in a step depends on their number.
     """

@@ -27,6 +27,11 @@ __all__ = ["choose_set", "select_set"]
 def select_set(config: Select, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:
     """Select a core-set, judge it and write the same artifact as `distill`; returns the content of evaluation.json.
 
+    Args:
+        config: the selection, as its options say it.
+        console: where it is said.
+        options: names of those that were given, to be looked through for what nothing reads.
+
     Raises:
         UsageError: for arguments or data that cannot be used.
     """

@@ -142,6 +142,13 @@ def at_once(wanted: int | None, count: int, image_shape: tuple[int, int, int], w
     """How many classes (or networks) run side by side on a device: what was asked for, or what should fit.
 
     On an accelerator all of them, as far as three maps of the first layer for 256 images of each take under 8 GiB.
+
+    Args:
+        wanted: what was asked for; None leaves it to the device.
+        count: how many there are.
+        image_shape: ``(h, w, c)``.
+        width: channels of the network's first layer.
+        mesh: the devices that share them.
     """
     if wanted is not None or on_cpu(mesh):
         return wanted or 1
@@ -150,7 +157,13 @@ def at_once(wanted: int | None, count: int, image_shape: tuple[int, int, int], w
 
 
 def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Network]:
-    """The networks of a comma-separated list, by name, all with the options of `config`."""
+    """The networks of a comma-separated list, by name, all with the options of `config`.
+
+    Args:
+        spec: names, separated by commas.
+        config: the options.
+        bench: the data, for shapes.
+    """
     options = dataclasses.asdict(config)
     del options["network"], options["kernel"]
     names = [full_name(name.strip()) for name in spec.split(",") if name.strip()]
@@ -185,7 +198,16 @@ def task(
     steps: int,
     generator: Callable[[], Generator] | None = None,
 ) -> Task:
-    """What a method is told."""
+    """What a method is told.
+
+    Args:
+        network: the network's options.
+        augment_name: the augmentation's name.
+        bench: the data.
+        run: how many run side by side.
+        steps: of the whole run, for schedules.
+        generator: makes one, for methods that train it.
+    """
     size = at_once(run.parallel_classes, bench.num_classes, bench.image_shape, network.width, bench.mesh)
     return Task(
         network=only_network(network, bench),
@@ -212,7 +234,17 @@ def start(
     other_data: bool = False,
 ) -> SyntheticSet:
     """What a method starts from: a selection by name (of `per_start` images for each one that is to be), or a finished
-    set, brought into this run's preprocessed space; `other_data` takes one that was made for other data, too."""
+    set, brought into this run's preprocessed space; `other_data` takes one that was made for other data, too.
+
+    Args:
+        key: of the draw.
+        init: a selection's name, or where a set lies.
+        bench: the data.
+        ipc: images per class of the set that is to be.
+        per_start: `Method.images_per_start`.
+        inputs: gives what a selection goes by, by name.
+        other_data: take a set of other data.
+    """
     if init in STARTS or not Path(init).exists():
         smallest = int(np.asarray(bench.train.counts).min())
         if per_start > 1 and ipc * per_start > smallest:
@@ -262,6 +294,12 @@ def generator_of(
     config: GeneratorConfig, stored: StoredGenerator | None, bench: Bench, *, other_data: bool = False
 ) -> Generator:
     """The generator of a run; `other_data` takes one that was trained on other images, too.
+
+    Args:
+        config: its options.
+        stored: one that was trained before; None makes a fresh one.
+        bench: the data.
+        other_data: take one that was trained on other images.
 
     Raises:
         UsageError: if it does not fit the data.

@@ -61,6 +61,11 @@ def meant(
 def choose(name: str, known: Collection[str], what: str) -> str:
     """The known name that is meant.
 
+    Args:
+        name: in any spelling.
+        known: those that there are.
+        what: the kind of thing, for the message.
+
     Raises:
         UsageError: if there is none.
     """

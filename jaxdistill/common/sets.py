@@ -66,7 +66,13 @@ def centred(synthetic: SyntheticSet) -> Float[Array, "n classes"]:
 
 
 def targets_of(labels: Int[Array, " b"], classes: int, dtype: Any = float) -> Float[Array, "b classes"]:
-    """Hard classes as regression targets (KIP, FRePo): one-hot less ``1 / classes``."""
+    """Hard classes as regression targets (KIP, FRePo): one-hot less ``1 / classes``.
+
+    Args:
+        labels: class numbers.
+        classes: how many there are.
+        dtype: type of the targets.
+    """
     return jax.nn.one_hot(labels, classes, dtype=dtype) - 1 / classes
 
 

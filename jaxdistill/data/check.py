@@ -60,6 +60,13 @@ def divide(
 ) -> Source:
     """A source of images that come without a test split: every fifth of each class, in the order given, is for testing.
 
+    Args:
+        name: of the data set.
+        images: all of them.
+        labels: their class numbers.
+        class_names: in the order of the numbers.
+        ids: what else tells the images apart; by default nothing.
+
     Raises:
         DataError: if that leaves nothing for testing.
     """

@@ -72,7 +72,13 @@ def stored_digests(card: Mapping[str, Any]) -> Digests:
 
 
 def differing(one: Digests, other: Digests, parts: Sequence[str] = tuple(WORDS)) -> list[str]:
-    """Which parts differ, in words; what either does not know is taken to be alike."""
+    """Which parts differ, in words; what either does not know is taken to be alike.
+
+    Args:
+        one: digests of some data.
+        other: of others.
+        parts: which to compare; by default all.
+    """
     pairs = {part: (getattr(one, part), getattr(other, part)) for part in parts}
     return [WORDS[part] for part, (ours, theirs) in pairs.items() if ours and theirs and ours != theirs]
 

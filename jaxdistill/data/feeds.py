@@ -81,6 +81,14 @@ def real_data(
 ) -> RealData:
     """Sort a split by class (NumPy arrays; the caller places them on a device, or leaves them on the host).
 
+    Args:
+        images: as stored.
+        labels: class numbers.
+        num_classes: how many classes there are.
+        scale: factor of a stored channel.
+        shift: what is added then; see `RealData`.
+        complete: each class has to have an example.
+
     Raises:
         UsageError: if a class has no example, unless not `complete` (a test split may lack one).
     """
@@ -99,7 +107,14 @@ def real_data(
 
 @standard
 def sample(feed: Feed, key: Key, step: Int[Array, ""] | int, data: Any) -> PyTree:
-    """The batch of one step: what `feed` plans, gathered."""
+    """The batch of one step: what `feed` plans, gathered.
+
+    Args:
+        feed: the method's.
+        key: of the draw.
+        step: number of the step.
+        data: what the feed's `source` says.
+    """
     return feed.gather(feed.plan(key, jnp.asarray(step), data), data)
 
 

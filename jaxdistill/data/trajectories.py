@@ -73,7 +73,7 @@ class Segments:
             raise UsageError(
                 f"there are no {self.num_segments} segments of {self.expert_epochs} epochs that start after {first} to "
                 f"below {bound} epochs, in the end below {last}; the first start (`min_start`) is below the first "
-                "bound (`first_bound`), that at most the last one (`max_start`), and the others are at least 1"
+                "bound (`initial_max_start`), that at most the last one (`max_start`), and the others are at least 1"
             )
 
     def bound(self, step: int | Int[Array, ""]) -> Int[Array, ""]:

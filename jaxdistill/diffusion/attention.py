@@ -15,6 +15,11 @@ def attend(
     """Softmax of the scaled products of queries and keys, times the values (Vaswani et al., NeurIPS 2017, eq. 1).
 
     All in the arrays' own type: `jax.nn.dot_product_attention` takes the softmax in float32 whatever that is.
+
+    Args:
+        query: one row for each output.
+        key: one row for each value, to compare queries with.
+        value: what is averaged.
     """
     scores = jnp.einsum("nthd,nshd->nhts", query, key) * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
     return jnp.einsum("nhts,nshd->nthd", jax.nn.softmax(scores), value)

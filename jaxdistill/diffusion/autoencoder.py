@@ -42,14 +42,15 @@ class Autoencoder:
     """Images to latents, smaller by `factor` on each side, and back. Parameters are ``{"encoder", "decoder"}``."""
 
     channels: int = 3
-    """Of the images."""
+    """Channels of the images."""
     widths: tuple[int, ...] = (128, 256, 512, 512)
     """Features per level; each level but the last halves the sides."""
     blocks: int = 2
     """Residual blocks per level of the encoder; the decoder has one more."""
     groups: int = 32
-    """Of channels that are normalised together."""
+    """Groups of channels that are normalised together."""
     latent_channels: int = 4
+    """Channels of the latents."""
 
     def __post_init__(self) -> None:
         """See that the sizes fit together."""

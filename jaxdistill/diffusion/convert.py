@@ -121,7 +121,14 @@ def dit_parameters(weights: Weights, heads: int | None = None) -> tuple[Transfor
 
 
 def dit_weights(dit: Transformer, params: PyTree, rows: int, columns: int) -> dict[str, np.ndarray]:
-    """A DiT in the names of its authors, with the positions of latents of some size (32 x 32 for 256 pixels)."""
+    """A DiT in the names of its authors, with the positions of latents of some size (32 x 32 for 256 pixels).
+
+    Args:
+        dit: the transformer.
+        params: its parameters.
+        rows: height of the latents.
+        columns: width of the latents.
+    """
     positions = position_table(rows // dit.patch_size, columns // dit.patch_size, dit.hidden_size)[None]
     name = functools.partial(_name, rules=_DIT)
     return {"pos_embed": positions} | {

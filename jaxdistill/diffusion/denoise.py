@@ -99,13 +99,19 @@ def check_blocks(batch: int, blocks: int) -> None:
         UsageError: if not.
     """
     if batch % blocks:
-        raise UsageError(f"a batch of {batch} cannot go in {blocks} equal blocks; choose `blocks` that divide it")
+        raise UsageError(f"a batch of {batch} cannot go in {blocks} equal blocks; choose `microbatches` that divide it")
 
 
 def log_variance_of(
     schedule: Schedule, place: Float[Array, "n h w c"], steps: Int[Array, " n"]
 ) -> Float[Array, "n h w c"]:
-    """The log variance of a reverse step, between its smallest (-1) and its largest (1) (Nichol & Dhariwal, eq. 15)."""
+    """The log variance of a reverse step, between its smallest (-1) and its largest (1) (Nichol & Dhariwal, eq. 15).
+
+    Args:
+        schedule: the noise's.
+        place: where between the two, from -1 to 1.
+        steps: noise level of each image.
+    """
     share = (place + 1) / 2
     return share * at(schedule.log_beta, steps) + (1 - share) * at(schedule.log_variance, steps)
 

@@ -26,7 +26,13 @@ def _dense(features: int, name: str, kernel_init: nn.initializers.Initializer | 
 
 
 def position_table(rows: int, columns: int, size: int) -> Float[np.ndarray, "tokens size"]:
-    """Fixed sines and cosines of each token's column (first half of its numbers) and row (second half)."""
+    """Fixed sines and cosines of each token's column (first half of its numbers) and row (second half).
+
+    Args:
+        rows: tokens in a column.
+        columns: tokens in a row.
+        size: numbers for each token.
+    """
     waves = 10_000.0 ** -(np.arange(size // 4) / (size / 4))
     row, column = np.mgrid[:rows, :columns].reshape(2, -1)
     angles = [place[:, None] * waves for place in (column, row)]
@@ -90,7 +96,13 @@ class Transformer(nn.Module):
     def __call__(
         self, noisy: Float[Array, "n h w c"], times: Int[Array, " n"], labels: Int[Array, " n"]
     ) -> Float[Array, "n h w _outputs"]:
-        """The prediction."""
+        """The prediction.
+
+        Args:
+            noisy: what is diffused, with its noise.
+            times: noise level of each image.
+            labels: what each is drawn as.
+        """
         n, h, w, c = noisy.shape
         p = self.patch_size
         rows, columns = h // p, w // p

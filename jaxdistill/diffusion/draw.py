@@ -32,7 +32,13 @@ def needed(task: Task, config: Sampling) -> Generator:
 
 
 def image_keys(key: Key, classes: int, ipc: int) -> UInt32[Array, "classes ipc _words"]:
-    """The key of each image as numbers; those of a smaller set are the first of a larger one's."""
+    """The key of each image as numbers; those of a smaller set are the first of a larger one's.
+
+    Args:
+        key: of the whole set.
+        classes: how many there are.
+        ipc: images per class.
+    """
 
     def of_class(number: Int[Array, ""]) -> UInt32[Array, "ipc _words"]:
         key_class = jax.random.fold_in(key, number)

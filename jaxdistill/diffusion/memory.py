@@ -28,7 +28,13 @@ class Memory(NamedTuple):
 
 
 def empty_memory(classes: int, size: int, d: int) -> Memory:
-    """An empty memory."""
+    """An empty memory.
+
+    Args:
+        classes: how many there are.
+        size: rows that are remembered of each.
+        d: numbers in a row.
+    """
     return Memory(jnp.zeros((classes, size, d)), jnp.zeros(classes, jnp.int32))
 
 
@@ -81,7 +87,11 @@ def diversity(
 ) -> Float[Array, ""]:
     """The cosine of the most similar pair of prediction and remembered prediction, over the batch's classes.
 
-    The arguments are those of `representativeness`, the memory that of earlier predictions.
+    Args:
+        predicted: flattened images that the model sees in noisy ones.
+        labels: their classes.
+        memory: earlier predictions; constant.
+        centre: what is subtracted from all before they are compared.
     """
     cosines, mine = _cosines(predicted, labels, memory, centre)
     closest = jnp.max(jnp.where(mine, cosines, -jnp.inf), axis=1)

@@ -102,7 +102,14 @@ def at(numbers: Float[np.ndarray, " steps"], steps: Int[Array, " n"]) -> Float[A
 def mix(
     schedule: Schedule, clean: Float[Array, "n h w c"], noise: Float[Array, "n h w c"], steps: Int[Array, " n"]
 ) -> Float[Array, "n h w c"]:
-    """Images with the noise of their steps."""
+    """Images with the noise of their steps.
+
+    Args:
+        schedule: the noise's.
+        clean: the images.
+        noise: standard normal.
+        steps: noise level of each image.
+    """
     return at(schedule.signal, steps) * clean + at(schedule.noise, steps) * noise
 
 
@@ -113,7 +120,15 @@ def clean_of(
     output: Float[Array, "n h w c"],
     steps: Int[Array, " n"],
 ) -> Float[Array, "n h w c"]:
-    """The image that a prediction implies, not clipped."""
+    """The image that a prediction implies, not clipped.
+
+    Args:
+        schedule: the noise's.
+        prediction: what the output means.
+        noisy: what the model saw.
+        output: what it said.
+        steps: noise level of each image.
+    """
     signal, noise = at(schedule.signal, steps), at(schedule.noise, steps)
     if prediction == "velocity":
         return signal * noisy - noise * output
@@ -123,12 +138,26 @@ def clean_of(
 def noise_of(
     schedule: Schedule, noisy: Float[Array, "n h w c"], clean: Float[Array, "n h w c"], steps: Int[Array, " n"]
 ) -> Float[Array, "n h w c"]:
-    """The noise that is in noisy images if these are the clean ones."""
+    """The noise that is in noisy images if these are the clean ones.
+
+    Args:
+        schedule: the noise's.
+        noisy: images with their noise.
+        clean: the same without.
+        steps: noise level of each image.
+    """
     return (noisy - at(schedule.signal, steps) * clean) / at(schedule.noise, steps)
 
 
 def posterior(
     schedule: Schedule, noisy: Float[Array, "n h w c"], clean: Float[Array, "n h w c"], steps: Int[Array, " n"]
 ) -> Float[Array, "n h w c"]:
-    """Mean of the image one step before, given this one and the clean one."""
+    """Mean of the image one step before, given this one and the clean one.
+
+    Args:
+        schedule: the noise's.
+        noisy: images with their noise.
+        clean: the same without.
+        steps: noise level of each image.
+    """
     return at(schedule.from_clean, steps) * clean + at(schedule.from_noisy, steps) * noisy

@@ -38,7 +38,8 @@ def host_batches(feed: Feed, data: Any, key: Key, start: int, stop: int) -> Iter
         feed: plans on the CPU (indices only), gathers with NumPy.
         data: NumPy arrays or memory maps.
         key: root key of the run.
-
+        start: the first step.
+        stop: the step after the last.
     """
     import grain
 

@@ -27,7 +27,7 @@ class KernelRidge(Recipe):
     """
 
     kernel: str = "fc1"
-    """Its name (`jaxdistill.kernels`)."""
+    """Name of the kernel, of `jaxdistill.kernels.KERNELS`."""
     ridge: float = 1e-6
     """Penalty, relative to the mean of the kernel's diagonal."""
 
@@ -51,7 +51,7 @@ class KernelRidge(Recipe):
 
     @property
     def training(self) -> str:
-        """See `Recipe.training`."""
+        """Kernel and penalty, in words."""
         return f"ridge regression with the kernel {self.kernel}, penalty {self.ridge} of its mean diagonal"
 
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:

@@ -39,9 +39,9 @@ class Regression(Recipe):
     learning_rate: float = 3e-4
     """The largest step size."""
     warmup: int = 500
-    """Steps until it is reached, of half of all steps at the most."""
+    """Steps until the largest step size is reached, half of all steps at the most."""
     last: float = 0.01
-    """Share of it that is left at the end."""
+    """Share of the largest step size that is left at the end."""
 
     def __post_init__(self) -> None:
         if (self.epochs is not None and self.epochs < 1) or self.batch < 1 or self.learning_rate <= 0:
@@ -52,7 +52,7 @@ class Regression(Recipe):
 
     @property
     def training(self) -> str:
-        """See `Recipe.training`."""
+        """Length, loss and step size, in words."""
         length = "1,000 steps and more by the number of images" if self.epochs is None else f"{self.epochs} epochs"
         return (
             f"{length} of Adam on the squared error of centred labels with step size {self.learning_rate} after "

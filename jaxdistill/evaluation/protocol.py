@@ -55,7 +55,7 @@ class Protocol(Recipe):
     drop: float = 0.1
     """Factor of the step size at each drop."""
     drops: tuple[float, ...] = (0.5,)
-    """When it drops, as fractions of `epochs`."""
+    """When the step size drops, as fractions of `epochs`."""
     cosine: float | None = None
     """Lower the step size by half a cosine to this share of it, not in drops."""
     restart: bool = True
@@ -85,7 +85,7 @@ class Protocol(Recipe):
 
     @property
     def training(self) -> str:
-        """See `Recipe.training`."""
+        """Epochs, step size and when it drops, in words."""
         if self.epochs is None:
             length = "3,000 to 300 epochs, the fewer the more images per class,"
             when = f"after {' and '.join(f'{fraction:.0%}' for fraction in self.drops)} of them"
@@ -151,7 +151,7 @@ class InOrder(Recipe):
 
     @property
     def training(self) -> str:
-        """See `Recipe.training`."""
+        """Whose step sizes, in words."""
         return (
             "plain gradient steps on the set's batches in stored order, each with the step size learned for it; sets "
             f"without any: {self.epochs} epochs of one image of each class at a time, step size {self.learning_rate}"

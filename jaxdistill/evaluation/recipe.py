@@ -51,12 +51,24 @@ class Recipe(abc.ABC):
 
     @abc.abstractmethod
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
-        """Learn from a set of whole images; pure."""
+        """Learn from a set of whole images; pure.
+
+        Args:
+            key: of the initial weights and all draws.
+            synthetic: the set.
+            network: what is trained on it.
+        """
 
     def predict(
         self, network: Network, variables: Variables, images: Float[Array, "n h w c"]
     ) -> Float[Array, "n classes"]:
-        """What was learned, of some images; the largest is the class."""
+        """What was learned, of some images; the largest is the class.
+
+        Args:
+            network: what was trained.
+            variables: what `fit` gave.
+            images: in preprocessed space.
+        """
         return logits(network, variables, images)
 
     def check(self, image_shape: tuple[int, int, int]) -> None:

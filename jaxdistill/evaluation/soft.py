@@ -33,6 +33,11 @@ __all__ = ["SoftLabels", "taught"]
 def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> SyntheticSet:
     """The set with a trained network's logits of each image as labels.
 
+    Args:
+        synthetic: the set.
+        network: the teacher.
+        variables: the teacher's.
+
     Raises:
         UsageError: if the set stores several tiles in an image.
     """
@@ -69,7 +74,7 @@ class SoftLabels(Recipe):
     learning_rate: float = 1e-3
     """The first step size, as for ConvNets and ResNets; half a cosine of twice the epochs lowers it to a half."""
     weight_decay: float = 0.01
-    """Decoupled, of arrays with more than one axis."""
+    """Decoupled weight decay, of arrays with more than one axis."""
 
     needs_teacher: ClassVar[bool] = True
 
@@ -79,7 +84,7 @@ class SoftLabels(Recipe):
 
     @property
     def training(self) -> str:
-        """See `Recipe.training`."""
+        """Epochs, temperature and step size, in words."""
         return (
             f"{self.epochs} epochs of AdamW at temperature {self.temperature:g} where labels are logits, step size "
             f"{self.learning_rate} lowered by a cosine to half of it"

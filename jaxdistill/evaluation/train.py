@@ -42,7 +42,14 @@ class Evaluation(NamedTuple):
 
 @standard
 def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe) -> Variables:
-    """Train one fresh network on a set of whole images under a protocol; pure."""
+    """Train one fresh network on a set of whole images under a protocol; pure.
+
+    Args:
+        key: of the initial weights and all draws.
+        synthetic: the set.
+        network: what is trained on it.
+        protocol: how.
+    """
     if protocol.labels == "hard":
         labels = jax.nn.one_hot(jnp.argmax(synthetic.labels, -1), synthetic.labels.shape[-1])
         synthetic = dataclasses.replace(synthetic, labels=labels, label_kind="class")
@@ -53,7 +60,13 @@ def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe)
 def correct(
     predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]], data: RealData, *, whole: bool = False
 ) -> Int[Array, ""]:
-    """How many examples of a split are classified correctly; pure, a scan over batches of it, `whole` or in parts."""
+    """How many examples of a split are classified correctly; pure, a scan over batches of it.
+
+    Args:
+        predict: gives numbers for each class; the largest is the answer.
+        data: the split.
+        whole: as in `jaxdistill.training.inference.each_batch`.
+    """
 
     def right(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Bool[Array, " b"]:
         return jnp.argmax(predict(images), -1) == labels

@@ -31,6 +31,12 @@ def save(folder: Path, step: int, state: PyTree, notes: dict[str, float] | None 
 
     Next to the arrays goes their digest, since a file system may tear what a rename made visible, and `notes`.
 
+    Args:
+        folder: of the checkpoints.
+        step: steps that were taken.
+        state: any pytree of arrays.
+        notes: numbers that go with it.
+
     Raises:
         OSError: if it cannot be written, as on a full disk; the checkpoints before it are untouched.
     """

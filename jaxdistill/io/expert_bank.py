@@ -58,7 +58,13 @@ class StoredBank(NamedTuple):
         return hashlib.sha256(json.dumps([self.card, hashes], sort_keys=True).encode()).hexdigest()
 
     def variables(self, network: Network, expert: int, epoch: int = -1) -> Variables:
-        """A network as the expert was after an epoch, by default the last, running averages included."""
+        """A network as the expert was after an epoch, by default the last, running averages included.
+
+        Args:
+            network: the experts'.
+            expert: its number.
+            epoch: counted from 0, the start; -1 is the last.
+        """
         like = jax.eval_shape(network.init, jax.random.key(0))
         params = unflatten(jnp.asarray(self.params[expert][epoch], jnp.float32), like.params)
         if not jax.tree.leaves(like.statistics):

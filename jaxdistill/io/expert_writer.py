@@ -33,7 +33,13 @@ DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
 
 @contextlib.contextmanager
 def record(folder: Path, number: int, card: dict[str, Any]) -> Iterator[Record]:
-    """Write one expert; its folder is there when the block has ended well, and not before."""
+    """Write one expert; its folder is there when the block has ended well, and not before.
+
+    Args:
+        folder: the bank's.
+        number: the expert's.
+        card: what the bank's card says.
+    """
     path = folder / f"{number:05d}"
     with files.write_folder(path) as temporary, (temporary / "params.npy").open("wb") as file:
         writer = Record(temporary, file, card)
@@ -58,7 +64,13 @@ class Writer(abc.ABC):
         self.put(np.asarray(flatten(variables.params)).astype(self._dtype), statistics, seen)
 
     def put(self, row: np.ndarray, statistics: np.ndarray | None, seen: Seen | None) -> None:
-        """The same as vectors."""
+        """Take the expert after the next epoch as vectors; see `add`.
+
+        Args:
+            row: the parameters.
+            statistics: running averages; None where there are none.
+            seen: what the expert said in the epoch; None for the start.
+        """
         self._digest.update(row.tobytes())
         self._keep(row)
         if statistics is not None:
@@ -154,6 +166,11 @@ class Record(Writer):
 
 def save_card(folder: Path, card: dict[str, Any], preprocess: Preprocess) -> None:
     """Make a bank's folder, with what all its experts share.
+
+    Args:
+        folder: the bank's.
+        card: what it says.
+        preprocess: how the experts' images were made.
 
     Raises:
         FileExistsError: if it is there.

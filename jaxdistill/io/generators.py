@@ -136,7 +136,13 @@ def save_generator(
 
 
 def write_generator(folder: Path, generator: StoredGenerator, *, new: bool = False) -> None:
-    """Write one that has its parameters and its card; see `save_generator`."""
+    """Write one that has its parameters and its card; see `save_generator`.
+
+    Args:
+        folder: where to.
+        generator: with parameters and card.
+        new: refuse a folder that is there, and do not replace it.
+    """
     with (files.new_folder if new else files.write_folder)(folder) as temporary:
         files.write_bytes(temporary / "generator.safetensors", _bytes_of(generator.params))
         files.write_text(temporary / "card.json", json.dumps(generator.card, indent=1))

@@ -61,7 +61,13 @@ def read_scores(path: Path, source: Source) -> np.ndarray:
 
 
 def save_scores(path: Path, scores: np.ndarray, source: Source) -> None:
-    """Write scores in the order of the training images, with what `read_scores` tells those by."""
+    """Write scores in the order of the training images, with what `read_scores` tells those by.
+
+    Args:
+        path: of the file.
+        scores: one for each training image.
+        source: the data set.
+    """
     buffer = io.BytesIO()
     ids: dict[str, Any] = {} if source.train_ids is None else {"ids": source.train_ids}
     np.savez(buffer, scores=scores, labels=source.train_labels, **ids)

@@ -75,7 +75,14 @@ def support_gradient(
 def predict(
     kernel: Kernel, support: PyTree, weights: Float[Array, "n classes"], rows: PyTree
 ) -> Float[Array, "m classes"]:
-    """Predictions for prepared images; `weights` are `jaxdistill.losses.ridge.coefficients`."""
+    """Predictions for prepared images; `weights` are `jaxdistill.losses.ridge.coefficients`.
+
+    Args:
+        kernel: the regression's.
+        support: the set, prepared.
+        weights: its coefficients.
+        rows: the images, prepared.
+    """
     return gram(kernel, rows, support) @ weights
 
 

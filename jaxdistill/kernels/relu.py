@@ -34,7 +34,13 @@ def _angle(cov: Array, var1: Array, var2: Array) -> tuple[Array, Array]:
 
 @jax.custom_jvp
 def values(cov: Float[Array, "*s"], var1: Float[Array, "*s"], var2: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """``E[relu(u) relu(v)]`` of Gaussian u and v with these variances, which are not 0, and this covariance."""
+    """``E[relu(u) relu(v)]`` of Gaussian u and v with these variances, which are not 0, and this covariance.
+
+    Args:
+        cov: covariance of u and v.
+        var1: variance of u.
+        var2: variance of v.
+    """
     height, angle = _angle(cov, var1, var2)
     return (height + (math.pi - angle) * cov) / (2 * math.pi)
 
@@ -49,7 +55,13 @@ def _(primals: tuple, tangents: tuple) -> tuple[Array, Array]:
 
 @jax.custom_jvp
 def slopes(cov: Float[Array, "*s"], var1: Float[Array, "*s"], var2: Float[Array, "*s"]) -> Float[Array, "*s"]:
-    """``E[relu'(u) relu'(v)]`` of the same."""
+    """``E[relu'(u) relu'(v)]`` of the same.
+
+    Args:
+        cov: covariance of u and v.
+        var1: variance of u.
+        var2: variance of v.
+    """
     return (math.pi - _angle(cov, var1, var2)[1]) / (2 * math.pi)
 
 

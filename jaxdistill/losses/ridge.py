@@ -91,6 +91,11 @@ def coefficients(
     """What the support's labels become: predictions are ``K_ts @ coefficients``.
 
     Source: Nguyen, Chen & Lee, ICLR 2021, arXiv:2011.00050.
+
+    Args:
+        k_ss: kernel of the support with itself.
+        labels: the support's, as regression targets.
+        ridge: penalty, relative to the mean of the diagonal.
     """
     return cho_solve(cho_factor(penalised(k_ss, ridge)), labels)
 

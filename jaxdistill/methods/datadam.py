@@ -44,7 +44,8 @@ class DataDAM:
     loss_scale: float = 100.0
     """Factor of the whole loss; the paper has none."""
     attention_weight: float = 1.0
-    """Weight of the attention terms; with 0 what is left is DM at the step size ``image_lr * scale * balance``."""
+    """Weight of the attention terms; with 0 what is left is DM at the step size ``image_lr * loss_scale *
+    mmd_weight``."""
     mmd_weight: float = 0.01
     """Weight of the embedding term, the paper's lambda."""
     include_last: bool = False
@@ -52,14 +53,14 @@ class DataDAM:
 
 
 class DataDAMState(NamedTuple):
-    """What the next step needs."""
+    """The images, and what their optimiser remembers."""
 
     images: Float[Array, "classes ipc h w c"]
     opt_state: optax.OptState
 
 
 class DataDAMInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far attention and mean embeddings are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes, as optimised (the original prints it divided by their number)."""
@@ -79,12 +80,13 @@ def datadam(config: DataDAM, task: Task) -> Method:
             pass for all of them), any other is taken class by class.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> datadam(DataDAM(per_class=4), task).feed
-        ClassBalanced(per_class=4)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = datadam(DataDAM(real_batch=8, image_lr=0.1), toy_task("convnet"))
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Sajedi, Khaki, Amjadian, Liu, Lawryshyn & Plataniotis, DataDAM: Efficient Dataset Distillation with Attention

@@ -50,12 +50,14 @@ def datm(config: DATM, task: Task) -> Method:
         task: the experts' network, augmentation of the student's batches, and shapes.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> datm(DATM(min_start=5, max_start=9, grow_steps=0), task).feed.bound(0).item()
-        9
+        >>> import jax
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = datm(DATM(student_steps=2, max_start=2, grow_steps=0), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Guo et al., Towards Lossless Dataset Distillation via Difficulty-Aligned Trajectory Matching, ICLR 2024.

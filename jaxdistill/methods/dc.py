@@ -70,7 +70,7 @@ class DC:
 
 
 class DCState(NamedTuple):
-    """What the next step needs."""
+    """The images, and the network whose gradients are matched."""
 
     images: Float[Array, "classes ipc h w c"]
     opt_state: optax.OptState
@@ -81,7 +81,7 @@ class DCState(NamedTuple):
 
 
 class DCInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far the gradients of real and synthetic images are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes, as optimised (the code prints it divided by classes and matches)."""
@@ -96,12 +96,13 @@ def dc(config: DC, task: Task) -> Method:
         task: network, augmentation (the paper has none; with one, this is DSA) and shapes.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> dc(DC(per_class=4), task).feed
-        ClassBalanced(per_class=4)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = dc(DC(real_batch=8), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Zhao, Mopuri & Bilen, Dataset Condensation with Gradient Matching, ICLR 2021.

@@ -46,7 +46,7 @@ class DD:
     image_lr: float = 0.01
     """Adam's step size on pixels, on step sizes before the softplus, and on label logits."""
     lr_decay: float = 0.5
-    """Factor of --image-lr after every --decay-steps."""
+    """Factor of --image-lr after every --lr-decay-steps."""
     lr_decay_steps: int = 2360
     """Steps between two reductions of --image-lr; the code's are 40 epochs of 1,024 images at a time, here of MNIST."""
     max_grad_norm: float | None = 10.0
@@ -76,14 +76,14 @@ class Learned(NamedTuple):
 
 
 class DDState(NamedTuple):
-    """What the next step needs."""
+    """Images, step sizes and labels, and what their optimiser remembers."""
 
     learned: Learned
     opt_state: optax.OptState
 
 
 class DDInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well networks do that were trained on the set."""
 
     loss: Float[Array, ""]
     """Cross-entropy of the real batch after training on the set, averaged over networks."""
@@ -141,12 +141,13 @@ def dd(config: DD, task: Task) -> Method:
             (``network_seed`` of `jaxdistill.networks.make`) makes this the paper's fixed initialisation.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> dd(DD(batch=64), task).feed
-        Uniform(batch=64)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = dd(DD(real_batch=16, image_lr=0.1), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Wang, Zhu, Torralba & Efros, Dataset Distillation, arXiv:1811.10959.

@@ -53,7 +53,7 @@ class DiT:
 
 
 class DiTState(NamedTuple):
-    """What the next step needs."""
+    """The generator, and its average, of which sets are drawn."""
 
     params: PyTree
     average: dict[str, Array]
@@ -64,7 +64,7 @@ class DiTState(NamedTuple):
 
 
 class DiTInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well the generator denoises."""
 
     loss: Float[Array, ""]
     """Of the autoencoder, while that is trained."""
@@ -83,18 +83,15 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
         UsageError: for settings out of range, or a task without a generator.
 
     Example:
-        >>> from jaxdistill.augment import make as augmentation
-        >>> from jaxdistill.diffusion import Architecture
-        >>> from jaxdistill.diffusion import make as make_generator
-        >>> from jaxdistill.networks import make
-        >>> def generator(params=None):  # black and white in preprocessed space: RealData.pixel_range
-        ...     return make_generator(Architecture(), (8, 8, 1), ((-1.0,), (2.0,)), 2, params=params)
-        >>> task = Task(network=make("mlp", (8, 8, 1), 2), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2, generator=generator)
-        >>> dit(DiT(batch=16), task).feed
-        Uniform(batch=16)
+        >>> from jaxdistill.testing import toy_batch, toy_task
+        >>> method = dit(DiT(real_batch=8, warmup=0), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0)), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
-        To tune what it has learned: ``dataclasses.replace(task, generator=lambda: generator(method.params(state)))``.
+        To tune what it has learned, build a method on ``toy_task(params=method.params(state))``.
 
     References:
         Peebles & Xie, Scalable Diffusion Models with Transformers, ICCV 2023.

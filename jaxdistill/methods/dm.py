@@ -39,14 +39,14 @@ class DM:
 
 
 class DMState(NamedTuple):
-    """What the next step needs."""
+    """The images, and what their optimiser remembers."""
 
     images: Float[Array, "classes ipc h w c"]
     opt_state: optax.OptState
 
 
 class DMInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far the mean embeddings are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes, as optimised (the original prints it divided by their number)."""
@@ -62,12 +62,13 @@ def dm(config: DM, task: Task) -> Method:
             all of them), any other is taken class by class.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> dm(DM(per_class=4), task).feed
-        ClassBalanced(per_class=4)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = dm(DM(real_batch=8), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Zhao & Bilen, Dataset Condensation with Distribution Matching, WACV 2023.

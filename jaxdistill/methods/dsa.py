@@ -29,12 +29,14 @@ def dsa(config: DSA, task: Task) -> Method:
         task: network, augmentation (with none, this is DC) and shapes.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("crop_flip"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> dsa(DSA(per_class=4), task).feed
-        ClassBalanced(per_class=4)
+        >>> import jax
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = dsa(DSA(real_batch=8, image_lr=0.01), toy_task(augment="crop_flip"))
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Zhao & Bilen, Dataset Condensation with Differentiable Siamese Augmentation, ICML 2021.

@@ -64,7 +64,7 @@ class Pool(NamedTuple):
 
 
 class FRePoState(NamedTuple):
-    """What the next step needs."""
+    """Images and labels, and the networks that are trained on them in turn."""
 
     images: Float[Array, "n h w c"]
     labels: Float[Array, "n classes"]
@@ -74,7 +74,7 @@ class FRePoState(NamedTuple):
 
 
 class FRePoInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well the set predicts real images by a network's features."""
 
     loss: Float[Array, ""]
     """Squared error and margin."""
@@ -141,12 +141,13 @@ def frepo(config: FRePo, task: Task) -> Method:
         task: network, shapes and, for the decay of the step size, steps; an augmentation is for the real images.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("doublenet-bn", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> frepo(FRePo(real_images=16), task).feed
-        Uniform(batch=16)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = frepo(FRePo(real_batch=16, pool=1, image_lr=0.01), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Zhou, Nezhadarya & Ba, Dataset Distillation using Neural Feature Regression, NeurIPS 2022.

@@ -39,12 +39,14 @@ def ftd(config: FTD, task: Task) -> Method:
         task: the experts' network, augmentation of the student's batches, and shapes.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> ftd(FTD(expert_epochs=3, max_start=5), task).feed.expert_epochs
-        3
+        >>> import jax
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = ftd(FTD(student_steps=2, max_start=2), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Du, Jiang, Tan, Zhou & Li, Minimizing the Accumulated Trajectory Error to Improve Dataset Distillation, CVPR

@@ -88,13 +88,13 @@ class IDC:
     """Distance of the gradients of convolution kernels: squared or absolute differences, their mean for each output, or
     cosines for each output."""
     factor: int = 2
-    """Tiles on a side of a stored image, ``formation**2`` in all; 1 is IDC-I."""
+    """Tiles on a side of a stored image, ``factor**2`` in all; 1 is IDC-I."""
     max_tiles: int = 128
     """Most tiles of a class in one match, drawn at random where it has more."""
 
 
 class IDCState(NamedTuple):
-    """What the next step needs."""
+    """The tiled images, and the network whose gradients are matched."""
 
     images: Float[Array, "classes ipc h w c"]
     """Pixels, black 0 and white 1; outside of that between two clippings."""
@@ -107,7 +107,7 @@ class IDCState(NamedTuple):
 
 
 class IDCInfo(NamedTuple):
-    """What a human wants to see."""
+    """How far the gradients of real images and tiles are apart."""
 
     loss: Float[Array, ""]
     """Summed over classes (the code prints it divided by their number)."""
@@ -122,13 +122,13 @@ def idc(config: IDC, task: Task) -> Method:
         task: network, augmentation, shapes, and what pixels are in preprocessed space.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(network=network, augment=augmentation("all:color_crop"),
-        ...             image_shape=(8, 8, 1), num_classes=2, pixel_range=((-1.0,), (2.0,)))
-        >>> idc(IDC(per_class=4, real_images=100), task).feed
-        Both(first=ClassBalanced(per_class=4), second=Uniform(batch=128))
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = idc(IDC(real_batch=8, inner_real_images=16, inner_augment="none", factor=1), toy_task("convnet"))
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Kim et al., Dataset Condensation via Efficient Synthetic-Data Parameterization, ICML 2022.

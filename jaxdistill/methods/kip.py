@@ -48,7 +48,7 @@ class KIP:
 
 
 class KIPState(NamedTuple):
-    """What the next step needs."""
+    """Images and labels, and what their optimiser remembers."""
 
     images: Float[Array, "n h w c"]
     labels: Float[Array, "n classes"]
@@ -57,7 +57,7 @@ class KIPState(NamedTuple):
 
 
 class KIPInfo(NamedTuple):
-    """What a human wants to see."""
+    """How well the set predicts real images by the kernel."""
 
     loss: Float[Array, ""]
     accuracy: Float[Array, ""]
@@ -81,14 +81,13 @@ def kip(config: KIP, task: Task) -> Method:
         UsageError: for settings out of range, a task without a kernel, or one whose kernel cannot be computed here.
 
     Example:
-        >>> from jaxdistill.kernels import make as make_kernel
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> network = make("convnet", (8, 8, 1), 2, width=8)
-        >>> task = Task(network=network, augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2, kernel=make_kernel("fc1", (8, 8, 1)))
-        >>> kip(KIP(per_class=4), task).feed
-        ClassBalanced(per_class=4)
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = kip(KIP(real_batch=8), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Nguyen, Chen & Lee, Dataset Meta-Learning from Kernel Ridge-Regression, ICLR 2021.

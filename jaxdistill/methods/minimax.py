@@ -73,7 +73,7 @@ class Minimax:
 
 
 class MinimaxState(NamedTuple):
-    """What the next step needs."""
+    """The generator, its average, and what is remembered of each class."""
 
     params: PyTree
     """The generator's, those that learn and those that do not."""
@@ -86,14 +86,14 @@ class MinimaxState(NamedTuple):
 
 
 class MinimaxInfo(NamedTuple):
-    """What a human wants to see."""
+    """The loss and its three terms."""
 
     loss: Float[Array, ""]
     denoising: Float[Array, ""]
     representativeness: Float[Array, ""]
-    """Not weighted."""
+    """Before its weight in the loss."""
     diversity: Float[Array, ""]
-    """Not weighted."""
+    """Before its weight in the loss."""
     grad_norm: Float[Array, ""]
 
 
@@ -107,6 +107,16 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
 
     Raises:
         UsageError: for settings out of range, or a task without a generator.
+
+    Example:
+        >>> from jaxdistill.testing import toy_batch, toy_task
+        >>> trained = toy_task().generator().init(jax.random.key(2))  # stands for one that was
+        >>> method = minimax(Minimax(real_batch=8, memory_size=4), toy_task(params=trained))
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0)), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.denoising < first.denoising)  # the other terms grow with what is remembered
+        True
 
     References:
         Gu et al., Efficient Dataset Distillation via Minimax Diffusion, CVPR 2024.

@@ -40,12 +40,14 @@ def selmatch(config: SelMatch, task: Task) -> Method:
         task: the experts' network, augmentation of the student's batches, and shapes.
 
     Example:
-        >>> from jaxdistill.networks import make
-        >>> from jaxdistill.augment import make as augmentation
-        >>> task = Task(network=make("convnet", (8, 8, 1), 2, width=8), augment=augmentation("none"),
-        ...             image_shape=(8, 8, 1), num_classes=2)
-        >>> selmatch(SelMatch(alpha=0.2, max_start=5), task).feed.expert_epochs
-        2
+        >>> import jax
+        >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
+        >>> method = selmatch(SelMatch(student_steps=2, max_start=2), toy_task())
+        >>> step, batch = jax.jit(method.step), toy_batch(method)
+        >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start(2)), batch)
+        >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
+        >>> bool(second.loss < first.loss)
+        True
 
     References:
         Lee & Chung, SelMatch: Effectively Scaling Up Dataset Distillation via Selection-Based Initialization and

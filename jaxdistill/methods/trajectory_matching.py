@@ -49,7 +49,7 @@ class Learned(NamedTuple):
 
 
 class TrajectoryState(NamedTuple):
-    """What the next step needs."""
+    """What is learned, its momentum, and what else the student is trained on."""
 
     learned: Learned
     velocity: Learned
@@ -62,7 +62,7 @@ class TrajectoryState(NamedTuple):
 
 
 class TrajectoryInfo(NamedTuple):
-    """What a human wants to see."""
+    """How near the student came to the expert, and with which step size."""
 
     loss: Float[Array, ""]
     """Squared distance of the student's end from the target, over that of its start: below 1 it came nearer."""
@@ -78,6 +78,12 @@ def minibatches(key: Key, n: int, batch: int, steps: int) -> Int[Array, "steps b
     """Batches of shuffled passes over n images, one after the other; everything in each where `batch` is not smaller.
 
     A batch that a pass cannot fill takes the rest from the next, so that all have one size.
+
+    Args:
+        key: of the shuffles.
+        n: images that there are.
+        batch: images in each batch.
+        steps: batches.
     """
     if batch >= n:
         return jnp.broadcast_to(jnp.arange(n), (steps, n))
@@ -87,7 +93,13 @@ def minibatches(key: Key, n: int, batch: int, steps: int) -> Int[Array, "steps b
 
 
 def distance(end: PyTree, start: PyTree, target: PyTree) -> Float[Array, ""]:
-    """``|end - target|^2 / |start - target|^2`` over all parameters (MTT, eq. 2)."""
+    """``|end - target|^2 / |start - target|^2`` over all parameters (MTT, eq. 2).
+
+    Args:
+        end: where the student came to.
+        start: where it began, with the expert.
+        target: where the expert came to.
+    """
 
     def squared(one: PyTree) -> Float[Array, ""]:
         apart = jax.tree.map(lambda a, b: jnp.sum((a - b) ** 2), one, target)

@@ -35,19 +35,37 @@ def flip(kernel: Float[Array, "*g k k c o"]) -> Float[Array, "*g k k o c"]:
 
 
 def stock_convolve(x: Float[Array, "n h w c"], kernel: Float[Array, "k k c o"], padding: int) -> jax.Array:
-    """What an accelerator runs."""
+    """XLA's convolution, what an accelerator runs.
+
+    Args:
+        x: the images.
+        kernel: square.
+        padding: zeros on each side.
+    """
     return lax.conv_general_dilated(x, kernel, (1, 1), [(padding, padding)] * 2, dimension_numbers=LAYOUT)
 
 
 def stock_correlate(x: Float[Array, "n h w c"], dy: Float[Array, "n _h _w o"], padding: int) -> jax.Array:
-    """What an accelerator runs."""
+    """XLA's gradient of the kernel, what an accelerator runs.
+
+    Args:
+        x: the images.
+        dy: gradient of the output.
+        padding: zeros on each side of the images.
+    """
     k = x.shape[1] + 2 * padding - dy.shape[1] + 1
     kernel = jax.ShapeDtypeStruct((k, k, x.shape[3], dy.shape[3]), x.dtype)
     return jax.linear_transpose(lambda kernel: stock_convolve(x, kernel, padding), kernel)(dy)[0]
 
 
 def fast_convolve(x: Float[Array, "n h w c"], kernel: Float[Array, "k k c o"], padding: int) -> jax.Array:
-    """XLA's own on a cache-sized chunk of images at a time, but for few output channels."""
+    """XLA's own on a cache-sized chunk of images at a time, but for few output channels.
+
+    Args:
+        x: the images.
+        kernel: square.
+        padding: zeros on each side.
+    """
     k, _, c, o = kernel.shape
     few = k * k * o <= c
     one = _convolve_to_few if few else stock_convolve
@@ -68,7 +86,13 @@ def _convolve_to_few(x: jax.Array, kernel: jax.Array, padding: int) -> jax.Array
 
 
 def fast_correlate(x: Float[Array, "n h w c"], dy: Float[Array, "n _h _w o"], padding: int) -> jax.Array:
-    """Products of the transposed patches of one operand with the other."""
+    """Products of the transposed patches of one operand with the other.
+
+    Args:
+        x: the images.
+        dy: gradient of the output.
+        padding: zeros on each side of the images.
+    """
     k = x.shape[1] + 2 * padding - dy.shape[1] + 1
     if dy.shape[3] <= x.shape[3]:  # take patches of the narrower side; F exchanges the two
         return flip(_correlate_chunks(dy, x, k, k - 1 - padding))

@@ -96,7 +96,7 @@ class Dense(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n _features"]:
-        """Apply."""
+        """``x @ kernel + bias``."""
         initial = torch_uniform(x.shape[-1])
         kernel = self.param("kernel", initial, (x.shape[-1], self.features))
         bias = self.param("bias", initial, (self.features,))
@@ -114,7 +114,7 @@ class Conv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w _features"]:
-        """Apply."""
+        """The convolution, in the wider of the two types, and its bias."""
         initial = torch_uniform(self.size**2 * x.shape[-1])
         kernel = self.param("kernel", initial, (self.size, self.size, x.shape[-1], self.features))
         dtype = jnp.result_type(x, kernel)

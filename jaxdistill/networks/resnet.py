@@ -56,7 +56,7 @@ class Block(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n _h _w _features"]:
-        """Apply."""
+        """The block's map, half as large if `halve`."""
         stride = 2 if self.halve and not self.average_pool else 1
         pool = POOLINGS["avg" if self.halve and self.average_pool else "none"]
         y = self.conv(self.features, stride=stride)(x)

@@ -62,7 +62,7 @@ class FanOutConv(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w _features"]:
-        """Apply."""
+        """The convolution, in the wider of the two types."""
         kernel = self.param("kernel", _fan_out_normal, (self.size, self.size, x.shape[-1], self.features))
         dtype = jnp.result_type(x, kernel)
         return convolution(x.astype(dtype), kernel.astype(dtype), padding=self.padding, stride=self.stride)

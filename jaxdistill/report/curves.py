@@ -80,7 +80,13 @@ class _Axes(NamedTuple):
 
 
 def draw(name: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " n"]) -> Curve | None:
-    """The curve of a scalar; values that are not finite leave a gap. None if there is no line to draw."""
+    """The curve of a scalar; values that are not finite leave a gap. None if there is no line to draw.
+
+    Args:
+        name: the scalar's.
+        steps: when it was looked at.
+        values: what it was.
+    """
     finite = np.isfinite(values)
     if finite.sum() < 2:
         return None

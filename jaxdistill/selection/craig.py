@@ -57,6 +57,11 @@ def represent(
     Maximises the sum over examples i of the largest ``M - |g_i - g_j|`` over the picks j, and 0 without any. M is the
     largest distance: with it the first pick is the one with the least sum of distances, and later ones do not depend
     on it.
+
+    Args:
+        gradients: of the class's examples.
+        valid: which rows are examples, not padding.
+        ipc: images per class.
     """
     lengths = squares(gradients)
     # Where nearly equal gradients cancel, rounding may leave less than nothing.

@@ -83,6 +83,12 @@ def pursue(
 
     Each round picks the example along which ``|sum_j w_j g_j - mean g|^2 + penalty |w|^2`` falls most steeply, and
     solves for all weights, none of them negative.
+
+    Args:
+        gradients: of the class's examples.
+        valid: which rows are examples, not padding.
+        ipc: images per class.
+        lam: penalty of large weights, relative to the mean squared length of the gradients.
     """
     targets = along(gradients, mean(gradients, valid))
     penalty = lam * jnp.sum(jnp.where(valid, squares(gradients), 0)) / valid.sum()

@@ -68,6 +68,11 @@ def pick_per_class(
     """Indices of what `pick` takes from each class, one class at a time to bound the memory.
 
     ``pick(features, valid)`` sees the rows of one class, padding included, and returns positions among them.
+
+    Args:
+        pick: positions among the rows of one class.
+        features: of all examples.
+        groups: which rows belong to each class.
     """
 
     def pick_one(one: Groups) -> Int[Array, " ipc"]:

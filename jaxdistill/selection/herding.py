@@ -25,6 +25,13 @@ def herding(
 
     Deterministic: `key` is there for the common signature only.
 
+    Args:
+        key: not used.
+        features: what distances are measured in.
+        labels: class numbers.
+        ipc: images per class.
+        num_classes: how many there are.
+
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
@@ -38,6 +45,11 @@ def herd(features: Float[Array, "size d"], valid: Bool[Array, " size"], ipc: int
 
     With s the sum of the picks so far and mu the mean of the valid rows, pick number j minimises ``|j mu - s - x|``
     over the rows x not yet picked.
+
+    Args:
+        features: of one class, padded.
+        valid: which rows are examples.
+        ipc: images per class.
     """
     mean = jnp.where(valid[:, None], features, 0).sum(0) / valid.sum()
     # Relative to the mean the target is 0: the norm is that of the sum with x added, and no digits cancel as j grows.

@@ -28,6 +28,13 @@ def kcenter(
 
     Deterministic: `key` is there for the common signature only.
 
+    Args:
+        key: not used.
+        features: what distances are measured in.
+        labels: class numbers.
+        ipc: images per class.
+        num_classes: how many there are.
+
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
@@ -37,7 +44,13 @@ def kcenter(
 
 
 def k_center(features: Float[Array, "size d"], valid: Bool[Array, " size"], ipc: int) -> Int[Array, " ipc"]:
-    """Start nearest the mean of the valid rows, then pick the row farthest from all picks, `ipc` in all."""
+    """Start nearest the mean of the valid rows, then pick the row farthest from all picks, `ipc` in all.
+
+    Args:
+        features: of one class, padded.
+        valid: which rows are examples.
+        ipc: images per class.
+    """
     mean = jnp.where(valid[:, None], features, 0).sum(0) / valid.sum()
 
     def to(point: Float[Array, " d"]) -> Float[Array, " size"]:

@@ -43,6 +43,13 @@ def kmeans(
 
     No example is picked twice: where two centres share a nearest one, the sum of distances decides. Runs on the host.
 
+    Args:
+        key: of the first centres.
+        features: what distances are measured in.
+        labels: class numbers.
+        ipc: images per class.
+        num_classes: how many there are.
+
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class, or features and labels differ in length.
     """
@@ -53,6 +60,12 @@ def centroids(key: Key, data: RealData, ipc: int, features: Float[Array, "n d"])
     """The mean image of each of `ipc` k-means clusters of each class: with pixels as features, the centres.
 
     A cluster without members, which occurs when a class has fewer than `ipc` distinct examples, is one example.
+
+    Args:
+        key: of the first centres.
+        data: the training split.
+        ipc: images per class.
+        features: of the split's images.
 
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class, or features and images differ in number.

@@ -16,7 +16,13 @@ __all__ = ["AVERAGE", "NOISE", "average", "noise"]
 
 
 def average(key: Key, data: RealData, ipc: int) -> SyntheticSet:
-    """The mean image of each class, `ipc` times over (Wang et al., Dataset Distillation, 2018, arXiv:1811.10959)."""
+    """The mean image of each class, `ipc` times over (Wang et al., Dataset Distillation, 2018, arXiv:1811.10959).
+
+    Args:
+        key: not used.
+        data: the training split.
+        ipc: images per class.
+    """
     del key
     check_ipc(ipc)
     blocks = zip(np.asarray(data.offsets), np.asarray(data.counts), strict=True)
@@ -26,7 +32,13 @@ def average(key: Key, data: RealData, ipc: int) -> SyntheticSet:
 
 
 def noise(key: Key, data: RealData, ipc: int) -> SyntheticSet:
-    """Standard normal pixels; of the data only shapes are used."""
+    """Standard normal pixels; of the data only shapes are used.
+
+    Args:
+        key: of the pixels.
+        data: the training split.
+        ipc: images per class.
+    """
     check_ipc(ipc)
     return class_set(draws.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))
 

@@ -105,7 +105,13 @@ def along(
 
 
 def weigh_per_class(pick: Pick, gradients: Gradients, groups: Groups) -> Weighed:
-    """What `pick` takes from each class, one class at a time to bound the memory; a class without weights gets ones."""
+    """What `pick` takes from each class, one class at a time to bound the memory; a class without weights gets ones.
+
+    Args:
+        pick: positions and weights among the rows of one class.
+        gradients: of all examples.
+        groups: which rows belong to each class.
+    """
 
     def pick_one(one: Groups) -> Weighed:
         valid = jnp.arange(one.members.shape[0]) < one.counts

@@ -20,6 +20,12 @@ __all__ = ["LABEL_SOLVE", "label_solve"]
 def label_solve(key: Key, data: RealData, ipc: int, kernel: types.Kernel) -> SyntheticSet:
     """Random real images, with regression targets for labels: see `jaxdistill.kernels.regression.label_solve`.
 
+    Args:
+        key: of the images, and of a kernel that draws networks.
+        data: the training split.
+        ipc: images per class.
+        kernel: of the regression that the labels solve.
+
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class.
     """

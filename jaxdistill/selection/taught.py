@@ -30,6 +30,12 @@ def correct(key: Key, data: RealData, ipc: int, teachers: Teachers) -> Synthetic
     Where a class has too few of them, those that the second one classifies correctly come next, and so on. Images are
     shown without augmentation.
 
+    Args:
+        key: of the draw.
+        data: the training split.
+        ipc: images per class.
+        teachers: the experts.
+
     Raises:
         UsageError: if `ipc` is below 1, or all experts together get too few images of a class right.
     """
@@ -61,6 +67,12 @@ def correct(key: Key, data: RealData, ipc: int, teachers: Teachers) -> Synthetic
 
 def labelled(key: Key, data: RealData, ipc: int, teachers: Teachers) -> SyntheticSet:
     """Random images, with the first expert's logits as labels.
+
+    Args:
+        key: of the draw.
+        data: the training split.
+        ipc: images per class.
+        teachers: the experts; the first one labels.
 
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class.

@@ -19,6 +19,12 @@ __all__ = ["RANDOM", "uniform"]
 def uniform(key: Key, labels: Int[Array, " n"], ipc: int, num_classes: int) -> Int[Array, "classes ipc"]:
     """Draw `ipc` examples of each class without replacement.
 
+    Args:
+        key: of the draw.
+        labels: class numbers.
+        ipc: images per class.
+        num_classes: how many there are.
+
     Raises:
         UsageError: if `ipc` is below 1 or above the size of a class.
     """

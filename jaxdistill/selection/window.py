@@ -31,6 +31,12 @@ class Difficulty(NamedTuple):
 def by_difficulty(key: Key, data: RealData, ipc: int, difficulty: Difficulty) -> SyntheticSet:
     """A window of each class's images from the hardest on, in that order; see `window`.
 
+    Args:
+        key: not used.
+        data: the training split.
+        ipc: images per class.
+        difficulty: scores, and where the window lies.
+
     Raises:
         UsageError: if `ipc` is below 1, or the window does not lie within a class.
     """

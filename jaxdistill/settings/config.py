@@ -117,9 +117,9 @@ class EvaluationConfig:
     """Steps between two looks at the accuracy on training images that are held out (--hold-out) while the run goes on;
     the test images are not looked at. By default there are none."""
     eval_every_seeds: int = 2
-    """Independent networks of each such look."""
+    """Independent networks in each look of --eval-every."""
     keep: Literal["last", "best"] = "last"
-    """Whether the result is the last set, or the best one of those looks."""
+    """Whether the result is the last set, or the best one at a look of --eval-every."""
     legacy_best: bool = False
     """Look at the test images too, and report the best of all looks at them beside the result: the habit of papers on
     trajectory matching, whose numbers are chosen by the test set."""

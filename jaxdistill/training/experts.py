@@ -107,6 +107,15 @@ def expert_epoch(
     """One epoch of an expert on real data; the arguments are `jaxdistill.training.sgd.epoch`'s, the recipe and its
     augmentation.
 
+    Args:
+        key: of the order and the augmentation.
+        network: the expert's.
+        variables: where it stands.
+        velocity: its momentum buffers, zeros at first.
+        data: the training split.
+        recipe: how it is trained.
+        augment: the recipe's augmentation.
+
     Returns:
         The network, its momentum buffers, and what it said of each example when its turn came.
     """

@@ -79,6 +79,15 @@ def training_gradient(
     A weighted sample contributes in proportion to its weight; the sum is divided by the number of samples, so that
     weights of mean 1 leave the step size what it was. Without `train` batch normalisation uses its running averages.
     Not for differentiation: `jaxdistill.training.unroll.unroll` is.
+
+    Args:
+        network: what is trained.
+        variables: where it stands.
+        images: a batch.
+        labels: of the batch.
+        kind: what the labels are.
+        weights: of each image in the loss; None is 1.
+        train: batch normalisation by the batch.
     """
     n = images.shape[0]
     weights = jnp.ones(n, images.dtype) if weights is None else weights

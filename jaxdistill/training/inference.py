@@ -24,12 +24,24 @@ Answer: TypeAlias = Callable[[Network, Variables, Float[Array, "n h w c"]], PyTr
 
 
 def logits(network: Network, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n classes"]:
-    """What the network gives; batch normalisation uses its running averages."""
+    """What the network gives; batch normalisation uses its running averages.
+
+    Args:
+        network: any.
+        variables: its own.
+        images: in preprocessed space.
+    """
     return network.apply(variables, images)[0]
 
 
 def embedding(network: Network, variables: Variables, images: Float[Array, "n h w c"]) -> Float[Array, "n d"]:
-    """Input of the network's classifier."""
+    """Input of the network's classifier.
+
+    Args:
+        network: any.
+        variables: its own.
+        images: in preprocessed space.
+    """
     return network.features(variables, images).embedding
 
 

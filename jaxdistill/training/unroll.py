@@ -70,7 +70,14 @@ def unroll(
 def train_in_order(
     network: Network, variables: Variables, synthetic: SyntheticSet, rates: Float[Array, "epochs steps"]
 ) -> Variables:
-    """`unroll` over a set's images in stored order, a share of every class in each step, epoch after epoch (DD)."""
+    """`unroll` over a set's images in stored order, a share of every class in each step, epoch after epoch (DD).
+
+    Args:
+        network: what is trained.
+        variables: where it starts.
+        synthetic: the set.
+        rates: step size of each step of each epoch.
+    """
     plan = jnp.tile(by_step(synthetic, rates.shape[1]), (rates.shape[0], 1))
     return unroll(network, variables, synthetic.images, synthetic.labels, synthetic.label_kind, plan, rates.reshape(-1))
 
