@@ -233,7 +233,9 @@ def test_own_training_gives_the_scores_of_experts_of_its_recipe(strategy, bank, 
 
 def test_experts_score_the_images_that_are_hard_to_learn(bank, bench, network):
     """Which are those of another class's pattern."""
-    found = 1 - for_file("cscore", scores("cscore", BasisConfig(), bench, network, load_bank(bank), jax.random.key(0)), bench)
+    found = 1 - for_file(
+        "cscore", scores("cscore", BasisConfig(), bench, network, load_bank(bank), jax.random.key(0)), bench
+    )
     strange = np.arange(60) % 9 == 4
     assert found[strange].min() > found[~strange].mean()
     assert found[strange].mean() > found[~strange].mean() + 0.1

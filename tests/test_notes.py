@@ -96,6 +96,7 @@ def test_the_examples_of_the_page_run(scope):
     assert info.loss[-5:].mean() < info.loss[:5].mean()
     assert not np.array_equal(method.synthetic(state).images, start.images)
     assert scope["PAPER"].settings("digits", 1, "sketch").config == scope["Means"](image_lr=0.5)
+    assert scope["PAPER"].cells == {"sketch": {}}
     assert scope["core"].synthetic.images.shape == (2, 8, 8, 1)
     features = jnp.array([[0.0], [1.0], [9.0], [5.0], [-7.0], [6.0]])
     picks = scope["farthest"](jax.random.key(0), features, jnp.array([0, 0, 0, 1, 1, 1]), 2, 2)

@@ -124,8 +124,8 @@ def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet | None:
     network_key = jax.random.fold_in(bound.keys["start"], 1)
     context = context_of(bound, network_key)
     return start(
-        bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, lambda name: by(name, context),
-        other_data=config.run.other_data,
+        bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start,
+        lambda name: by(name, context), other_data=config.run.other_data,
     )  # fmt: skip
 
 
