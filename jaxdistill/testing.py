@@ -18,7 +18,7 @@ from jaxdistill.diffusion import make as make_generator
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.networks import make as make_network
 from jaxdistill.training.experts import ExpertRecipe, expert_epoch
-from jaxdistill.types import AnyMethod, Generator, PyTree, SyntheticSet, Task
+from jaxdistill.types import AnyMethod, Generator, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["CLASSES", "SHAPE", "toy_batch", "toy_data", "toy_experts", "toy_start", "toy_task"]
 
@@ -81,7 +81,7 @@ def toy_experts(task: Task, epochs: int = 4) -> Bank:
 
     @jax.jit
     def trajectory(key: jax.Array) -> jax.Array:
-        def once(carry: PyTree, key: jax.Array) -> tuple[PyTree, jax.Array]:
+        def once(carry: tuple[Variables, PyTree], key: jax.Array) -> tuple[PyTree, jax.Array]:
             variables, velocity, _ = expert_epoch(key, task.network, *carry, data, recipe, task.augment)
             return (variables, velocity), flatten(variables.params)
 

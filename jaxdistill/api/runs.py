@@ -50,7 +50,7 @@ from jaxdistill.report import page as report
 from jaxdistill.report.tables import Table
 from jaxdistill.settings.as_json import from_json, name_of, to_json
 from jaxdistill.settings.config import Distill, OwnMethod, RunConfig, Select
-from jaxdistill.types import SyntheticSet
+from jaxdistill.types import Method, SyntheticSet
 
 __all__ = ["Run", "begin_run", "open_run", "select_run"]
 
@@ -348,7 +348,7 @@ class Run:
     def _as_stored(self, synthetic: SyntheticSet, cost: dict[str, Any]) -> Stored:
         assert self._bound is not None
         note = None if self._plan is None else self._plan.note
-        if not self._finished:
+        if isinstance(self.config, Distill) and not self._finished:
             note = f"{note}; stopped after {self._done} of {self.config.steps} steps"
         card = {**finishing.base_card(self._bound, note), "cost": cost}
         card |= finishing.kept_look(self._bound, self.held_out)
@@ -409,6 +409,8 @@ def begin_run(plan: Plan, *, progress: bool) -> Run:
     """A distillation, run to its last step or until someone asks to stop."""
     initial = distilling.begin(plan, inputs_of)
     if isinstance(plan.config.method, OwnMethod):
+        assert isinstance(plan.method, Method)
+        assert initial is not None
         check_steps(plan.name, plan.method, initial, plan.bound.keys["method"], plan.feeding.source)
     begun = Driven(replicate(plan.images.begin(initial), plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))
     run = Run(plan.bound, plan=plan, driven=begun, progress=progress)

@@ -176,7 +176,7 @@ class _Space:
         if self.autoencoder is not None:
             drawn = self.autoencoder.decode(params["autoencoder"], latents / params["autoencoder"]["factor"])
         shades = jnp.round((jnp.clip(drawn, -1, 1) + 1) * 127.5) / 255  # of 8 bits, as the original's files
-        return self.black + shades * (self.white - self.black)
+        return jnp.asarray(self.black + shades * (self.white - self.black))
 
     def compress(
         self, params: PyTree, key: Key, images: Float[Array, "n h w c"], step: Int[Array, ""]
@@ -199,7 +199,8 @@ def _with_scales(shapes: dict[str, Any], params: dict[str, Any]) -> dict[str, An
     Raises:
         UsageError: if they are not those of the architecture otherwise.
     """
-    flat, wanted = flatten_dict(params, sep="/"), flatten_dict(shapes, sep="/")
+    flat: dict[str, Any] = flatten_dict(params, sep="/")
+    wanted: dict[str, Any] = flatten_dict(shapes, sep="/")
     new = {name: jnp.ones(leaf.shape) for name, leaf in wanted.items() if "/gamma_" in name and name not in flat}
     _same(shapes, found := unflatten_dict({**flat, **new}, sep="/"))
     return found
@@ -212,7 +213,7 @@ def _same(shapes: Any, params: Any) -> None:
         UsageError: if not.
     """
     ours, theirs = (
-        {name: leaf.shape for name, leaf in flatten_dict(tree, sep="/").items()} for tree in (shapes, params)
+        {name: np.shape(leaf) for name, leaf in flatten_dict(tree, sep="/").items()} for tree in (shapes, params)
     )
     if differ := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
         raise UsageError(f"these parameters are of another architecture: {', '.join(differ[:3])} differ")

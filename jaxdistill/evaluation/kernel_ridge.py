@@ -71,6 +71,6 @@ class KernelRidge(Recipe):
     ) -> Float[Array, "n classes"]:
         """The regression's predictions."""
         del network
-        kernel = make(self.kernel, images.shape[1:])
+        kernel = make(self.kernel, images.shape[1:])  # pyright: ignore[reportArgumentType]
         rows = kernel.prepare(jax.random.wrap_key_data(variables.statistics), images)
         return predict(kernel, *variables.params, rows)

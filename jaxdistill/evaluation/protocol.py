@@ -33,7 +33,7 @@ class Protocol(Recipe):
     Last-iterate accuracy only: nothing is chosen by the test set.
     """
 
-    epochs: int | None
+    epochs: int | None  # pyright: ignore[reportGeneralTypeIssues]
     """E of the papers; None goes by the set's images per class (`epochs_for`)."""
     augment: str | Augment = "default"
     """``"default"`` is the data set's DSA strategy, ``"none"`` is none; anything else names an augmentation, or is

@@ -7,7 +7,7 @@ generator was trained on ImageNet. Of a generator that is there already, no step
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -147,7 +147,7 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
         # The first steps leave little of the random beginning in the average.
         since = state.count - first
         hold = jnp.minimum(config.ema_decay, (1 + since) / (10 + since))
-        average = optax.incremental_update(model, state.average, 1 - hold)
+        average: Any = optax.incremental_update(model, state.average, 1 - hold)
         params, moments = merged(state.params, model), (moments, state.opt_state[1])
         info = DiTInfo(value, optax.global_norm(gradient))
         return DiTState(params, average, moments, state.count + 1), info

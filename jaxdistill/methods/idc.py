@@ -151,7 +151,8 @@ def idc(config: IDC, task: Task) -> Method:
 
     def view(key: Key, images: Float[Array, "ipc h w c"]) -> Float[Array, "n h w c"]:
         low, high = ends(images)
-        return low + (high - low) * some_tiles(key, images, config.factor, config.max_tiles, fill=0.5)
+        tiles = some_tiles(key, images, config.factor, config.max_tiles, fill=0.5)
+        return low + (high - low) * tiles  # pyright: ignore[reportReturnType]
 
     def begin(key: Key, *_: PyTree) -> tuple[Variables, PyTree]:
         variables = task.network.init(key)

@@ -9,7 +9,7 @@ of larger ones; a step's images are drawn anew, not in epochs; the average holds
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -165,12 +165,12 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
         (total, (*terms, seen)), gradient = jax.value_and_grad(loss, has_aux=True)(tuned)
         updates, opt_state = optimiser.update(gradient, state.opt_state, tuned)
         tuned = optax.apply_updates(tuned, updates)
-        average = optax.incremental_update(tuned, state.average, 1 - config.ema_decay)
+        average: Any = optax.incremental_update(tuned, state.average, 1 - config.ema_decay)
         # After the loss: what is compared is never itself.
         real = push(state.real, clean.reshape(-1, size), batch.labels)
         predicted = push(state.predicted, seen, batch.labels)
         params = merged(state.params, tuned)
-        info = MinimaxInfo(total, *terms, optax.global_norm(gradient))
+        info = MinimaxInfo(total, *terms, optax.global_norm(gradient))  # pyright: ignore[reportCallIssue]
         return MinimaxState(params, average, opt_state, real, predicted), info
 
     def params(state: MinimaxState) -> PyTree:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -46,7 +47,8 @@ def sgd(rate: float | Float[Array, ""], *, momentum: float = 0.0, decay: float =
         velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, gradients)
         return jax.tree.map(lambda v: -rate * v, velocity), velocity
 
-    return optax.GradientTransformation(lambda params: jax.tree.map(jnp.zeros_like, params), update)
+    init = partial(jax.tree.map, jnp.zeros_like)
+    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def train_step(
@@ -115,10 +117,10 @@ def epoch(
     def update(carry: tuple[Variables, PyTree], chosen: tuple[Key, Int[Array, " b"]]):
         key, indices = chosen
         drawn = as_probabilities(examples.take(indices))
-        *carry, logits = train_step(
+        variables, state, logits = train_step(
             key, network, *carry, drawn, optimizer=optimizer, transform=transform, gradient=gradient
         )
-        return tuple(carry), _seen(logits, drawn.labels)
+        return (variables, state), _seen(logits, drawn.labels)
 
     keys = jax.random.split(key_batches, full + 1)
     chosen = order[: full * batch].reshape(full, batch)
@@ -127,7 +129,7 @@ def epoch(
     if total % batch:
         carry, rest = update(carry, (keys[full], order[full * batch :]))
         seen = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), seen, rest)
-    return *carry, jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[order].set(leaf), seen)
+    return carry[0], carry[1], jax.tree.map(lambda leaf: jnp.zeros_like(leaf).at[order].set(leaf), seen)
 
 
 def fit(
