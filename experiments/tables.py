@@ -146,7 +146,8 @@ def house() -> str:
             drawing.append(f"{number:>5}  {room:<11}{size:>6}{size / whole:>6.0%}  {said}")
         drawing.append("    ↓")
     alone = sum(count for path, count in lines.items() if path.parent == package)
-    drawing.append(f"       {'(alone)':<11}{alone:>6}{alone / whole:>6.0%}  types, errors: imported by every room.")
+    said = "types, errors: imported by every room; testing: by none."
+    drawing.append(f"       {'(alone)':<11}{alone:>6}{alone / whole:>6.0%}  {said}")
     return "\n".join(["```text", f"floor  room        lines        in all {whole}", *drawing, "```"])
 
 

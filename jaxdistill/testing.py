@@ -39,12 +39,15 @@ def toy_data() -> tuple[RealData, RealData]:
     return split(12), split(25)
 
 
-def toy_task(network: str = "mlp", augment: str = "none", params: PyTree | None = None) -> Task:
-    """A task for methods of every kind: it has a network, a kernel and a generator, and images keep to a range.
+def toy_task(
+    network: str = "mlp", augment: str = "none", *, kernel: str | None = None, params: PyTree | None = None
+) -> Task:
+    """A task for methods of every kind: it has a generator beside the network, and images keep to a range.
 
     Args:
         network: its name, of those in `jaxdistill.networks.NETWORKS`; it is 8 wide.
         augment: the augmentation's, as `jaxdistill.augment.make` takes it.
+        kernel: a kernel's name, for methods that have one instead of the network.
         params: what its generator has learned; by default that is fresh.
 
     Example:
@@ -63,7 +66,7 @@ def toy_task(network: str = "mlp", augment: str = "none", params: PyTree | None 
         augment=make_augment(augment),
         image_shape=SHAPE,
         num_classes=CLASSES,
-        kernel=make_kernel("fc1", SHAPE),
+        kernel=None if kernel is None else make_kernel(kernel, SHAPE),
         generator=generator,
         pixel_range=_PIXELS,
     )
@@ -71,8 +74,8 @@ def toy_task(network: str = "mlp", augment: str = "none", params: PyTree | None 
 
 def toy_start(ipc: int = 1) -> SyntheticSet:
     """The first `ipc` training images of each class, as a set to start from."""
-    train, _ = toy_data()
-    return train.take((train.offsets[:, None] + np.arange(ipc)).reshape(-1))
+    train, _ = jax.tree.map(jnp.asarray, toy_data())
+    return train.take((train.offsets[:, None] + jnp.arange(ipc)).reshape(-1))
 
 
 def toy_experts(task: Task, epochs: int = 4) -> Bank:
@@ -95,7 +98,7 @@ def toy_experts(task: Task, epochs: int = 4) -> Bank:
 
 
 def toy_batch(method: AnyMethod, task: Task | None = None) -> PyTree:
-    """What the method's feed draws for a step, of the toy data or of the toy experts.
+    """What the method's feed draws for its first step, of the toy data or of the toy experts.
 
     Args:
         method: any; only its feed matters.

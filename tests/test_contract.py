@@ -21,7 +21,6 @@ from toys import make_toy
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import encode_images
 from jaxdistill.data.feeds import sample
-from jaxdistill.data.trajectories import Bank, flatten
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.engine.devices import make_mesh, replicate, spread
@@ -33,7 +32,7 @@ from jaxdistill.methods import METHODS
 from jaxdistill.networks import make as make_network
 from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.training.experts import ExpertRecipe, expert_epoch
+from jaxdistill.testing import toy_experts
 from jaxdistill.types import GenerativeMethod, Method, SyntheticSet, Task, map_one_by_one
 
 IPC = 3
@@ -138,21 +137,7 @@ def start_of(method):
 
 @cache
 def make_bank(network):
-    """Two experts, trained on the toy task for 20 epochs, each a single step on all of it."""
-    task, data = make_task(network), jax.tree.map(jnp.asarray, make_toy()[0])
-    recipe = ExpertRecipe(learning_rate=0.2)
-
-    def trajectory(key):
-        def once(carry, key):
-            variables, velocity, _ = expert_epoch(key, task.network, *carry, data, recipe, task.augment)
-            return (variables, velocity), flatten(variables.params)
-
-        variables = task.network.init(key)
-        start = (variables, jax.tree.map(jnp.zeros_like, variables.params))
-        _, path = jax.lax.scan(once, start, jax.random.split(key, 20))
-        return jnp.concatenate([flatten(variables.params)[None], path])
-
-    return Bank(np.stack([np.asarray(jax.jit(trajectory)(jax.random.key(i))) for i in range(2)]), 2, 20)
+    return toy_experts(make_task(network), 20)
 
 
 def source_of(method, network):

@@ -82,7 +82,7 @@ def kip(config: KIP, task: Task) -> Method:
 
     Example:
         >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
-        >>> method = kip(KIP(real_batch=8), toy_task())
+        >>> method = kip(KIP(real_batch=8), toy_task(kernel="fc1"))
         >>> step, batch = jax.jit(method.step), toy_batch(method)
         >>> state, first = step(jax.random.key(1), method.init(jax.random.key(0), toy_start()), batch)
         >>> state, second = step(jax.random.key(1), state, batch)  # the same draws
