@@ -68,7 +68,7 @@ def output_of(dit, params):
 @pytest.mark.parametrize("case", CASES)
 def test_a_dit_computes_what_its_authors_code_does(case, double):
     expected, weights = CASES[case]
-    dit, params = dit_parameters(in_float64(weights), expected.heads)
+    dit, params = dit_parameters(in_float64(weights), expected.num_heads)
     assert dit == expected
     np.testing.assert_allclose(output_of(dit, params), DIT[case], rtol=1e-10, atol=1e-10)
 
@@ -129,7 +129,7 @@ def test_an_autoencoder_comes_back_as_it_was_from_either_names():
 )
 def test_published_sizes_are_recognised(dit, channels, count):
     """The count of parameters is the one that the authors' training log states, positions among them."""
-    image, row = jnp.zeros((1, dit.patch, dit.patch, channels)), jnp.zeros(1, int)
+    image, row = jnp.zeros((1, dit.patch_size, dit.patch_size, channels)), jnp.zeros(1, int)
     shapes = jax.eval_shape(lambda: dit.init(jax.random.key(0), image, row, row)["params"])
     empty = jax.tree.map(lambda leaf: np.broadcast_to(np.float32(0), leaf.shape), shapes)
     weights = dit_weights(dit, empty, 32, 32)
