@@ -139,10 +139,10 @@ def test_bad_settings_are_refused_with_a_sentence():
         ({"momentum": 1.0}, "`momentum` of DataDAM is a number from 0 to below 1"),
         ({"real_batch": 0}, "`real_batch` of DataDAM is at least 1"),
         ({"power": 0}, "`power` of DataDAM is at least 1"),
-        ({"scale": 0.0}, "`scale` of DataDAM is a positive number"),
-        ({"balance": -0.1}, "`balance` of DataDAM is a number of at least 0"),
-        ({"attention": float("nan")}, "`attention` of DataDAM is a number of at least 0"),
-        ({"attention": 0.0, "balance": 0.0}, "both 0"),
+        ({"loss_scale": 0.0}, "`loss_scale` of DataDAM is a positive number"),
+        ({"mmd_weight": -0.1}, "`mmd_weight` of DataDAM is a number of at least 0"),
+        ({"attention_weight": float("nan")}, "`attention_weight` of DataDAM is a number of at least 0"),
+        ({"attention_weight": 0.0, "mmd_weight": 0.0}, "both 0"),
     ):
         with pytest.raises(ValueError, match=sentence):
             datadam(DataDAM(**settings), task)
@@ -150,11 +150,11 @@ def test_bad_settings_are_refused_with_a_sentence():
 
 def test_a_network_without_maps_to_match_is_refused():
     for network in (make_network("convnet", SHAPE, 3, width=4, depth=1), make_network("mlp", SHAPE, 3, width=4)):
-        task = task_of("instance")._replace(network=network)
+        task = dataclasses.replace(task_of("instance"), network=network)
         with pytest.raises(ValueError, match="no map to match"):
             datadam(DataDAM(), task)
         datadam(DataDAM(attention_weight=0.0), task)
-    shallow = task_of("instance")._replace(network=make_network("convnet", SHAPE, 3, width=4, depth=1))
+    shallow = dataclasses.replace(task_of("instance"), network=make_network("convnet", SHAPE, 3, width=4, depth=1))
     datadam(DataDAM(include_last=True), shallow)
 
 

@@ -195,9 +195,9 @@ def test_bad_settings_are_refused_with_a_sentence():
         ({"inner_lr": -1.0}, "`inner_lr` of {} is a positive number"),
         ({"momentum": 1.0}, "`momentum` of {} is a number from 0 to below 1"),
         ({"real_batch": 0}, "`real_batch` of {} is at least 1, not 0"),
-        ({"matches": 0}, "`matches` of {} is at least 1"),
-        ({"epochs": 0}, "`epochs` of {} is at least 1"),
-        ({"batch": 0}, "`batch` of {} is at least 1"),
+        ({"matches_per_network": 0}, "`matches_per_network` of {} is at least 1"),
+        ({"inner_epochs": 0}, "`inner_epochs` of {} is at least 1"),
+        ({"inner_batch": 0}, "`inner_batch` of {} is at least 1"),
     ):
         for config, build in ((DC, dc), (DSA, dsa)):
             with pytest.raises(ValueError, match=sentence.format(config.__name__)):

@@ -244,9 +244,9 @@ def test_what_is_refused(trained):
     with pytest.raises(ValueError, match="draws its set from a generator"):
         minimax(Minimax(), dataclasses.replace(make_task(), generator=None))
     for config, said in (
-        (Minimax(trainable="some", sampling=SAMPLING), "`tune` of Minimax is one of scales, all"),
+        (Minimax(trainable="some", sampling=SAMPLING), "`trainable` of Minimax is one of scales, all"),
         (Minimax(real_batch=10, microbatches=3, sampling=SAMPLING), "a batch of 10 cannot go in 3 equal blocks"),
-        (Minimax(memory_size=0, sampling=SAMPLING), "`memory` of Minimax is at least 1"),
+        (Minimax(memory_size=0, sampling=SAMPLING), "`memory_size` of Minimax is at least 1"),
     ):
         with pytest.raises(ValueError, match=said):
             minimax(config, make_task(params=trained))

@@ -1,5 +1,6 @@
 """Steps of trajectory matching methods against heavy-ball SGD in NumPy, and how their sets begin."""
 
+import dataclasses
 from functools import cache, partial
 from itertools import combinations
 
@@ -101,7 +102,7 @@ def test_a_step_trains_on_augmented_batches_of_the_set():
         assert not siamese
         return 0.5 * images
 
-    method, segment = mtt(MTT(2, 1, 1, 2, student_lr=0.2), SMALL._replace(augment=halved)), segments_of()
+    method, segment = mtt(MTT(2, 1, 1, 2, student_lr=0.2), dataclasses.replace(SMALL, augment=halved)), segments_of()
     pairs = list(combinations(range(6), 2))
     plans = [(one, other) for one in pairs for other in pairs if not {*one} & {*other}]
     ends = (segment.start[0], segment.target[0])
@@ -190,7 +191,7 @@ def test_teacher_labels_are_the_probabilities_of_the_expert_at_the_end(name, mon
     monkeypatch.setattr(trajectories, "BATCH", 4)
     network = NETWORKS[name]
 
-    task, segment = SMALL._replace(network=network), segments_of()
+    task, segment = dataclasses.replace(SMALL, network=network), segments_of()
     method = match_trajectories(MTT(2, 1, 1, student_lr=0.2), task, Segments(1, 1), teacher_labels=True)
     state = start_of(method, labels=jnp.full((6, 3), 1 / 3), label_kind="probability")
     np.testing.assert_array_equal(method.synthetic(state).labels, np.full((6, 3), 1 / 3))
@@ -228,13 +229,13 @@ def test_how_a_set_begins():
     [
         ({"image_lr": 0.0}, "`image_lr` of MTT is a positive number"),
         ({"student_lr_lr": float("nan")}, "`student_lr_lr` of MTT is a positive number"),
-        ({"rate": -0.01}, "`rate` of MTT is a positive number"),
+        ({"student_lr": -0.01}, "`student_lr` of MTT is a positive number"),
         ({"momentum": 1.0}, "`momentum` of MTT is a number from 0 to below 1"),
         ({"student_steps": 0}, "`student_steps` of MTT is at least 1"),
         ({"expert_epochs": 0}, "`expert_epochs` of MTT is at least 1"),
         ({"max_start": 0}, "`max_start` of MTT is at least 1"),
-        ({"segments": 0}, "`segments` of MTT is at least 1"),
-        ({"batch": 0}, "`batch` of MTT is at least 1"),
+        ({"num_segments": 0}, "`num_segments` of MTT is at least 1"),
+        ({"syn_batch": 0}, "`syn_batch` of MTT is at least 1"),
         ({"max_loss": 0.0}, "`max_loss` of MTT is a positive number"),
     ],
 )
