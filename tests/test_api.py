@@ -327,6 +327,7 @@ def test_what_cannot_be_is_said_in_pythons_words(options, says, digits):
         (lambda data, run: jd.distill("dm", data, 1, sets=2), "once for each `seed`"),
         (lambda data, run: jd.train_experts(data, epoch=3), "did you mean epochs"),
         (lambda data, run: jd.Dataset.from_arrays(ROWS, [0, 1] * 10, class_names=["a", "a"]), "two classes have one"),
+        (lambda data, run: jd.Dataset.from_arrays(*2 * (ROWS, [0, 1] * 10)), "are the training images"),
     ],
 )
 def test_everyday_mistakes_are_told_in_a_sentence(call, says, digits, run):

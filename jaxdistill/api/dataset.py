@@ -81,6 +81,8 @@ class Dataset:
         except ValueError as error:  # NumPy's, of what is no array
             raise UsageError(" ".join(str(error).split())) from None
         source = checked(from_arrays(name, *arrays))
+        if x_test is not None and np.array_equal(source.train_images, source.test_images):
+            raise UsageError("the test images are the training images; give others, or none: then some are set aside")
         if class_names is not None:
             if len(class_names) != len(source.class_names):
                 raise UsageError(f"{len(class_names)} class names were given for {len(source.class_names)} classes")

@@ -32,7 +32,7 @@ from jaxdistill.io import artifact, checkpoint, files
 from jaxdistill.io.generators import Drawn, StoredGenerator, generator_in_memory, write_generator
 from jaxdistill.selection.base import Context
 from jaxdistill.settings.as_json import to_json
-from jaxdistill.settings.config import Distill
+from jaxdistill.settings.config import Distill, OwnMethod
 from jaxdistill.settings.paths import absolute
 from jaxdistill.types import PyTree, SyntheticSet
 
@@ -168,7 +168,8 @@ def train(
             grace=grace,
         )  # fmt: skip
     except NonFiniteError as error:
-        raise RunFailedError(f"{error} of {config.method}; start again with a smaller step size") from None
+        said = plan.name if isinstance(config.method, OwnMethod) else config.method
+        raise RunFailedError(f"{error} of {said}; start again with a smaller step size") from None
 
 
 def _looked(look: Look, images: LearnedImages | DrawnImages, state: PyTree) -> tuple[Looked, SyntheticSet]:
