@@ -39,6 +39,7 @@ __all__ = [
     "ResNet18",
     "ResNetAP10",
     "default_depth",
+    "full_name",
     "make",
     "network",
     "reads",
