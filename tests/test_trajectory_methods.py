@@ -13,9 +13,9 @@ from trajectory_toys import GOLDEN, IMAGES, LABELS, NETWORKS, SMALL, P, loop
 
 from jaxdistill.common.sets import class_set
 from jaxdistill.data.trajectories import Segment, Segments, unflatten
-from jaxdistill.methods import trajectory_matching as trajectories
 from jaxdistill.methods.mtt import MTT, mtt
 from jaxdistill.methods.trajectory_matching import match_trajectories
+from jaxdistill.training import inference
 from jaxdistill.types import Variables
 
 
@@ -188,7 +188,7 @@ def test_a_step_above_the_threshold_leaves_the_average_as_it_is():
 @pytest.mark.parametrize("name", NETWORKS)
 def test_teacher_labels_are_the_probabilities_of_the_expert_at_the_end(name, monkeypatch):
     """Of the images before the step; of networks that treat each on its own, a few at a time."""
-    monkeypatch.setattr(trajectories, "BATCH", 4)
+    monkeypatch.setattr(inference, "each_batch", partial(inference.each_batch, size=4))
     network = NETWORKS[name]
 
     task, segment = dataclasses.replace(SMALL, network=network), segments_of()

@@ -68,11 +68,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         name = choose(name, (*COMMANDS, *SHORT), "command")
         if name in SHORT:
             name, rest = "distill", SHORT[name](rest)
-        forms = _forms(name, rest)
-        rest = spelled(newly_named(evaluation_spelled(rest, *forms), partial(say, console), *forms))
+        forms, notes = _forms(name, rest), list[str]()
+        rest = spelled(newly_named(evaluation_spelled(rest, *forms), notes.append, *forms))
         refuse_empty(rest)
         with usual(), terminable():
             COMMANDS[name](rest, console)
+        for note in () if "--quiet" in rest else notes:
+            say(console, note)
         sys.stdout.flush()  # here a closed pipe is told
         return 0
     except UsageError as error:

@@ -145,7 +145,8 @@ def _baselines(runs: Mapping[str, Outcome]) -> dict[str, str]:
 
 def _context(runs: Mapping[str, Outcome], table: Table) -> dict[str, Any]:
     first = next(iter(runs.values()))
-    spent = {name: dict(costs(run)) for name, run in runs.items()}
+    steps = {name: f"{run.config['steps']:,}" for name, run in runs.items() if "steps" in run.config}
+    spent = {name: {"Steps": steps.get(name, "–"), **dict(costs(run))} for name, run in runs.items()}
     return {
         "dataset": first.dataset,
         "runs": [_shown(name, run) for name, run in runs.items()],

@@ -69,8 +69,6 @@ def costs(run: Outcome) -> Iterator[tuple[str, str]]:
     cost, judging = run.cost, sum(row.get("seconds") or 0.0 for row in run.rows)
     if cost.get("seconds") is not None:
         yield "Run", duration(cost["seconds"])
-    if cost and "steps" in run.config:
-        yield "Steps", f"{run.config['steps']:,}"
     if cost.get("compile_seconds"):
         yield "Compilation", duration(cost["compile_seconds"])
     if judging:
