@@ -9,6 +9,7 @@ import jaxdistill as jd
 from jaxdistill.cli import main
 from jaxdistill.cli.spelling import newly_named
 from jaxdistill.common.renamed import former_names
+from jaxdistill.io.records import build
 from jaxdistill.methods import METHODS
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.options import Evaluate, Experts
@@ -32,6 +33,12 @@ def test_a_configuration_takes_former_names_with_a_warning_where_they_are_used()
     ] * 2
     with pytest.raises(TypeError, match="unheard"):
         jd.DM(unheard=1)
+
+
+def test_what_is_stored_by_former_names_is_read_without_a_word():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert build(jd.MTT, {"rate": 0.5, "batch": 7}) == jd.MTT(student_lr=0.5, syn_batch=7)
 
 
 def test_the_command_line_takes_them_with_a_note(tmp_path, capsys):

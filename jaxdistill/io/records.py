@@ -18,8 +18,8 @@ def build(kind: Any, plain: dict[str, Any]) -> Any:
     """
     if not isinstance(plain, dict):
         raise TypeError(f"{plain!s:.40} is not an object")
-    hints = typing.get_type_hints(kind)
-    fields = {name: _of(hints.get(name), value) for name, value in plain.items()}
+    hints, former = typing.get_type_hints(kind), getattr(kind, "FORMER_NAMES", {})  # what is stored is nobody's fault
+    fields = {name: _of(hints.get(name), value) for name, value in ((former.get(n, n), v) for n, v in plain.items())}
     for name, value in fields.items():
         if name in hints and not fits(value, hints[name]):
             raise TypeError(f"{name} is {value!s:.40}")
