@@ -15,15 +15,7 @@ from jaxdistill.commands.given_experts import check_bank, check_whitening
 from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
 from jaxdistill.commands.judge import check_baseline, check_networks
 from jaxdistill.commands.own_method import check_own
-from jaxdistill.commands.workspace import (
-    Bench,
-    generator_of,
-    keys,
-    networks,
-    only_network,
-    open_bench,
-    task,
-)
+from jaxdistill.commands.workspace import Bench, generator_of, keys, networks, only_network, open_bench, task
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source
 from jaxdistill.engine.drive import Feeding
