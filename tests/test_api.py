@@ -496,6 +496,8 @@ def test_judging_an_opened_run_asks_for_nothing_that_made_it(digits, experts, tm
     assert table.rows[0]["accuracies"] == whole.evaluate(seeds=1, progress=False).rows[0]["accuracies"]
     kept = jd.open(opened.save(tmp_path / "judged"))
     assert kept.results["rows"][0]["accuracies"] == table.rows[0]["accuracies"]
+    assert kept.set.card["evaluation"] == kept.results
+    same(kept, tmp_path / "mtt")
     assert list((tmp_path / "judged" / "previews").iterdir())
     mine = jd.distill(towards_the_mean, digits, 1, steps=1, **SMALL, eval_epochs=1).save(tmp_path / "mine")
     assert len(jd.open(mine).evaluate(seeds=1, progress=False).rows) == 2

@@ -257,6 +257,9 @@ class Run:
             shutil.copytree(self._loaded.folder, folder)
             if self.results != self._loaded.results:
                 files.write_text(folder / "evaluation.json", json.dumps(self.results, indent=1))
+                stored = self.set
+                card = {**stored.card, "evaluation": self.results}
+                artifact.save_set(folder / "set", stored.synthetic, stored.preprocess, card)
                 report.write(folder)
             return folder
         assert self._bound is not None
