@@ -53,7 +53,8 @@ class DataConfig:
     own in any case), or the name of a data set whose constants are taken."""
     hold_out: float = 0.0
     """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
-    them. With --eval-every a tenth, unless it is said."""
+    them, but select gradmatch and glister, whose validation images they are. With --eval-every a tenth, unless it is
+    said."""
     max_device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
@@ -211,6 +212,10 @@ class BasisConfig:
     """The selection whose score ccs goes by: forgetting, el2n, cscore ..."""
     strata: int = 50
     """Parts of equal width that ccs cuts the range of scores into."""
+    glister_eta: float = 0.01
+    """Step size of glister on the gradient of each of its picks."""
+    gradmatch_lam: float = 0.1
+    """Penalty of gradmatch on large weights, as a share of the mean squared gradient length of a class."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
@@ -230,6 +235,9 @@ class BasisConfig:
             )
         if self.strata < 1:
             raise UsageError(f"--strata is at least 1, not {self.strata}")
+        for name in ("glister_eta", "gradmatch_lam"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} is a number above 0, not {getattr(self, name)}")
         score_of(self.score)
 
     @property
