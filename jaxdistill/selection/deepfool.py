@@ -35,14 +35,15 @@ def deepfool(network: Network, variables: Variables, data: RealData, rounds: int
         variables: where it stands.
         data: the split; a length for each of its images, in its order.
         rounds: most rounds. An image that has kept its prediction by then has the length of the change so far; one
-            whose logits no pixel changes, a length that is far beyond any.
+            that came to where no pixel changes the logits, a length that is far beyond any.
     """
 
     def logits(image: Float[Array, "h w c"]) -> Float[Array, " classes"]:
         return network.apply(variables, image[None])[0][0]
 
     def length(image: Float[Array, "h w c"]) -> Float[Array, ""]:
-        predicted = jnp.argmax(logits(image))
+        first = logits(image)
+        predicted = jnp.argmax(first)
 
         def step(state: tuple) -> tuple:
             change, _, _, number = state
@@ -63,7 +64,7 @@ def deepfool(network: Network, variables: Variables, data: RealData, rounds: int
             _, stuck, there, number = state
             return ~(stuck | there) & (number < rounds)
 
-        start = jnp.zeros_like(image), jnp.array(False), jnp.array(False), 0
+        start = jnp.zeros(image.shape, first.dtype), jnp.array(False), jnp.array(False), 0
         change, stuck, _, _ = jax.lax.while_loop(unfinished, step, start)
         return jnp.where(stuck, jnp.sqrt(jnp.finfo(change.dtype).max), jnp.sqrt((change**2).sum()))
 
