@@ -197,7 +197,8 @@ class BasisConfig:
 
     features: Literal["pixels", "embedding"] = "pixels"
     """What distances are measured in: pixels, or the embedding of the first of the --experts, without which a network
-    is trained on the whole training set. craig, gradmatch and glister always look at such a network."""
+    is trained on the whole training set. craig, gradmatch, glister, facility_location, graph_cut and
+    contextual_diversity always look at such a network."""
     feature_epochs: int = 20
     """Epochs that the embedding's network is trained for."""
     beta: float = 0.0
@@ -223,8 +224,8 @@ class BasisConfig:
     score_networks: int = 5
     """Networks that are trained for scores where there are no experts; scores are averaged over them."""
     score_epochs: int = 20
-    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin and least_confidence look at the
-    last of them, of experts too."""
+    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin, least_confidence, cal and deepfool
+    look at the last of them, of experts too."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
