@@ -111,6 +111,9 @@ class EvaluationConfig:
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
     """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
+    eval_combined: bool = False
+    """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
+    real ones as they were selected, kept or picked."""
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
     eval_every: int | None = None
@@ -143,7 +146,8 @@ class EvaluationConfig:
         options: dict[str, Any] = {"kernel": kernel} if kernel is not None and hasattr(recipe, "kernel") else {}
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
-        return dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        recipe = dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        return recipe.combined() if self.eval_combined else recipe
 
 
 @renamed(chunk="log_every", classes_at_once="parallel_classes", networks_at_once="parallel_networks")

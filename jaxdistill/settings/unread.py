@@ -82,7 +82,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if not config.evaluation.eval_seeds:
         judged = {"coverage"}
         if config.evaluation.eval_every is None:  # looks go by the others too
-            judged |= {"eval_epochs", "eval_labels", "parallel_networks"}
+            judged |= {"eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
