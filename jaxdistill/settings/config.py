@@ -15,6 +15,8 @@ from jaxdistill.data.digest import Digests
 from jaxdistill.diffusion import Architecture
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
+from jaxdistill.selection.base import Scores
+from jaxdistill.settings.starts import score_of
 
 __all__ = [
     "BankConfig",
@@ -209,6 +211,10 @@ class BasisConfig:
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
     the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
     experts, or networks trained for that, recorded."""
+    score: str = "forgetting"
+    """The selection whose score ccs goes by: forgetting, el2n, cscore ..."""
+    strata: int = 50
+    """Parts of equal width that ccs cuts the range of scores into."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
@@ -226,6 +232,14 @@ class BasisConfig:
             raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
             )
+        if self.strata < 1:
+            raise UsageError(f"--strata is at least 1, not {self.strata}")
+        score_of(self.score)
+
+    @property
+    def scored(self) -> Scores:
+        """The score that --score names."""
+        return score_of(self.score)
 
 
 @dataclasses.dataclass(frozen=True)
