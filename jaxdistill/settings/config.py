@@ -16,7 +16,7 @@ from jaxdistill.diffusion import Architecture
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
 from jaxdistill.selection.base import Scores
-from jaxdistill.settings.starts import score_of
+from jaxdistill.settings.starts import STARTS, needs_of, score_of
 
 __all__ = [
     "BankConfig",
@@ -212,7 +212,8 @@ class BasisConfig:
     the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
     experts, or networks trained for that, recorded."""
     score: str = "forgetting"
-    """The selection whose score ccs goes by: forgetting, el2n, cscore ..."""
+    """The selection whose score ccs goes by: forgetting, el2n, cscore ... With --update-share below 1 the images of the
+    start that are hardest by it are kept, unless the start has an order."""
     strata: int = 50
     """Parts of equal width that ccs cuts the range of scores into."""
     trials: int = 20
@@ -320,6 +321,13 @@ class Distill:
         _check(self.ipc, self.seed)
         if self.steps < 0:
             raise UsageError(f"--steps is a number of updates, not {self.steps}")
+
+    @property
+    def keeps_by(self) -> Scores | None:
+        """The score by which images that are not learned are the hardest of the start; None where all are learned, or
+        the start has them in an order of its own."""
+        all_learned = getattr(self.method, "update_share", 1.0) == 1
+        return None if all_learned or self.init not in STARTS or needs_of(self.init).ordered else self.basis.scored
 
 
 @dataclasses.dataclass(frozen=True)
