@@ -154,6 +154,8 @@ class Need:
     """Whether experts have a say where there are some, if not always."""
     requires_experts: ClassVar[bool] = False
     by_kernel: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
+    """Whether what is selected by it comes hardest first, class by class."""
     reads_all: ClassVar[bool] = True
     """Whether all images are looked at, if not always."""
 
@@ -292,7 +294,7 @@ class Scores(Need):
     high_is_easy: bool = False
     """Whether files have it the other way round, from 0 for what is hardest to 1."""
 
-    words, kind = "a score for each image", Difficulty
+    words, kind, ordered = "a score for each image", Difficulty, True
     options, takes_experts = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs"}), True
 
     def build(self, context: Context) -> Difficulty:
