@@ -374,6 +374,9 @@ def test_held_out_images_are_the_validation_set(strategy, select, option, value,
     assert not np.array_equal(seen[0][0], seen[0][2]), "held-out images have a say"
     assert not all(np.array_equal(a, b) for a, b in zip(seen[0][:2], seen[1][:2], strict=True)), "so has the option"
     assert (TOY[picks(tmp_path / "0", 5)] == np.arange(3)[:, None]).all()
+    said = words("", dataset, tmp_path / "start", "--experts", held_out_bank, "--hold-out", "0.25", ipc=5)[2:]
+    assert main(["distill", "dm", *said, "--init", strategy, "--steps", "0"]) == 0
+    np.testing.assert_array_equal(picks(tmp_path / "start", 5), numbers[seen[0][2]])  # a start does not see them
 
 
 @pytest.mark.parametrize(
