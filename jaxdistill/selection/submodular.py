@@ -22,6 +22,9 @@ from jaxdistill.types import Key
 
 __all__ = ["FACILITY_LOCATION", "GRAPH_CUT", "cut", "facility_location", "graph_cut", "locate"]
 
+AT_ONCE = 64
+"""Examples that the lazy algorithm looks at side by side."""
+
 
 def facility_location(
     key: Key, outputs: Outputs, labels: Int[Array, " n"], ipc: int, num_classes: int
@@ -101,8 +104,8 @@ def locate(units: Gradients, valid: Bool[Array, " size"], ipc: int) -> Int[Array
     similarity to a pick; of those that add the same it is the first.
 
     Lazy (Minoux, Accelerated greedy algorithms, 1978): what an example adds falls with every pick, so what it added
-    once is a bound from then on, and only those whose bound is the largest are looked at again. Sums are taken in one
-    order, in which rounding keeps that so: the picks are those of the plain algorithm, to the last tie.
+    once is a bound from then on, and only those whose bounds are the largest are looked at again, some side by side.
+    The picks are those of the plain algorithm, ties included, where rounding does not part what ties.
 
     Args:
         units: gradients of length 1 of the class's examples.
@@ -117,10 +120,10 @@ def locate(units: Gradients, valid: Bool[Array, " size"], ipc: int) -> Int[Array
         largest, bounds = carry
 
         def look(state: tuple[Float[Array, " size"], Bool[Array, ""]]) -> tuple[Float[Array, " size"], Bool[Array, ""]]:
-            bounds, _ = state
-            first = jnp.argmax(bounds)
-            bounds = bounds.at[first].set(jnp.maximum(similar[first] - largest, 0).sum())
-            return bounds, jnp.argmax(bounds) == first
+            _, again = jax.lax.top_k(state[0], min(AT_ONCE, len(valid)))
+            gains = jnp.maximum(similar[again] - largest, 0).sum(1)
+            bounds = state[0].at[again].set(jnp.where(state[0][again] > -jnp.inf, gains, -jnp.inf))
+            return bounds, (jnp.argmax(bounds) == again).any()
 
         bounds, _ = jax.lax.while_loop(lambda state: ~state[1], look, (bounds, jnp.array(False)))
         chosen = jnp.argmax(bounds)
