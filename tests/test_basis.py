@@ -202,7 +202,45 @@ def by_hand(strategy, seen, network, variables, bench):
         if strategy == "entropy":
             return -(said * np.log(said)).sum(1)
         return 1 - said[:, -1] + (said[:, -2] if strategy == "margin" else 0)
+    if strategy in ("cal", "deepfool"):
+        return {"cal": diverging, "deepfool": unsteady}[strategy](network, variables, bench)
     return seen.error[-1] if strategy == "el2n" else 1 - seen.confidence.mean(0)
+
+
+def diverging(network, variables, bench):
+    """How far what is said of the ten nearest of its class is from what is said of an image."""
+    images, labels = bench.train.read(np.arange(60)).images, np.asarray(bench.train.labels)
+    rows = np.asarray(network.features(variables, images).embedding, np.float64)
+    logs = np.asarray(jax.nn.log_softmax(np.asarray(network.apply(variables, images)[0], np.float64)))
+    found = []
+    for i in range(60):
+        others = [j for j in np.flatnonzero(labels == labels[i]) if j != i]
+        near = sorted(others, key=lambda j: ((rows[j] - rows[i]) ** 2).sum())[:10]
+        found.append(np.mean([(np.exp(logs[j]) * (logs[j] - logs[i])).sum() for j in near]))
+    return found
+
+
+def unsteady(network, variables, bench):
+    """Minus the length of the way to another prediction, in steps to where a plane would be."""
+    logits = jax.jit(lambda image: network.apply(variables, image[None])[0][0])
+    slopes = jax.jit(jax.jacfwd(lambda image: network.apply(variables, image[None])[0][0]))
+    found = []
+    for image in bench.train.read(np.arange(60)).images:
+        change, first = np.zeros(image.shape), int(logits(image).argmax())
+        for _ in range(50):
+            there = (image + 1.02 * change).astype(np.float32)
+            said, towards = np.asarray(logits(there)), np.asarray(slopes(there))
+            if said.argmax() != first:
+                break
+            behind, towards = said[first] - said, towards - towards[first]
+            steep = np.sqrt((towards**2).sum((1, 2, 3)))
+            if not steep.any():  # no unit is on
+                change = np.sqrt(np.finfo(np.float32).max)
+                break
+            far = [np.inf if k == first else behind[k] / steep[k] for k in range(3)]
+            change = change + min(far) / steep[np.argmin(far)] * towards[np.argmin(far)]
+        found.append(-np.linalg.norm(change))
+    return found
 
 
 @pytest.mark.parametrize("epochs", [3, EPOCHS])

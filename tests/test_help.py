@@ -155,6 +155,8 @@ def test_help_shows_what_a_selection_reads(strategy, capsys):
     assert ("beta" in shown) == issubclass(kind, (kinds.Scores, kinds.ByScore))
     assert ("score" in shown) == issubclass(kind, kinds.ByScore)
     assert ("window-start" in shown) == (kind is kinds.Scores)
+    assert ("glister-eta" in shown) == (strategy == "glister")
+    assert ("gradmatch-lam" in shown) == (strategy == "gradmatch")
     assert ("features" in shown) == (kind is kinds.Features)
     assert ("trials" in shown) == (kind is kinds.RandomSets)
     assert ("kernel" in shown) == (kind is kinds.Kernel)

@@ -28,6 +28,7 @@ from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.selection.herding import herd, herding
 from jaxdistill.selection.kcenter import kcenter
 from jaxdistill.selection.kmeans import kmeans
+from jaxdistill.selection.moderate import moderate
 from jaxdistill.selection.outputs import Outputs
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.selection.window import Difficulty
@@ -41,6 +42,7 @@ SELECTS = {
     "herding": herding,
     "kcenter": kcenter,
     "kmeans": kmeans,
+    "moderate": moderate,
 }
 
 
@@ -152,13 +154,13 @@ def test_selection_promises(name):
     assert select(name, 1).shape == (3, 1)
 
 
-@pytest.mark.parametrize("name", ["herding", "kcenter"])
+@pytest.mark.parametrize("name", ["herding", "kcenter", "moderate"])
 def test_order_of_the_data_does_not_matter(name):
     shuffle = np.random.default_rng(3).permutation(22)
     np.testing.assert_array_equal(shuffle[select(name, 4, FEATURES[shuffle], LABELS[shuffle])], select(name, 4))
 
 
-@pytest.mark.parametrize("name", ["herding", "kcenter", "kmeans"])
+@pytest.mark.parametrize("name", ["herding", "kcenter", "kmeans", "moderate"])
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_equal_features_are_still_distinct_picks(name):
     picked = select(name, 6, np.ones_like(FEATURES))

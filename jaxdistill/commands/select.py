@@ -52,7 +52,7 @@ def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str,
     """Select: the set, the scores it goes by as a file has them, if it does, and what it cost."""
     config, bench, selection = bound.config, bound.bench, SELECTIONS[bound.config.strategy]
     began = time.perf_counter()
-    inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"]))
+    inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"])._replace(held_out=bench.held_out))
     chosen = selection(bound.keys["start"], bench.train, config.ipc, inputs)
     synthetic = jax.tree.map(np.asarray, dataclasses.replace(chosen, indices=None))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}

@@ -20,7 +20,7 @@ from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import LINEAR
-from jaxdistill.selection.outputs import Outputs, outputs
+from jaxdistill.selection.outputs import Outputs, Tuned, outputs
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.training.inference import embedding, predict
 from jaxdistill.training.proxy import pixels
@@ -137,6 +137,8 @@ class Context(NamedTuple):
     """The scores in the file that was given, in the order of the split."""
     judge: Callable[[Key, SyntheticSet], float]
     """Accuracy on training images of a network that is trained on a set."""
+    held_out: RealData | None = None
+    """Training images that were set aside, where a selection may go by them."""
 
 
 class Need:
@@ -236,24 +238,45 @@ class Features(Need):
         return _embedding(options, experts) if self.uses_experts(options) else "pixels"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class ProxyOutputs(Need):
     """The embedding and the logits that one trained network has of each image."""
 
-    words, kind = "what a trained network says", Outputs
-    options, takes_experts = frozenset({"feature_epochs"}), True
+    tuning: tuple[str, str] | None = None
+    """One more option that is read, and the name that the selection's function has for it."""
+    validated: bool = False
+    """Whether the function's ``validation`` is what the network says of held-out images, where there are some."""
 
-    def build(self, context: Context) -> Outputs:
+    words, kind, takes_experts = "what a trained network says", Outputs, True
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The epochs of the network, and the option of the selection."""
+        return frozenset({"feature_epochs"} | {*(self.tuning or ())[:1]})
+
+    def build(self, context: Context) -> Outputs | Tuned:
         """Of one trained network."""
-        return outputs(context.network, context.proxy(), context.data)
+        variables = context.proxy()
+        said, options = outputs(context.network, variables, context.data), {}
+        if self.tuning is not None:
+            options[self.tuning[1]] = getattr(context.options, self.tuning[0])
+        if self.validated and context.held_out is not None:
+            held_out = outputs(context.network, variables, context.held_out)
+            options["validation"] = held_out, jnp.asarray(context.held_out.labels)
+        return Tuned(said, options) if options else said
 
     def stand_in(self, context: Context) -> Outputs:
         """Embeddings of one number, and equal logits."""
         data = context.data
         return Outputs(jax.random.normal(context.key, (data.count, 1)), jnp.zeros((data.count, len(data.counts))))
 
+    def accepts(self, inputs: Any) -> bool:
+        """With options too, where the function has some."""
+        return isinstance(inputs, Outputs) or (self.tuning is not None and isinstance(inputs, Tuned))
+
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
-        """The epochs of the network, unless there is one."""
-        return frozenset() if experts else self.options
+        """Not the epochs of the network, if there is one."""
+        return self.options - {"feature_epochs"} if experts else self.options
 
     def features(self, options: Any, experts: bool) -> str:
         """Whose embedding."""

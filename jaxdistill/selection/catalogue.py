@@ -17,6 +17,12 @@ from jaxdistill.selection.uncertainty import ENTROPY as ENTROPY
 from jaxdistill.selection.uncertainty import MARGIN as MARGIN
 from jaxdistill.selection.uncertainty import LEAST_CONFIDENCE as LEAST_CONFIDENCE
 from jaxdistill.selection.ccs import CCS as CCS
+from jaxdistill.selection.cal import CAL as CAL
+from jaxdistill.selection.deepfool import DEEPFOOL as DEEPFOOL
+from jaxdistill.selection.moderate import MODERATE as MODERATE
+from jaxdistill.selection.contextual_diversity import CONTEXTUAL_DIVERSITY as CONTEXTUAL_DIVERSITY
+from jaxdistill.selection.submodular import FACILITY_LOCATION as FACILITY_LOCATION
+from jaxdistill.selection.submodular import GRAPH_CUT as GRAPH_CUT
 from jaxdistill.selection.craig import CRAIG as CRAIG
 from jaxdistill.selection.gradmatch import GRADMATCH as GRADMATCH
 from jaxdistill.selection.glister import GLISTER as GLISTER

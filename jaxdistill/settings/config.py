@@ -53,7 +53,8 @@ class DataConfig:
     own in any case), or the name of a data set whose constants are taken."""
     hold_out: float = 0.0
     """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
-    them. With --eval-every a tenth, unless it is said."""
+    them, but select gradmatch and glister, whose validation images they are. With --eval-every a tenth, unless it is
+    said."""
     max_device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
@@ -200,7 +201,8 @@ class BasisConfig:
 
     features: Literal["pixels", "embedding"] = "pixels"
     """What distances are measured in: pixels, or the embedding of the first of the --experts, without which a network
-    is trained on the whole training set. craig, gradmatch and glister always look at such a network."""
+    is trained on the whole training set. craig, gradmatch, glister, facility_location, graph_cut and
+    contextual_diversity always look at such a network."""
     feature_epochs: int = 20
     """Epochs that the embedding's network is trained for."""
     beta: float = 0.0
@@ -216,6 +218,10 @@ class BasisConfig:
     start that are hardest by it are kept, unless the start has an order."""
     strata: int = 50
     """Parts of equal width that ccs cuts the range of scores into."""
+    glister_eta: float = 0.01
+    """Step size of glister on the gradient of each of its picks."""
+    gradmatch_lam: float = 0.1
+    """Penalty of gradmatch on large weights, as a share of the mean squared gradient length of a class."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
@@ -223,8 +229,8 @@ class BasisConfig:
     score_networks: int = 5
     """Networks that are trained for scores where there are no experts; scores are averaged over them."""
     score_epochs: int = 20
-    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin and least_confidence look at the
-    last of them, of experts too."""
+    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin, least_confidence, cal and deepfool
+    look at the last of them, of experts too."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.beta <= 1:
@@ -235,6 +241,9 @@ class BasisConfig:
             )
         if self.strata < 1:
             raise UsageError(f"--strata is at least 1, not {self.strata}")
+        for name in ("glister_eta", "gradmatch_lam"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} is a number above 0, not {getattr(self, name)}")
         score_of(self.score)
 
     @property
