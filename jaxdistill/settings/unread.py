@@ -78,7 +78,13 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     start = config.strategy if selects else config.init
     read = needs_of(start).reads(config.basis, config.bank.given)
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
+    if not config.basis.beta:  # none left out, as where nothing is read of it
+        unread -= {"beta"}
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
+    if config.basis.search and "beta" in options:
+        raise UsageError(
+            "--beta says where the window begins, so that nothing is searched; leave --beta or --search out"
+        )
     if not config.evaluation.eval_seeds:
         judged = {"coverage"}
         if config.evaluation.eval_every is None:  # looks go by the others too
