@@ -3,9 +3,13 @@
 A pixel of each image of the data set of commands is its number in the data set's own order.
 """
 
+import dataclasses
 import json
+from pathlib import Path
+from types import SimpleNamespace
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_cli import refused
@@ -19,8 +23,12 @@ from jaxdistill.data.feeds import real_data
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.io.artifact import load_set
 from jaxdistill.presets import find
+from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.base import Context
+from jaxdistill.selection.curve import Searched
 from jaxdistill.selection.search import grid, search, set_aside
 from jaxdistill.selection.window import window
+from jaxdistill.settings.config import BasisConfig
 
 KEY = jax.random.key(3)
 CELLS = {
@@ -188,9 +196,9 @@ def picks(folder, ipc=4):
     return (pixels * 255 / 3).round().astype(int).reshape(3, ipc)
 
 
-def windowed(given, beta, ipc=4):
+def windowed(given, beta, ipc=4, *, turned=False):
     """By hand: the window of each class of all training images."""
-    scores = np.load(given / "scores.npy")
+    scores = (-1 if turned else 1) * np.load(given / "scores.npy")
     ranked = [sorted(np.flatnonzero(c == OWN), key=lambda i: (-scores[i], i)) for c in range(3)]
     begins = [int(beta * len(row) + 1e-9) for row in ranked]
     return np.array([row[begin : begin + ipc] for row, begin in zip(ranked, begins, strict=True)])
@@ -390,3 +398,82 @@ def test_the_report_draws_the_curve_and_tells_a_damaged_one(given, tmp_path, cap
     (out / "search.json").write_text('{"said": "so", "rows": [{"ipc": 1}]}')
     assert main(["report", str(out)]) == 2
     assert "its rows are no windows" in capsys.readouterr().err
+
+
+def test_the_selection_window_searches_thoroughly_by_the_score_that_is_named(given, judged, tmp_path):
+    out = tmp_path / "run"
+    assert main(words(given, out, "--search-epochs", "3", "--score", "cscore", command="select window")) == 0
+    found = found_in(out)
+    assert len(found["rows"]) == 11
+    assert {len(row["accuracies"]) for row in found["rows"]} == {found["networks"]} == {3}
+    scores = np.load(given / "scores.npy")
+    np.testing.assert_array_equal(np.load(out / "scores.npz")["scores"], scores)
+    np.testing.assert_array_equal(picks(out), windowed(given, found["beta"], turned=True))
+    config = json.loads((out / "config.json").read_text())
+    assert (config["basis"]["score"], config["basis"]["beta"]) == ("cscore", None)
+    before = (out / "set" / "set.safetensors").read_bytes()
+    assert main(["select", "window", "--resume", "--out", str(out), "--quiet"]) == 0
+    assert (out / "set" / "set.safetensors").read_bytes() == before
+    # Another selection by that score finds the same window where it is asked to search as thoroughly.
+    assert main(words(given, tmp_path / "same", "--search-epochs", "3", "--search", command="select cscore")) == 0
+    assert found_in(tmp_path / "same")["rows"] == found["rows"]
+
+
+def test_a_window_trains_as_long_as_the_recipe_says(given, monkeypatch, tmp_path):
+    asked = []
+
+    def accuracy(key, synthetic, network, split, bench, recipe, networks, **options):
+        del key, synthetic, network, split, bench, options
+        asked.append((recipe.epochs, recipe.selected_augment))
+        return SimpleNamespace(accuracies=np.full(networks, 0.5))
+
+    monkeypatch.setattr(windows, "accuracy", accuracy)
+    assert main(words(given, tmp_path / "run", "--protocol", "selmatch500", command="select window")) == 0
+    assert asked == [(500, None)] * 11
+    assert main(words(given, tmp_path / "other", "--beta", "0.2", command="select window")) == 0
+    np.testing.assert_array_equal(picks(tmp_path / "other"), windowed(given, 0.2))
+    assert len(asked) == 11
+
+
+def test_a_published_cell_keeps_its_beta_unless_a_search_is_asked_for():
+    asked = dict.fromkeys(Context._fields)
+    asked |= {"given_scores": lambda: np.arange(5.0) / 5, "search": lambda scores, much: Searched(0.7, f"{much}")}
+    basis = BasisConfig(beta=find("selmatch", "cifar10", 500).beta, score="cscore", scores=Path("there.npy"))
+    for init in ("cscore", "window"):
+        found = [
+            SELECTIONS[init].needs.build(Context(**{**asked, "options": dataclasses.replace(basis, **changes)}))
+            for changes in ({}, {"search": True}, {"beta": None})
+        ]
+        found = found if init == "cscore" else [one.difficulty for one in found]
+        assert [one.beta for one in found] == [0.3, 0.7, 0.7]
+        assert [one.search and one.search.said for one in found] == [None, "True", str(init == "window")]
+
+
+def test_selmatch_starts_from_a_window_that_was_searched_for(bank, tmp_path):
+    """As a start by name, and from the run of a selection: the frozen images are its hardest."""
+    fast = ["--dataset", "digits", "--ipc", "4", "--eval-seeds", "0", "--quiet", "--experts", str(bank)]
+    searched = ["--score", "cscore", "--protocol", "digits100", "--search-starts", "3"]
+    searched += ["--search-networks", "1", "--search-epochs", "2"]
+    matched = ["--max-start", "1", "--expert-epochs", "1", "--student-steps", "2", "--augment", "none", "--steps", "2"]
+    first, named, from_run = (tmp_path / name for name in ("first", "named", "from_run"))
+    assert main(["select", "window", *fast, *searched, "--out", str(first)]) == 0
+    start = ["distill", "selmatch", *matched, "--alpha", "0.5"]
+    assert main([*start, *fast, *searched, "--search", "--init", "window", "--out", str(named)]) == 0
+    assert main([*start, *fast, "--init", str(first), "--out", str(from_run)]) == 0
+    selected = np.asarray(load_set(first).synthetic.images).reshape(10, 4, 8, 8)
+    for folder in (named, from_run):
+        made = load_set(folder).synthetic
+        images = np.asarray(made.images).reshape(10, 4, 8, 8)
+        np.testing.assert_allclose(images[:, :2], selected[:, :2], atol=1e-6)  # a run's are read as pixels
+        assert np.asarray(made.selected).reshape(10, 4)[0].tolist() == [True, True, False, False]
+        assert np.abs(images[:, 2:] - selected[:, 2:]).max() > 0
+    assert found_in(named) == found_in(first)
+    assert load_set(named).card["window"]["beta"] == found_in(named)["beta"]
+    # The first images of each class are the hardest of the window.
+    scores = 1 - np.load(first / "scores.npz")["scores"]
+    data = resolve.open_bench(jd.load("digits").config)
+    order = np.argsort(data.source.train_labels, kind="stable")
+    begin = found_in(first)["beta"]
+    picked = window(scores[order], np.asarray(data.train.labels), 4, 10, begin)
+    expected = np.asarray(data.train.read(jnp.asarray(picked)).images).reshape(10, 4, 8, 8)
+    np.testing.assert_allclose(selected, expected, atol=1e-6)

@@ -29,8 +29,8 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs", "RandomSets", "Scores",
-    "Selection", "Teachers", "Trials",
+    "SEARCH", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs",
+    "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
 
 SEARCH = frozenset({"search", "search_starts", "search_networks", "search_epochs", "search_ratios"})
@@ -337,6 +337,25 @@ class Scores(Need):
     def _turned(self, scores: np.ndarray) -> np.ndarray:
         """Hardness of what a file says, and the other way round."""
         return 1 - np.asarray(scores, np.float64) if self.high_is_easy else scores
+
+
+class ByScore(Need):
+    """The score of another selection, which an option names; what is done with it is for the selection to say."""
+
+    words = "the score of another selection"
+    options, takes_experts = Scores.options | {"score"}, True
+
+    def reads(self, options: Any, experts: bool) -> frozenset[str]:
+        """Which score, and what that reads."""
+        return options.scored.reads(options, experts) | {"score"}
+
+    def uses_experts(self, options: Any) -> bool:
+        """Where that score does."""
+        return options.scored.uses_experts(options)
+
+    def whole_split(self, options: Any, experts: bool) -> bool:
+        """Where that score does."""
+        return options.scored.whole_split(options, experts)
 
 
 class RandomSets(Need):

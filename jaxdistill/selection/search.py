@@ -1,8 +1,11 @@
-"""The search for the window: where in the order of difficulty a set should begin (SelMatch, Lee & Chung, ICML 2024)."""
+"""The search for the window: where in the order of difficulty a set should begin (SelMatch, Lee & Chung, ICML 2024);
+and the selection that searches."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -11,13 +14,59 @@ from jaxtyping import Array, Bool, Float
 from jaxdistill.data.check import evenly
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.curve import Curve, Judged
+from jaxdistill.selection.base import ByScore, Context, Selection
+from jaxdistill.selection.curve import Curve, Judged, Searched
 from jaxdistill.selection.groups import check_ipc
 from jaxdistill.selection.strategies import real_set
-from jaxdistill.selection.window import window
+from jaxdistill.selection.window import Difficulty, by_difficulty, window
 from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["grid", "search", "set_aside"]
+__all__ = ["WINDOW", "Ranked", "Windows", "grid", "ranked", "search", "set_aside"]
+
+
+class Ranked(NamedTuple):
+    """How hard each example is by a score that was named, and which part of its class is wanted."""
+
+    difficulty: Difficulty
+    stored: Float[np.ndarray, " n"]
+    """The scores as files have them."""
+
+
+class Windows(ByScore):
+    """How hard images are by the score that is named, and the window that many networks find best."""
+
+    kind = Ranked
+
+    def build(self, context: Context) -> Ranked:
+        """As the selection that goes by the score has it, but for a thorough search."""
+        scored = context.options.scored
+        found = dataclasses.replace(scored, thorough=True).build(context)
+        return Ranked(found, scored.scores_of(found))
+
+    def stand_in(self, context: Context) -> Ranked:
+        """All alike."""
+        found = context.options.scored.stand_in(context)
+        return Ranked(found, found.scores)
+
+    def scores_of(self, inputs: Ranked) -> np.ndarray:
+        """As the selection that goes by them leaves them."""
+        return inputs.stored
+
+    def search_of(self, inputs: Ranked) -> Searched | None:
+        """What chose the window."""
+        return inputs.difficulty.search
+
+
+def ranked(key: Key, data: RealData, ipc: int, inputs: Ranked) -> SyntheticSet:
+    """The window of each class's images; see `jaxdistill.selection.window.by_difficulty`.
+
+    Args:
+        key: not used.
+        data: the training split.
+        ipc: images per class.
+        inputs: scores, and where the window lies.
+    """
+    return by_difficulty(key, data, ipc, inputs.difficulty)
 
 
 def search(
@@ -94,3 +143,6 @@ def set_aside(data: RealData, share: float) -> Bool[np.ndarray, " n"]:
     for offset, size in zip(np.asarray(data.offsets), np.asarray(data.counts), strict=True):
         aside[offset + evenly(max(1, round(share * int(size))), int(size))] = True
     return aside
+
+
+WINDOW = Selection("window", Windows(), ranked, "Lee & Chung, ICML 2024")

@@ -15,6 +15,8 @@ from jaxdistill.data.digest import Digests
 from jaxdistill.diffusion import Architecture
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
+from jaxdistill.selection.base import Scores
+from jaxdistill.settings.starts import score_of
 
 __all__ = [
     "BankConfig",
@@ -218,6 +220,10 @@ class BasisConfig:
     them see a quarter of the images that networks see in training for scores."""
     search_ratios: tuple[float, ...] = ()
     """Other sizes of windows, as shares of a class, of which the search tells accuracies too."""
+    score: str = "forgetting"
+    """The selection whose score ccs and window go by: forgetting, el2n, cscore ..."""
+    strata: int = 50
+    """Parts of equal width that ccs cuts the range of scores into."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
@@ -241,6 +247,14 @@ class BasisConfig:
             raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
             )
+        if self.strata < 1:
+            raise UsageError(f"--strata is at least 1, not {self.strata}")
+        score_of(self.score)
+
+    @property
+    def scored(self) -> Scores:
+        """The score that --score names."""
+        return score_of(self.score)
 
 
 @dataclasses.dataclass(frozen=True)
