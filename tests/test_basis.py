@@ -123,7 +123,7 @@ def test_scores_from_a_file_are_those_of_the_images_in_the_data_sets_order(strat
     given = np.random.default_rng(2).permutation(60).astype(np.float32)
     hardness = -given if strategy == "cscore" else given  # C-scores are high for what is easy
     path = saved(tmp_path, given)
-    assert main(words(strategy, dataset, tmp_path / "run", "--scores", path)) == 0
+    assert main(words(strategy, dataset, tmp_path / "run", "--scores", path, "--beta", "0")) == 0
     np.testing.assert_array_equal(picks(tmp_path / "run"), hardest(hardness))
 
 
@@ -358,7 +358,7 @@ def test_a_selection_by_own_training_needs_no_experts(dataset, tmp_path):
 def test_experts_and_scores_are_kept_in_the_configuration_and_do_not_go_together(dataset, bank, tmp_path, capsys):
     path, out, other = saved(tmp_path, np.arange(60)), tmp_path / "run", tmp_path / "other"
     assert main(words("el2n", dataset, out, "--experts", bank)) == 0
-    assert main(words("el2n", dataset, other, "--scores", path)) == 0
+    assert main(words("el2n", dataset, other, "--scores", path, "--beta", "0")) == 0
     plain, given = (json.loads((run / "config.json").read_text()) for run in (out, other))
     assert plain["bank"]["expert_count"] == 2
     assert plain["network"] == load_bank(bank).card["network"]

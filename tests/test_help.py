@@ -21,6 +21,7 @@ from jaxdistill.common.names import ALIASES
 from jaxdistill.methods import CHECKED, METHOD_NAMES, METHODS
 from jaxdistill.presets import cells, find, readings
 from jaxdistill.selection import base as kinds
+from jaxdistill.selection.search import Windows
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.needs import needs
 
@@ -154,7 +155,7 @@ def test_help_shows_what_a_selection_reads(strategy, capsys):
     kind = type(selection.SELECTIONS[strategy].needs)
     assert ("beta" in shown) == issubclass(kind, (kinds.Scores, kinds.ByScore))
     assert ("score" in shown) == issubclass(kind, kinds.ByScore)
-    assert ("window-start" in shown) == (kind is kinds.Scores)
+    assert ("window-start" in shown) == ("search-starts" in shown) == (kind in (kinds.Scores, Windows))
     assert ("glister-eta" in shown) == (strategy == "glister")
     assert ("gradmatch-lam" in shown) == (strategy == "gradmatch")
     assert ("features" in shown) == (kind is kinds.Features)

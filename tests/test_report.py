@@ -274,7 +274,7 @@ def parsed(monkeypatch):
         ("distill selmatch --dataset cifar10 --ipc 250 --eval-network None --max-loss 2.0", None),
         ("distill datm --dataset cifar10 --ipc 1 --max-loss None --syn-batch None", None),
         ("distill minimax --dataset digits --ipc 1 --latents", ""),
-        ("select random --dataset digits --ipc 10 --beta 0.0", ""),
+        ("select random --dataset digits --ipc 10 --beta 0.0", "--beta 0.0"),
         ("select label_solve --dataset digits --ipc 1 --kernel fc1", "--kernel fc1"),
     ],
 )

@@ -30,6 +30,7 @@ from jaxdistill.selection.kcenter import kcenter
 from jaxdistill.selection.kmeans import kmeans
 from jaxdistill.selection.moderate import moderate
 from jaxdistill.selection.outputs import Outputs
+from jaxdistill.selection.search import Ranked, Windows
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.types import Network, Variables
@@ -75,6 +76,7 @@ def bases(data):
         Nothing: None,
         Features: jnp.asarray(FEATURES),
         Scores: Difficulty(FEATURES[:, 0].astype(np.float64)),
+        Windows: Ranked(Difficulty(FEATURES[:, 0].astype(np.float64)), FEATURES[:, 0]),
         Stratified: Strata(FEATURES[:, 0].astype(np.float64)),
         Experts: Teachers(network, lambda number: Variables(solved, {}), 2),
         ProxyOutputs: Outputs(jnp.asarray(FEATURES), jnp.asarray(pixels_of(data) @ np.asarray(solved), jnp.float32)),

@@ -216,7 +216,7 @@ def select(
     bound = planning.prepare_selection(config, given, names)
     if progress and SELECTIONS[strategy].needs.options:
         say(Console(stderr=True), f"selecting by {strategy}")
-    return select_run(bound)
+    return select_run(bound, progress=progress)
 
 
 @in_python

@@ -16,6 +16,7 @@ from rich.console import Console
 from jaxdistill.commands.judge import judge
 from jaxdistill.commands.looks import best_of, read_looks
 from jaxdistill.commands.plan import Bound
+from jaxdistill.commands.windows import read_search, searched_card
 from jaxdistill.engine.devices import from_first, replicate
 from jaxdistill.engine.drive import say
 from jaxdistill.io import artifact, files
@@ -97,7 +98,7 @@ def finish(
     card = {**base_card(bound, note), "cost": cost}
     if (folder / "generator" / "card.json").is_file():
         card["generator"] = json.loads((folder / "generator" / "card.json").read_text(encoding="utf-8"))["sha256"]
-    card |= kept_look(bound, read_looks(folder / "held_out.jsonl"))
+    card |= kept_look(bound, read_looks(folder / "held_out.jsonl")) | searched_card(read_search(folder))
     results: dict[str, Any] = {}
     path = folder / "evaluation.json"
     if writes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from jaxdistill.commands.plan import Bound
 from jaxdistill.commands.train_experts import trained
+from jaxdistill.commands.windows import search_windows
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
 from jaxdistill.engine.devices import replicate
 from jaxdistill.errors import UsageError
@@ -35,12 +36,16 @@ SILENT = Variables({}, {})
 """For scores that ask no network."""
 
 
-def context_of(bound: Bound, key: Key) -> Context:
+def context_of(
+    bound: Bound, key: Key, ipc: int | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Context:
     """What the inputs of a selection, or of a start by one, can be made of.
 
     Args:
         bound: of the run.
         key: of networks that are trained for it.
+        ipc: images per class that are selected, if not as many as the run's set has.
+        tell: told a line now and then of what takes time.
     """
     config, network, stored, bench = bound.config.basis, bound.network, bound.experts, bound.bench
     experts = None
@@ -58,7 +63,7 @@ def context_of(bound: Bound, key: Key) -> Context:
     kernel = partial(make_kernel, bound.config.network.kernel or KernelRidge.kernel, bench.image_shape)
     return Context(
         config, bench.train, bench.on_host, key, network, experts, kernel, fitted, proxies, given_scores,
-        partial(_judged, config, bench, network),
+        partial(_judged, config, bench, network), partial(search_windows, bound, ipc, tell),
     )  # fmt: skip
 
 

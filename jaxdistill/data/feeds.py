@@ -9,7 +9,7 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Shaped
+from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
 
 from jaxdistill.common import draws
 from jaxdistill.common.promotion import standard
@@ -58,6 +58,15 @@ class RealData:
         """Some of them, preprocessed, as a set of hard classes."""
         batch = self.read(indices)
         return SyntheticSet(batch.images, jax.nn.one_hot(batch.labels, self.counts.shape[0]))
+
+    def part(self, chosen: Bool[np.ndarray, " n"]) -> RealData:
+        """The split of some of its examples."""
+        counts = np.add.reduceat(chosen, np.asarray(self.offsets), dtype=np.int32)
+        (rows,) = np.nonzero(chosen)
+        offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+        return RealData(
+            self.images[rows], self.labels[rows], offsets, counts, self.scale, self.shift, largest=int(counts.max())
+        )
 
     def outline(self) -> RealData:
         """The same without what only `read` needs."""

@@ -103,6 +103,7 @@ def _context(run: Outcome) -> dict[str, Any]:
         "stages": _stages(run.folder / "previews", config["ipc"], len(names) or None),
         "curves": list(_curves(run)),
         "held_out": bool(run.held_out),
+        "windows": _windows(run),
         "learned": run.cost.get("steps", config.get("steps")),
         "kept_step": card.get("kept_step"),
         "legacy_best": run.legacy_best,
@@ -148,6 +149,25 @@ def _curves(run: Outcome) -> Iterator[curves.Curve]:
     for name, (steps, values) in named.items():
         if curve := curves.draw(name, steps, values):
             yield curve
+
+
+def _windows(run: Outcome) -> dict[str, Any] | None:
+    """Accuracy against where a window begins, for windows of each size."""
+    if not run.search:
+        return None
+    sizes: dict[str, list[dict[str, Any]]] = {}
+    for row in run.search["rows"]:
+        sizes.setdefault(f"{row['ipc']} per class ({100 * row['ratio']:.3g} %)", []).append(row)
+    drawn = {
+        size: (100 * np.array([row["start"] for row in rows]), 100 * np.array([row["mean"] for row in rows]))
+        for size, rows in sizes.items()
+    }
+    name = "accuracy on held-out training images, %, against the share of hardest images that is left out, %"
+    return {
+        "lines": curves.overlay(name, drawn, linear=True),
+        "numbers": {size: i % 8 for i, size in enumerate(sizes)},
+        **run.search,
+    }
 
 
 def _classes(path: Path, ipc: int, names: list[str]) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import LINEAR
+from jaxdistill.selection.curve import Searched
 from jaxdistill.selection.outputs import Outputs, Tuned, outputs
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.training.inference import embedding, predict
@@ -28,9 +29,12 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs",
+    "SEARCH", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs",
     "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
+
+SEARCH = frozenset({"search", "search_starts", "search_networks", "search_epochs", "search_ratios"})
+"""Options of a search for the window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -137,6 +141,8 @@ class Context(NamedTuple):
     """The scores in the file that was given, in the order of the split."""
     judge: Callable[[Key, SyntheticSet], float]
     """Accuracy on training images of a network that is trained on a set."""
+    search: Callable[[Float[np.ndarray, " n"], bool], Searched]
+    """Where held-out training images say that the window should begin, by the scores of all; thoroughly or not."""
     held_out: RealData | None = None
     """Training images that were set aside, where a selection may go by them."""
 
@@ -193,6 +199,10 @@ class Need:
 
     def scores_of(self, inputs: Any) -> np.ndarray | None:
         """The scores among inputs, as files have them, in the order of the split; None where there are none."""
+        del inputs
+
+    def search_of(self, inputs: Any) -> Searched | None:
+        """What chose the window among inputs; None where there is none, or it was given."""
         del inputs
 
 
@@ -294,16 +304,24 @@ class Scores(Need):
     high_is_easy: bool = False
     """Whether files have it the other way round, from 0 for what is hardest to 1."""
 
+    thorough: bool = False
+    """Whether a search for the window is one of many windows and networks, if it is not asked to be."""
+
     words, kind, ordered = "a score for each image", Difficulty, True
-    options, takes_experts = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs"}), True
+    options = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs", *SEARCH})
+    takes_experts = True
 
     def build(self, context: Context) -> Difficulty:
-        """Scores and the window of them."""
-        return Difficulty(self.hardness(context), context.options.beta, context.options.window_start)
+        """Scores and the window of them, which is searched for where nothing says where it begins."""
+        options, scores = context.options, self.hardness(context)
+        if options.beta is not None and not options.search:
+            return Difficulty(scores, options.beta, options.window_start)
+        found = context.search(scores, self.thorough or options.search)
+        return Difficulty(scores, found.beta, search=found)
 
     def stand_in(self, context: Context) -> Difficulty:
         """All alike."""
-        return Difficulty(np.zeros(context.data.count), context.options.beta, context.options.window_start)
+        return Difficulty(np.zeros(context.data.count))
 
     def hardness(self, context: Context) -> np.ndarray:
         """How hard each image is, larger is harder, in the order of the split."""
@@ -318,7 +336,9 @@ class Scores(Need):
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """What a file, or the experts, leave open."""
-        unread = set() if options.beta > 0 else {"window_start"}
+        given = options.beta is not None and not options.search
+        unread = {*SEARCH} - {"search"} if given else {"window_start"}
+        unread |= set() if options.beta else {"window_start"}
         unread |= {"score_networks"} if experts or options.scores is not None else set()
         unread |= {"score_epochs"} if options.scores is not None else set()
         return self.options - unread
@@ -334,6 +354,10 @@ class Scores(Need):
     def scores_of(self, inputs: Difficulty) -> np.ndarray:
         """C-scores in [0, 1] and low for what is hard, in float64, in which 1 minus it loses nothing; others as is."""
         return self._turned(inputs.scores)
+
+    def search_of(self, inputs: Difficulty) -> Searched | None:
+        """What chose the window."""
+        return inputs.search
 
     def _turned(self, scores: np.ndarray) -> np.ndarray:
         """Hardness of what a file says, and the other way round."""

@@ -16,6 +16,7 @@ from jaxdistill.selection.difficulty import CSCORE as CSCORE
 from jaxdistill.selection.uncertainty import ENTROPY as ENTROPY
 from jaxdistill.selection.uncertainty import MARGIN as MARGIN
 from jaxdistill.selection.uncertainty import LEAST_CONFIDENCE as LEAST_CONFIDENCE
+from jaxdistill.selection.search import WINDOW as WINDOW
 from jaxdistill.selection.ccs import CCS as CCS
 from jaxdistill.selection.cal import CAL as CAL
 from jaxdistill.selection.deepfool import DEEPFOOL as DEEPFOOL

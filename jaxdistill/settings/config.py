@@ -205,17 +205,30 @@ class BasisConfig:
     contextual_diversity always look at such a network."""
     feature_epochs: int = 20
     """Epochs that the embedding's network is trained for."""
-    beta: float = 0.0
-    """Share of each class that selections by a score leave out, its hardest images; the next are taken."""
+    beta: float | None = None
+    """Share of each class that selections by a score leave out, its hardest images; the next are taken. By default what
+    a method's preset has, else what training images that are held out choose."""
     window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
     """Whether --beta is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
     the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
     experts, or networks trained for that, recorded."""
+    search: bool = False
+    """Let training images that are held out (--hold-out, else a tenth of each class) choose --beta, where a preset has
+    one too, by as many windows and networks as select window."""
+    search_starts: int | None = None
+    """Windows that are tried, from the hardest to the easiest; by default 11 of select window and --search, else 6."""
+    search_networks: int | None = None
+    """Networks that are trained on each window; by default 3 of select window and --search, else 1."""
+    search_epochs: int | None = None
+    """Epochs of each; by default those of --protocol for select window and --search, else at most so many that all of
+    them see a quarter of the images that networks see in training for scores."""
+    search_ratios: tuple[float, ...] = ()
+    """Other sizes of windows, as shares of a class, of which the search tells accuracies too."""
     score: str = "forgetting"
-    """The selection whose score ccs goes by: forgetting, el2n, cscore ... With --update-share below 1 the images of the
-    start that are hardest by it are kept, unless the start has an order."""
+    """The selection whose score ccs and window go by: forgetting, el2n, cscore ... With --update-share below 1 the
+    images of the start that are hardest by it are kept, unless the start has an order."""
     strata: int = 50
     """Parts of equal width that ccs cuts the range of scores into."""
     glister_eta: float = 0.01
@@ -233,8 +246,14 @@ class BasisConfig:
     look at the last of them, of experts too."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
+        if self.beta is not None and not 0 <= self.beta <= 1:
             raise UsageError(f"--beta is a share from 0 to 1, not {self.beta}")
+        if self.search_starts is not None and self.search_starts < 2:
+            raise UsageError(f"--search-starts is a number of windows, at least 2, not {self.search_starts}")
+        if min(1 if number is None else number for number in (self.search_networks, self.search_epochs)) < 1:
+            raise UsageError("--search-networks and --search-epochs are at least 1")
+        if not all(0 < ratio <= 1 for ratio in self.search_ratios):
+            raise UsageError("--search-ratios are shares of a class, above 0 and up to 1")
         if min(self.score_networks, self.score_epochs, self.feature_epochs, self.trials, self.trial_epochs) < 1:
             raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
