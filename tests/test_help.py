@@ -21,6 +21,7 @@ from jaxdistill.common.names import ALIASES
 from jaxdistill.methods import CHECKED, METHOD_NAMES, METHODS
 from jaxdistill.presets import cells, find, readings
 from jaxdistill.selection import base as kinds
+from jaxdistill.selection.held_out import PartedScores
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.needs import needs
 
@@ -152,7 +153,8 @@ def test_help_shows_no_option_that_the_network_has_not(capsys):
 def test_help_shows_what_a_selection_reads(strategy, capsys):
     said, shown = helped(["select", strategy], capsys)
     kind = type(selection.SELECTIONS[strategy].needs)
-    assert ("beta" in shown) == (kind is kinds.Scores)
+    assert ("beta" in shown) == issubclass(kind, kinds.Scores)
+    assert ("subset-share" in shown) == (kind is PartedScores)
     assert ("features" in shown) == (kind is kinds.Features)
     assert ("trials" in shown) == (kind is kinds.RandomSets)
     assert ("kernel" in shown) == (kind is kinds.Kernel)

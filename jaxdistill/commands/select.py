@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -21,7 +22,7 @@ from jaxdistill.settings.config import Select
 from jaxdistill.settings.paths import absolute
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["choose_set", "select_set"]
+__all__ = ["choose_set", "select_set", "write_scores"]
 
 
 def select_set(config: Select, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -43,7 +44,7 @@ def select_set(config: Select, console: Console, options: frozenset[str] = froze
     with open_folder(bound.config) as folder, hold(folder):
         say(console, bound.bench.source.summary())
         if scored is not None and jax.process_index() == 0:
-            save_scores(folder / "scores.npz", scored, bound.bench.source)
+            write_scores(folder, bound, scored)
         return finish(bound, folder, synthetic, cost, console)
 
 
@@ -56,3 +57,19 @@ def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str,
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     scores = selection.needs.scores_of(inputs)
     return synthetic, None if scores is None else in_files_order(scores, bench), cost
+
+
+def write_scores(folder: Path, bound: Bound, scores: np.ndarray) -> None:
+    """Write the scores that a selection went by, with what they are, into its folder.
+
+    Args:
+        folder: of the run.
+        bound: the selection.
+        scores: as a file has them.
+    """
+    config, bench, needs = bound.config, bound.bench, SELECTIONS[bound.config.strategy].needs
+    made = needs.made(config.basis, (config.bank.expert_count or 0) if config.bank.given else 0)
+    save_scores(
+        folder / "scores.npz", scores, bench.source, bench.digests,
+        hardness=needs.turned(scores), name=config.strategy, made=made,
+    )  # fmt: skip
