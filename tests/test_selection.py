@@ -25,6 +25,7 @@ from jaxdistill.selection.base import (
 )
 from jaxdistill.selection.ccs import Strata, Stratified
 from jaxdistill.selection.groups import group, pick_per_class
+from jaxdistill.selection.held_out import PartedScores
 from jaxdistill.selection.herding import herd, herding
 from jaxdistill.selection.kcenter import kcenter
 from jaxdistill.selection.kmeans import kmeans
@@ -78,6 +79,7 @@ def bases(data):
         Scores: Difficulty(FEATURES[:, 0].astype(np.float64)),
         Windows: Ranked(Difficulty(FEATURES[:, 0].astype(np.float64)), FEATURES[:, 0]),
         Stratified: Strata(FEATURES[:, 0].astype(np.float64)),
+        PartedScores: Difficulty(FEATURES[:, 1].astype(np.float64)),
         Experts: Teachers(network, lambda number: Variables(solved, {}), 2),
         ProxyOutputs: Outputs(jnp.asarray(FEATURES), jnp.asarray(pixels_of(data) @ np.asarray(solved), jnp.float32)),
         RandomSets: Trials(lambda key, synthetic: float(synthetic.images.mean()), 5),
@@ -292,7 +294,7 @@ def test_features_of_other_data_are_refused():
 def test_inputs_of_another_kind_are_refused_with_a_sentence(name, data, bases):
     needs = SELECTIONS[name].needs
     for kind, inputs in bases.items():
-        if kind is not type(needs):
+        if kind.kind is not needs.kind:
             with pytest.raises(jd.UsageError, match=f"{name} goes by {needs.words} and was given .*; call it as"):
                 SELECTIONS[name](KEY, data, 2, inputs)
 

@@ -45,7 +45,6 @@ from jaxdistill.io.artifact import Stored
 from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.generators import StoredGenerator, load_generator, write_generator
 from jaxdistill.io.pictures import img
-from jaxdistill.io.scores import save_scores
 from jaxdistill.report import outcome
 from jaxdistill.report import page as report
 from jaxdistill.report.tables import Table
@@ -280,7 +279,7 @@ class Run:
             if self.results and self._finished:
                 files.write_text(temporary / "evaluation.json", json.dumps(self.results, indent=1))
             if self._scores is not None:
-                save_scores(temporary / "scores.npz", self._scores, self._bound.bench.source)
+                selecting.write_scores(temporary, self._bound, self._scores)
             write_search(temporary, self._search)
             if self._plan is not None and self._driven is not None:
                 self._write_steps(temporary, self._plan, self._driven)

@@ -6,6 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -24,9 +25,10 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.curve import Searched
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.paths import absolute
+from jaxdistill.settings.starts import SCORES, score_of
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["Chosen", "choose_set", "select_set"]
+__all__ = ["Chosen", "choose_set", "select_set", "write_scores"]
 
 
 def select_set(config: Select, console: Console, options: frozenset[str] = frozenset()) -> dict[str, Any]:
@@ -49,7 +51,7 @@ def select_set(config: Select, console: Console, options: frozenset[str] = froze
         say(console, bound.bench.source.summary())
         if jax.process_index() == 0:
             if chosen.scores is not None:
-                save_scores(folder / "scores.npz", chosen.scores, bound.bench.source)
+                write_scores(folder, bound, chosen.scores)
             write_search(folder, told(chosen.search, partial(say, console)))
         return finish(bound, folder, chosen.synthetic, chosen.cost, console)
 
@@ -82,3 +84,21 @@ def choose_set(bound: Bound, tell: Callable[[str], None] = lambda line: None) ->
     scores = selection.needs.scores_of(inputs)
     scores = None if scores is None else in_files_order(scores, bench)
     return Chosen(synthetic, scores, selection.needs.search_of(inputs), cost)
+
+
+def write_scores(folder: Path, bound: Bound, scores: np.ndarray) -> None:
+    """Write the scores that a selection went by, with what they are, into its folder.
+
+    Args:
+        folder: of the run.
+        bound: the selection.
+        scores: as a file has them.
+    """
+    config, bench = bound.config, bound.bench
+    name = config.strategy if config.strategy in SCORES else config.basis.score
+    scored = score_of(name)
+    made = scored.made(config.basis, (config.bank.expert_count or 0) if config.bank.given else 0)
+    save_scores(
+        folder / "scores.npz", scores, bench.source, bench.digests,
+        hardness=scored.turned(scores), name=name, made=made,
+    )  # fmt: skip

@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["COLUMNS", "Outcome", "bands", "read", "tiled"]
+__all__ = ["COLUMNS", "GAP", "Outcome", "bands", "read", "tiled"]
 
 ROWS, COLUMNS, GAP = 20, 10, 2
 """How `jaxdistill.io.pictures` lays out a set: classes, images of a class, and pixels after each image."""

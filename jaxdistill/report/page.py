@@ -13,6 +13,7 @@ from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.io.files import write_text
 from jaxdistill.presets.base import Preset
 from jaxdistill.report import curves
+from jaxdistill.report.ends import ends
 from jaxdistill.report.further import again, preset_of, to_try
 from jaxdistill.report.html import duration, here, picture, render
 from jaxdistill.report.outcome import COLUMNS, Outcome, bands, read, tiled
@@ -100,6 +101,7 @@ def _context(run: Outcome) -> dict[str, Any]:
         "classes": _classes(run.folder / "set" / "grid.png", config["ipc"], names),
         "num_classes": len(names),
         "columns": COLUMNS,
+        "ends": ends(run.folder / "scores.npz", names),
         "stages": _stages(run.folder / "previews", config["ipc"], len(names) or None),
         "curves": list(_curves(run)),
         "held_out": bool(run.held_out),

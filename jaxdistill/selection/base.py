@@ -13,7 +13,7 @@ from typing import Any, ClassVar, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from jaxdistill import types
 from jaxdistill.common.promotion import standard
@@ -29,8 +29,8 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "SEARCH", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs",
-    "RandomSets", "Scores", "Selection", "Teachers", "Trials",
+    "SEARCH", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel",
+    "ProxyOutputs", "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
 
 SEARCH = frozenset({"search", "search_starts", "search_networks", "search_epochs", "search_ratios"})
@@ -98,6 +98,14 @@ class ProxyModel(NamedTuple):
     data: RealData
 
 
+class Parted(NamedTuple):
+    """What networks that were each trained on a part of a split are right about, without augmentation."""
+
+    saw: Bool[np.ndarray, "networks n"]
+    """Which images each was trained on."""
+    correct: Bool[np.ndarray, "networks n"]
+
+
 class Teachers(NamedTuple):
     """Trained networks, by number."""
 
@@ -137,6 +145,8 @@ class Context(NamedTuple):
     """Where one trained network stands: the first of the experts at its end, or one that is trained for it."""
     proxies: Callable[[bool], Iterator[ProxyModel]]
     """The experts, or networks that are trained for it, and what they said; only if asked for, where they stand."""
+    parted: Callable[[], Parted]
+    """Networks that are trained on parts of the split."""
     given_scores: Callable[[], Float[np.ndarray, " n"]]
     """The scores in the file that was given, in the order of the split."""
     judge: Callable[[Key, SyntheticSet], float]
@@ -297,8 +307,8 @@ class ProxyOutputs(Need):
 class Scores(Need):
     """How hard each image is: by a file, or the mean over networks of a score."""
 
-    score: Callable[[ProxyModel], Float[Array, " n"]]
-    """Of one network; larger is harder."""
+    score: Callable[[Any], Float[Array | np.ndarray, " n"]]
+    """Of one network, a `ProxyModel`; larger is harder."""
     asks_network: bool = False
     """Whether it needs the network itself, and not only what it said while it was trained."""
     high_is_easy: bool = False
@@ -326,13 +336,25 @@ class Scores(Need):
     def hardness(self, context: Context) -> np.ndarray:
         """How hard each image is, larger is harder, in the order of the split."""
         if context.options.scores is not None:
-            return self._turned(context.given_scores())
+            return self.turned(context.given_scores())
+        return self.own(context)
+
+    def own(self, context: Context) -> np.ndarray:
+        """The same where no file says it."""
         return np.mean([np.asarray(self.of(model)) for model in context.proxies(self.asks_network)], axis=0)
 
     @standard
-    def of(self, model: ProxyModel) -> Float[Array, " n"]:
+    def of(self, model: Any) -> Float[Array | np.ndarray, " n"]:
         """The score of one network."""
         return self.score(model)
+
+    def made(self, options: Any, experts: int) -> str:
+        """Where from, or the mean over what."""
+        if options.scores is not None:
+            return f"read from {options.scores.name}"
+        if experts:
+            return f"mean over {experts} experts, with --score-epochs {options.score_epochs}"
+        return f"mean over {options.score_networks} networks of {options.score_epochs} epochs"
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """What a file, or the experts, leave open."""
@@ -353,13 +375,13 @@ class Scores(Need):
 
     def scores_of(self, inputs: Difficulty) -> np.ndarray:
         """C-scores in [0, 1] and low for what is hard, in float64, in which 1 minus it loses nothing; others as is."""
-        return self._turned(inputs.scores)
+        return self.turned(inputs.scores)
 
     def search_of(self, inputs: Difficulty) -> Searched | None:
         """What chose the window."""
         return inputs.search
 
-    def _turned(self, scores: np.ndarray) -> np.ndarray:
+    def turned(self, scores: np.ndarray) -> np.ndarray:
         """Hardness of what a file says, and the other way round."""
         return 1 - np.asarray(scores, np.float64) if self.high_is_easy else scores
 
@@ -368,7 +390,7 @@ class ByScore(Need):
     """The score of another selection, which an option names; what is done with it is for the selection to say."""
 
     words = "the score of another selection"
-    options, takes_experts = Scores.options | {"score"}, True
+    options, takes_experts = Scores.options | {"score", "subset_share"}, True
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """Which score, and what that reads."""

@@ -212,8 +212,8 @@ class BasisConfig:
     """Whether --beta is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
-    the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
-    experts, or networks trained for that, recorded."""
+    the labels or ids of their images. C-scores for cscore and consistency (low is hard), else high is hard: for aum,
+    the margin's negative. By default from what experts, or networks trained for that, recorded."""
     search: bool = False
     """Let training images that are held out (--hold-out, else a tenth of each class) choose --beta, where a preset has
     one too, by as many windows and networks as select window."""
@@ -241,11 +241,16 @@ class BasisConfig:
     """Epochs that a network is trained on each random set that optimised tries."""
     score_networks: int = 5
     """Networks that are trained for scores where there are no experts; scores are averaged over them."""
+    subset_share: float = 0.7
+    """Share of each class that a network sees that is trained for consistency or memorisation; those for other scores
+    see all."""
     score_epochs: int = 20
-    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin, least_confidence, cal and deepfool
-    look at the last of them, of experts too."""
+    """Epochs that networks are trained for, for scores; el2n, grand, grand_last, entropy, margin, least_confidence, cal
+    and deepfool look at the last of them, of experts too."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.subset_share < 1:
+            raise UsageError(f"--subset-share is a share above 0 and below 1, not {self.subset_share}")
         if self.beta is not None and not 0 <= self.beta <= 1:
             raise UsageError(f"--beta is a share from 0 to 1, not {self.beta}")
         if self.search_starts is not None and self.search_starts < 2:
