@@ -27,6 +27,8 @@ class Augmented:
     """Of those that the set says are selected real ones; by default `augment` as well."""
     cutmix: float = 0.0
     """Probability of mixing the batch; see the function."""
+    relative_weights: bool = False
+    """Scale the weights of each batch to mean 1, so that its loss is divided by their sum."""
 
     def __call__(self, key: Key, batch: SyntheticSet) -> SyntheticSet:
         """See `Transform`; where batches are mixed their labels are classes or probabilities."""
@@ -36,7 +38,11 @@ class Augmented:
             apart = self.selected(jax.random.clone(key_augment), batch.images, siamese=False)
             images = jnp.where(batch.selected[:, None, None, None], apart, images)
         images, labels = cutmix(key_mix, images, batch.labels, self.cutmix)
-        return dataclasses.replace(batch, images=images, labels=labels)
+        batch = dataclasses.replace(batch, images=images, labels=labels)
+        if self.relative_weights and batch.weights is not None:
+            total = batch.weights.sum()  # of weights that are all 0 nothing is learned
+            batch = dataclasses.replace(batch, weights=batch.weights * (batch.count / jnp.where(total > 0, total, 1)))
+        return batch
 
 
 def cutmix(

@@ -154,9 +154,21 @@ class Need:
     by_kernel: ClassVar[bool] = False
     reads_all: ClassVar[bool] = True
     """Whether all images are looked at, if not always."""
+    reselects: ClassVar[bool] = False
+    """Whether a network says all of it, so that one may be asked again and again while it trains (`of_network`)."""
 
     def build(self, context: Context) -> Any:
         """Make the inputs."""
+        raise NotImplementedError
+
+    def of_network(self, network: Network, variables: Variables, data: RealData) -> Any:
+        """The inputs by a network as it stands, which is not the one of a `Context`.
+
+        Args:
+            network: any.
+            variables: where it stands.
+            data: the split that is selected from.
+        """
         raise NotImplementedError
 
     def stand_in(self, context: Context) -> Any:
@@ -239,10 +251,15 @@ class ProxyOutputs(Need):
 
     words, kind = "what a trained network says", Outputs
     options, takes_experts = frozenset({"feature_epochs"}), True
+    reselects = True
 
     def build(self, context: Context) -> Outputs:
         """Of one trained network."""
-        return outputs(context.network, context.proxy(), context.data)
+        return self.of_network(context.network, context.proxy(), context.data)
+
+    def of_network(self, network: Network, variables: Variables, data: RealData) -> Outputs:
+        """Its embedding and logits."""
+        return outputs(network, variables, data)
 
     def stand_in(self, context: Context) -> Outputs:
         """Embeddings of one number, and equal logits."""

@@ -17,6 +17,7 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
+    "RESELECTING",
     "STEPPED",
     "check_data_read",
     "check_evaluation_read",
@@ -40,6 +41,8 @@ STEPPED = frozenset(
     }
 )
 """What is of steps: a selection, or a run of none, does not read it."""
+RESELECTING = frozenset({"reselect_every", "reselect_after"})
+"""What is of selections that are made again and again: others do not read it."""
 
 
 def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
@@ -80,7 +83,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
     if not config.evaluation.eval_seeds:
-        judged = {"coverage"}
+        judged = {"coverage", *RESELECTING}
         if config.evaluation.eval_every is None:  # looks go by the others too
             judged |= {"eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
@@ -89,6 +92,9 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
+        if not needs_of(start).reselects:
+            why = f"{start} asks no network that it could ask again while it trains"
+            _refuse(RESELECTING & {*options}, why)
         _refuse((STEPPED | {"parallel_classes"}) & {*options}, "a selection has no steps")
     elif not config.steps:
         _refuse(STEPPED & {*options}, "there are 0 steps")
