@@ -33,7 +33,7 @@ from jaxdistill.settings.config import (
 )
 from jaxdistill.settings.needs import Needs, needs
 from jaxdistill.settings.starts import needs_of
-from jaxdistill.settings.unread import STEPPED
+from jaxdistill.settings.unread import RESELECTING, STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
 
@@ -94,6 +94,7 @@ def select_help(strategy: str, arguments: list[str], defaults: Mapping[str, Any]
         f"\n\nLeft out here is what {strategy} and its evaluation do not read; {ALL} shows all that is accepted."
     )
     unread = {*STEPPED, "parallel_classes"} | _unread(asked, need, arguments, defaults)
+    unread |= frozenset() if need.reselects else RESELECTING
     _show(f"select {strategy}", Select, said, defaults, unread, asked)
     raise SystemExit(0)
 

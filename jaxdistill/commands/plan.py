@@ -26,6 +26,7 @@ from jaxdistill.io.expert_bank import StoredBank, load_bank, open_bank
 from jaxdistill.io.generators import StoredGenerator, load_generator
 from jaxdistill.methods import METHODS
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.adaptive import Passes, selections_at
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, Select
@@ -151,6 +152,14 @@ def prepare_selection(config: Select, given: Given, options: frozenset[str] = fr
         raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
     if config.evaluation.eval_seeds:
         check_baseline(bench, config.ipc)
+    if config.reselect_every is not None:
+        if not isinstance(protocol, Passes):
+            raise UsageError(
+                f"by {config.evaluation.protocol} nothing is trained between whose epochs images could be selected "
+                "again; choose another --protocol, say deepcore200, or leave --reselect-every out"
+            )
+        total = protocol.passes(config.ipc * bench.num_classes, bench.num_classes)
+        selections_at(total, config.reselect_every, config.reselect_after)
     if bound.experts is not None:
         if not needs.uses_experts(config.basis):
             raise UsageError(f"{config.strategy} uses no experts with these options; leave --experts out")

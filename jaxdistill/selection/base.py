@@ -174,9 +174,30 @@ class Need:
     """Whether what is selected by it comes hardest first, class by class."""
     reads_all: ClassVar[bool] = True
     """Whether all images are looked at, if not always."""
+    reselects: ClassVar[bool] = False
+    """Whether a network says all of it, so that one may be asked again and again while it trains (`of_network`)."""
 
     def build(self, context: Context) -> Any:
         """Make the inputs."""
+        raise NotImplementedError
+
+    def of_network(
+        self,
+        network: Network,
+        variables: Variables,
+        data: RealData,
+        options: Any = None,
+        held_out: RealData | None = None,
+    ) -> Any:
+        """The inputs by a network as it stands, which is not the one of a `Context`.
+
+        Args:
+            network: any.
+            variables: where it stands.
+            data: the split that is selected from.
+            options: values of the options that needs read; by default those that functions have.
+            held_out: training images that were set aside, for selections that go by some.
+        """
         raise NotImplementedError
 
     def stand_in(self, context: Context) -> Any:
@@ -267,7 +288,7 @@ class ProxyOutputs(Need):
     validated: bool = False
     """Whether the function's ``validation`` is what the network says of held-out images, where there are some."""
 
-    words, kind, takes_experts = "what a trained network says", Outputs, True
+    words, kind, takes_experts, reselects = "what a trained network says", Outputs, True, True
 
     @property
     def options(self) -> frozenset[str]:
@@ -276,14 +297,23 @@ class ProxyOutputs(Need):
 
     def build(self, context: Context) -> Outputs | Tuned:
         """Of one trained network."""
-        variables = context.proxy()
-        said, options = outputs(context.network, variables, context.data), {}
-        if self.tuning is not None:
-            options[self.tuning[1]] = getattr(context.options, self.tuning[0])
-        if self.validated and context.held_out is not None:
-            held_out = outputs(context.network, variables, context.held_out)
-            options["validation"] = held_out, jnp.asarray(context.held_out.labels)
-        return Tuned(said, options) if options else said
+        return self.of_network(context.network, context.proxy(), context.data, context.options, context.held_out)
+
+    def of_network(
+        self,
+        network: Network,
+        variables: Variables,
+        data: RealData,
+        options: Any = None,
+        held_out: RealData | None = None,
+    ) -> Outputs | Tuned:
+        """Its embedding and logits, with what the selection's function has options for."""
+        said, tuned = outputs(network, variables, data), {}
+        if self.tuning is not None and options is not None:
+            tuned[self.tuning[1]] = getattr(options, self.tuning[0])
+        if self.validated and held_out is not None:
+            tuned["validation"] = outputs(network, variables, held_out), jnp.asarray(held_out.labels)
+        return Tuned(said, tuned) if tuned else said
 
     def stand_in(self, context: Context) -> Outputs:
         """Embeddings of one number, and equal logits."""

@@ -374,6 +374,13 @@ class Select:
     """Images per class."""
     seed: int = 0
     """Seed from which everything random follows."""
+    reselect_every: int | None = None
+    """Also train networks on images that are selected anew, and weighed anew, after so many epochs of the evaluation,
+    each from the network as it stands: the papers' way. They are judged in a row of their own; the set that is kept is
+    the one that is selected once."""
+    reselect_after: int | None = None
+    """Epochs on random images before the first of the selections of --reselect-every; by default as many as between
+    two, as in the authors' code. 0 asks the network as it starts."""
     network: NetworkConfig = NetworkConfig()
     bank: BankConfig = dataclasses.field(default_factory=BankConfig)
     basis: BasisConfig = BasisConfig()
@@ -381,6 +388,12 @@ class Select:
 
     def __post_init__(self) -> None:
         _check(self.ipc, self.seed)
+        if self.reselect_every is not None and self.reselect_every < 1:
+            raise UsageError(f"--reselect-every is a number of epochs, at least 1, not {self.reselect_every}")
+        if self.reselect_after is not None and self.reselect_after < 0:
+            raise UsageError(f"--reselect-after is a number of epochs, not {self.reselect_after}")
+        if self.reselect_every is None and self.reselect_after is not None:
+            raise UsageError("--reselect-after is of --reselect-every; say with that how far apart selections are")
 
 
 def _check(ipc: int, seed: int) -> None:
