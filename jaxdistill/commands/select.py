@@ -17,6 +17,7 @@ from jaxdistill.engine.device_info import machine
 from jaxdistill.engine.drive import say
 from jaxdistill.io.scores import save_scores
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.budgets import select_within
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.paths import absolute
 from jaxdistill.types import SyntheticSet
@@ -49,10 +50,11 @@ def select_set(config: Select, console: Console, options: frozenset[str] = froze
 
 def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str, Any]]:
     """Select: the set, the scores it goes by as a file has them, if it does, and what it cost."""
-    config, bench, selection = bound.config, bound.bench, SELECTIONS[bound.config.strategy]
+    bench, selection = bound.bench, SELECTIONS[bound.config.strategy]
+    assert bound.budget is not None  # see `prepare_selection`
     began = time.perf_counter()
     inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"]))
-    synthetic = jax.tree.map(np.asarray, selection(bound.keys["start"], bench.train, config.ipc, inputs))
+    synthetic = jax.tree.map(np.asarray, select_within(bound.keys["start"], selection, bench.train, bound.budget, inputs))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     scores = selection.needs.scores_of(inputs)
     return synthetic, None if scores is None else in_files_order(scores, bench), cost

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from jaxdistill import types
 from jaxdistill.common.promotion import standard
@@ -54,6 +54,9 @@ class Selection:
     """``select(key, data, ipc, inputs)``, without `inputs` where nothing is needed."""
     paper: str = ""
     """Where it is from; empty where it is from nowhere."""
+    budgets: Literal["any", "unbalanced", "ipc"] = "any"
+    """Beside as many images of each class: any other numbers of them; only one of all classes together, since what it
+    takes of a class depends on the others; or nothing else. See `jaxdistill.selection.budgets`."""
 
     @standard
     def __call__(self, key: Key, data: RealData, ipc: int, inputs: Any = None) -> SyntheticSet:
@@ -167,6 +170,17 @@ class Need:
         """Whether these are such inputs."""
         return isinstance(inputs, self.kind)
 
+    def part(self, inputs: Any, labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]) -> Any:
+        """Inputs for some of the images, in other groups than their classes: of their rows, where there are rows.
+
+        Args:
+            inputs: of all images.
+            labels: the class of each.
+            groups: the group of each class, -1 where its images are left out.
+        """
+        rows = np.flatnonzero(groups[labels] >= 0)
+        return jax.tree.map(lambda leaf: leaf[rows] if np.shape(leaf)[:1] == (len(labels),) else leaf, inputs)
+
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """The options that have an effect, the others being as they are."""
         del options, experts
@@ -248,6 +262,10 @@ class ProxyOutputs(Need):
         """Embeddings of one number, and equal logits."""
         data = context.data
         return Outputs(jax.random.normal(context.key, (data.count, 1)), jnp.zeros((data.count, len(data.counts))))
+
+    def part(self, inputs: Outputs, labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]) -> Outputs:
+        """With the classes of the images, of which their gradients are."""
+        return super().part(inputs._replace(classes=labels), labels, groups)
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """The epochs of the network, unless there is one."""

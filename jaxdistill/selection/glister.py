@@ -99,4 +99,4 @@ def _moved(
     return -eta * reach[:, None] * gradient.error
 
 
-GLISTER = Selection("glister", ProxyOutputs(), weighed(glister), "Killamsetty et al., AAAI 2021")
+GLISTER = Selection("glister", ProxyOutputs(), weighed(glister), "Killamsetty et al., AAAI 2021", budgets="unbalanced")

@@ -9,7 +9,6 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.types import Key, SyntheticSet
 
@@ -33,5 +32,5 @@ def picked(select: Callable[..., Int[Array, "classes ipc"]]) -> Strategy:
 
 def real_set(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
     """The set of these real images, marked as selected ones."""
-    found = class_set(data.read(indices).images)
+    found = data.take(indices.reshape(-1))
     return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
