@@ -306,7 +306,8 @@ class Run:
             write_generator(folder / "generator", generator)
 
     def __repr__(self) -> str:
-        of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
+        size = f"{self.config.ipc} images per class" if isinstance(self.config, Distill) else self.set.size
+        of = f"{size} of {Path(self.config.data.dataset).name}"
         done = f" after {self.steps} of {self.config.steps} steps" if isinstance(self.config, Distill) else ""
         loss, best = self.curves.get("loss", np.empty(0)), best_of(self.held_out)
         said = f", the set of step {best['step']} kept" if best and self.config.evaluation.keep == "best" else ""
@@ -364,7 +365,8 @@ class Run:
         note = None if self._plan is None else self._plan.note
         if isinstance(self.config, Distill) and not self._finished:
             note = f"{note}; stopped after {self._done} of {self.config.steps} steps"
-        card = {**finishing.base_card(self._bound, note), "cost": cost}
+        card = {**finishing.base_card(self._bound, note), **finishing.selected_card(self._bound, synthetic)}
+        card["cost"] = cost
         card |= finishing.kept_look(self._bound, self.held_out) | searched_card(self._search)
         shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
         arrays = jax.tree.map(jnp.asarray, synthetic)

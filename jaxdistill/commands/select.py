@@ -22,6 +22,7 @@ from jaxdistill.engine.device_info import machine
 from jaxdistill.engine.drive import say
 from jaxdistill.io.scores import save_scores
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.budgets import select_within
 from jaxdistill.selection.curve import Searched
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.paths import absolute
@@ -74,11 +75,12 @@ def choose_set(bound: Bound, tell: Callable[[str], None] = lambda line: None) ->
         bound: of the selection.
         tell: told a line now and then of what takes time.
     """
-    config, bench, selection = bound.config, bound.bench, SELECTIONS[bound.config.strategy]
+    bench, selection = bound.bench, SELECTIONS[bound.config.strategy]
+    assert bound.budget is not None  # see `prepare_selection`
     began = time.perf_counter()
     context = context_of(bound, bound.keys["method"], tell=tell)._replace(held_out=bench.held_out)
     inputs = inputs_of(selection.name, context)
-    chosen = selection(bound.keys["start"], bench.train, config.ipc, inputs)
+    chosen = select_within(bound.keys["start"], selection, bench.train, bound.budget, inputs)
     synthetic = jax.tree.map(np.asarray, dataclasses.replace(chosen, indices=None))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     scores = selection.needs.scores_of(inputs)

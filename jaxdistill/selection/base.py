@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill import types
 from jaxdistill.common.promotion import standard
@@ -58,6 +58,9 @@ class Selection:
     """``select(key, data, ipc, inputs)``, without `inputs` where nothing is needed."""
     paper: str = ""
     """Where it is from; empty where it is from nowhere."""
+    budgets: Literal["any", "unbalanced", "ipc"] = "any"
+    """Beside as many images of each class: any other numbers of them; only one of all classes together, since what it
+    takes of a class depends on the others; or nothing else. See `jaxdistill.selection.budgets`."""
 
     @standard
     def __call__(self, key: Key, data: RealData, ipc: int, inputs: Any = None) -> SyntheticSet:
@@ -208,6 +211,17 @@ class Need:
         """Whether these are such inputs."""
         return isinstance(inputs, self.kind)
 
+    def part(self, inputs: Any, labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]) -> Any:
+        """Inputs for some of the images, in other groups than their classes: of their rows, where there are rows.
+
+        Args:
+            inputs: of all images.
+            labels: the class of each.
+            groups: the group of each class, -1 where its images are left out.
+        """
+        rows = np.flatnonzero(groups[labels] >= 0)
+        return jax.tree.map(lambda leaf: leaf[rows] if np.shape(leaf)[:1] == (len(labels),) else leaf, inputs)
+
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """The options that have an effect, the others being as they are."""
         del options, experts
@@ -323,6 +337,18 @@ class ProxyOutputs(Need):
     def accepts(self, inputs: Any) -> bool:
         """With options too, where the function has some."""
         return isinstance(inputs, Outputs) or (self.tuning is not None and isinstance(inputs, Tuned))
+
+    def part(
+        self, inputs: Outputs | Tuned, labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]
+    ) -> Outputs | Tuned:
+        """With the classes of the images, of which their gradients are; validation images go by the same groups."""
+        if isinstance(inputs, Outputs):
+            return super().part(inputs._replace(classes=labels), labels, groups)
+        options = inputs.options
+        if "validation" in options:
+            held_out, of = options["validation"][0], np.asarray(options["validation"][1])
+            options = {**options, "validation": (self.part(held_out, of, groups), groups[of][groups[of] >= 0])}
+        return Tuned(self.part(inputs.outputs, labels, groups), options)
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """Not the epochs of the network, if there is one."""

@@ -370,8 +370,13 @@ class Select:
     strategy: Annotated[str, tyro.conf.Suppress]
     data: DataConfig
     run: RunConfig
-    ipc: int
-    """Images per class."""
+    ipc: int | None = None
+    """Images per class, unless --share says how many."""
+    share: float | None = None
+    """Share of each class that is selected, rounded, at least one image, in the place of --ipc; 0.1 is a tenth."""
+    unbalanced: bool = False
+    """Select of all classes together, so that --ipc is a mean and --share is one of all images: what a selection finds
+    best, whatever class it is of."""
     seed: int = 0
     """Seed from which everything random follows."""
     reselect_every: int | None = None
@@ -387,7 +392,13 @@ class Select:
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
-        _check(self.ipc, self.seed)
+        if self.share is None and self.ipc is None:
+            raise UsageError(
+                "how many images are to be selected? give --ipc (of each class) or --share (of the images)"
+            )
+        if self.share is not None and not 0 < self.share <= 1:
+            raise UsageError(f"--share is a share of the images, above 0 and at most 1, not {self.share}")
+        _check(1 if self.ipc is None else self.ipc, self.seed)
         if self.reselect_every is not None and self.reselect_every < 1:
             raise UsageError(f"--reselect-every is a number of epochs, at least 1, not {self.reselect_every}")
         if self.reselect_after is not None and self.reselect_after < 0:

@@ -74,6 +74,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     Raises:
         UsageError: for the first.
     """
+    if {"ipc", "share"} <= {*options}:
+        raise UsageError("--ipc and --share both say how many images are selected; give one of them")
     check_data_read(config.data, options)
     check_networks_read(f"{config.network.network},{config.evaluation.eval_network or ''}", options)
     if not config.bank.given:
