@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from jaxdistill.io.scores import save_scores
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.paths import absolute
+from jaxdistill.settings.starts import SCORES
 from jaxdistill.types import SyntheticSet
 
 __all__ = ["choose_set", "select_set", "write_scores"]
@@ -53,7 +55,8 @@ def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str,
     config, bench, selection = bound.config, bound.bench, SELECTIONS[bound.config.strategy]
     began = time.perf_counter()
     inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"]))
-    synthetic = jax.tree.map(np.asarray, selection(bound.keys["start"], bench.train, config.ipc, inputs))
+    chosen = selection(bound.keys["start"], bench.train, config.ipc, inputs)
+    synthetic = jax.tree.map(np.asarray, dataclasses.replace(chosen, indices=None))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     scores = selection.needs.scores_of(inputs)
     return synthetic, None if scores is None else in_files_order(scores, bench), cost
@@ -67,9 +70,11 @@ def write_scores(folder: Path, bound: Bound, scores: np.ndarray) -> None:
         bound: the selection.
         scores: as a file has them.
     """
-    config, bench, needs = bound.config, bound.bench, SELECTIONS[bound.config.strategy].needs
-    made = needs.made(config.basis, (config.bank.expert_count or 0) if config.bank.given else 0)
+    config, bench = bound.config, bound.bench
+    by = SELECTIONS[config.strategy].needs.score_in(config.basis)
+    assert by is not None  # there are scores
+    made = by.made(config.basis, (config.bank.expert_count or 0) if config.bank.given else 0)
     save_scores(
         folder / "scores.npz", scores, bench.source, bench.digests,
-        hardness=needs.turned(scores), name=config.strategy, made=made,
+        hardness=by.turned(scores), name=next(name for name, one in SCORES.items() if one is by), made=made,
     )  # fmt: skip

@@ -28,8 +28,8 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel", "ProxyOutputs", "RandomSets",
-    "Scores", "Selection", "Teachers", "Trials",
+    "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel", "ProxyOutputs",
+    "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
 
 
@@ -162,6 +162,8 @@ class Need:
     """Whether experts have a say where there are some, if not always."""
     requires_experts: ClassVar[bool] = False
     by_kernel: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
+    """Whether what is selected by it comes hardest first, class by class."""
     reads_all: ClassVar[bool] = True
     """Whether all images are looked at, if not always."""
 
@@ -201,19 +203,9 @@ class Need:
         """The scores among inputs, as files have them, in the order of the split; None where there are none."""
         del inputs
 
-    def turned(self, scores: np.ndarray) -> np.ndarray:
-        """Hardness of what a file says, and the other way round."""
-        return scores
-
-    def made(self, options: Any, experts: int) -> str:
-        """How scores came about, in words, for a file of them.
-
-        Args:
-            options: those that it reads.
-            experts: how many there are; 0 where there are none.
-        """
-        del options, experts
-        return ""
+    def score_in(self, options: Any) -> Scores | None:
+        """The score that it goes by; None where it goes by none."""
+        del options
 
 
 class Nothing(Need):
@@ -293,7 +285,7 @@ class Scores(Need):
     high_is_easy: bool = False
     """Whether files have it the other way round, from 0 for what is hardest to 1."""
 
-    words, kind = "a score for each image", Difficulty
+    words, kind, ordered = "a score for each image", Difficulty, True
     options, takes_experts = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs"}), True
 
     def build(self, context: Context) -> Difficulty:
@@ -320,7 +312,12 @@ class Scores(Need):
         return self.score(model)
 
     def made(self, options: Any, experts: int) -> str:
-        """Where from, or the mean over what."""
+        """How scores came about, in words, for a file of them.
+
+        Args:
+            options: those that it reads.
+            experts: how many there are; 0 where there are none.
+        """
         if options.scores is not None:
             return f"read from {options.scores.name}"
         if experts:
@@ -346,9 +343,37 @@ class Scores(Need):
         """C-scores in [0, 1] and low for what is hard, in float64, in which 1 minus it loses nothing; others as is."""
         return self.turned(inputs.scores)
 
+    def score_in(self, options: Any) -> Scores:
+        """Its own."""
+        del options
+        return self
+
     def turned(self, scores: np.ndarray) -> np.ndarray:
         """Hardness of what a file says, and the other way round."""
         return 1 - np.asarray(scores, np.float64) if self.high_is_easy else scores
+
+
+class ByScore(Need):
+    """The score of another selection, which an option names; what is done with it is for the selection to say."""
+
+    words = "the score of another selection"
+    options, takes_experts = Scores.options | {"score", "subset_share"}, True
+
+    def reads(self, options: Any, experts: bool) -> frozenset[str]:
+        """Which score, and what that reads."""
+        return options.scored.reads(options, experts) | {"score"}
+
+    def uses_experts(self, options: Any) -> bool:
+        """Where that score does."""
+        return options.scored.uses_experts(options)
+
+    def whole_split(self, options: Any, experts: bool) -> bool:
+        """Where that score does."""
+        return options.scored.whole_split(options, experts)
+
+    def score_in(self, options: Any) -> Scores:
+        """The one that is named."""
+        return options.scored
 
 
 class RandomSets(Need):

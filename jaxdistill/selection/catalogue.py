@@ -20,6 +20,7 @@ from jaxdistill.selection.held_out import MEMORISATION as MEMORISATION
 from jaxdistill.selection.uncertainty import ENTROPY as ENTROPY
 from jaxdistill.selection.uncertainty import MARGIN as MARGIN
 from jaxdistill.selection.uncertainty import LEAST_CONFIDENCE as LEAST_CONFIDENCE
+from jaxdistill.selection.ccs import CCS as CCS
 from jaxdistill.selection.craig import CRAIG as CRAIG
 from jaxdistill.selection.gradmatch import GRADMATCH as GRADMATCH
 from jaxdistill.selection.glister import GLISTER as GLISTER
