@@ -165,7 +165,7 @@ def test_help_shows_what_a_selection_reads(strategy, capsys):
     assert ("trials" in shown) == (kind is kinds.RandomSets)
     assert ("kernel" in shown) == (kind is kinds.Kernel)
     asked = (kinds.Features, kinds.Scores, kinds.ByScore, kinds.ProxyOutputs, kinds.Experts)
-    assert ("experts" in shown) == issubclass(kind, asked)
+    assert ("experts" in shown) == (issubclass(kind, asked) and kind is not PartedScores)
     assert not {"log-every", "steps", "generator", "eval-every", "parallel-classes"} & {*shown}
     assert list(shown)[:3] == ["dataset", "ipc", "out"]
     assert f"jaxdistill select {strategy} --dataset digits" in said

@@ -26,7 +26,7 @@ from jaxdistill.selection.budgets import select_within
 from jaxdistill.selection.curve import Searched
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.paths import absolute
-from jaxdistill.settings.starts import SCORES, score_of
+from jaxdistill.settings.starts import SCORES
 from jaxdistill.types import SyntheticSet
 
 __all__ = ["Chosen", "choose_set", "select_set", "write_scores"]
@@ -97,10 +97,10 @@ def write_scores(folder: Path, bound: Bound, scores: np.ndarray) -> None:
         scores: as a file has them.
     """
     config, bench = bound.config, bound.bench
-    name = config.strategy if config.strategy in SCORES else config.basis.score
-    scored = score_of(name)
-    made = scored.made(config.basis, (config.bank.expert_count or 0) if config.bank.given else 0)
+    by = SELECTIONS[config.strategy].needs.score_in(config.basis)
+    assert by is not None  # there are scores
+    made = by.made(config.basis, (config.bank.expert_count or 0) if config.bank.given else 0)
     save_scores(
         folder / "scores.npz", scores, bench.source, bench.digests,
-        hardness=scored.turned(scores), name=name, made=made,
+        hardness=by.turned(scores), name=next(name for name, one in SCORES.items() if one is by), made=made,
     )  # fmt: skip

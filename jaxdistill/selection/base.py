@@ -250,6 +250,10 @@ class Need:
         """What chose the window among inputs; None where there is none, or it was given."""
         del inputs
 
+    def score_in(self, options: Any) -> Scores | None:
+        """The score that it goes by; None where it goes by none."""
+        del options
+
 
 class Nothing(Need):
     """Nothing beside the images and their labels."""
@@ -405,7 +409,12 @@ class Scores(Need):
         return self.score(model)
 
     def made(self, options: Any, experts: int) -> str:
-        """Where from, or the mean over what."""
+        """How scores came about, in words, for a file of them.
+
+        Args:
+            options: those that it reads.
+            experts: how many there are; 0 where there are none.
+        """
         if options.scores is not None:
             return f"read from {options.scores.name}"
         if experts:
@@ -437,6 +446,11 @@ class Scores(Need):
         """What chose the window."""
         return inputs.search
 
+    def score_in(self, options: Any) -> Scores:
+        """Its own."""
+        del options
+        return self
+
     def turned(self, scores: np.ndarray) -> np.ndarray:
         """Hardness of what a file says, and the other way round."""
         return 1 - np.asarray(scores, np.float64) if self.high_is_easy else scores
@@ -459,6 +473,10 @@ class ByScore(Need):
     def whole_split(self, options: Any, experts: bool) -> bool:
         """Where that score does."""
         return options.scored.whole_split(options, experts)
+
+    def score_in(self, options: Any) -> Scores:
+        """The one that is named."""
+        return options.scored
 
 
 class RandomSets(Need):
