@@ -393,9 +393,7 @@ class Select:
 
     def __post_init__(self) -> None:
         if self.share is None and self.ipc is None:
-            raise UsageError(
-                "how many images are to be selected? give --ipc (of each class) or --share (of the images)"
-            )
+            raise UsageError("say how many images are selected: give --ipc (of each class) or --share (of all)")
         if self.share is not None and not 0 < self.share <= 1:
             raise UsageError(f"--share is a share of the images, above 0 and at most 1, not {self.share}")
         _check(1 if self.ipc is None else self.ipc, self.seed)
