@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from functools import partial
@@ -74,7 +75,8 @@ def choose_set(bound: Bound, tell: Callable[[str], None] = lambda line: None) ->
     config, bench, selection = bound.config, bound.bench, SELECTIONS[bound.config.strategy]
     began = time.perf_counter()
     inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"], tell=tell))
-    synthetic = jax.tree.map(np.asarray, selection(bound.keys["start"], bench.train, config.ipc, inputs))
+    chosen = selection(bound.keys["start"], bench.train, config.ipc, inputs)
+    synthetic = jax.tree.map(np.asarray, dataclasses.replace(chosen, indices=None))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     scores = selection.needs.scores_of(inputs)
     scores = None if scores is None else in_files_order(scores, bench)

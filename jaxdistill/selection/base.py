@@ -158,6 +158,8 @@ class Need:
     """Whether experts have a say where there are some, if not always."""
     requires_experts: ClassVar[bool] = False
     by_kernel: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
+    """Whether what is selected by it comes hardest first, class by class."""
     reads_all: ClassVar[bool] = True
     """Whether all images are looked at, if not always."""
 
@@ -282,7 +284,7 @@ class Scores(Need):
     thorough: bool = False
     """Whether a search for the window is one of many windows and networks, if it is not asked to be."""
 
-    words, kind = "a score for each image", Difficulty
+    words, kind, ordered = "a score for each image", Difficulty, True
     options = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs", *SEARCH})
     takes_experts = True
 

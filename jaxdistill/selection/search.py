@@ -35,7 +35,7 @@ class Ranked(NamedTuple):
 class Windows(ByScore):
     """How hard images are by the score that is named, and the window that many networks find best."""
 
-    kind = Ranked
+    kind, ordered = Ranked, True
 
     def build(self, context: Context) -> Ranked:
         """As the selection that goes by the score has it, but for a thorough search."""

@@ -34,4 +34,4 @@ def picked(select: Callable[..., Int[Array, "classes ipc"]]) -> Strategy:
 def real_set(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
     """The set of these real images, marked as selected ones."""
     found = class_set(data.read(indices).images)
-    return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
+    return dataclasses.replace(found, selected=jnp.ones(found.count, bool), indices=jnp.asarray(indices).reshape(-1))

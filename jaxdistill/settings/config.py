@@ -16,7 +16,7 @@ from jaxdistill.diffusion import Architecture
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
 from jaxdistill.selection.base import Scores
-from jaxdistill.settings.starts import score_of
+from jaxdistill.settings.starts import STARTS, needs_of, score_of
 
 __all__ = [
     "BankConfig",
@@ -113,6 +113,9 @@ class EvaluationConfig:
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
     """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
+    eval_combined: bool = False
+    """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
+    real ones as they were selected, kept or picked."""
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
     eval_every: int | None = None
@@ -145,7 +148,8 @@ class EvaluationConfig:
         options: dict[str, Any] = {"kernel": kernel} if kernel is not None and hasattr(recipe, "kernel") else {}
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
-        return dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        recipe = dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        return recipe.combined() if self.eval_combined else recipe
 
 
 @renamed(chunk="log_every", classes_at_once="parallel_classes", networks_at_once="parallel_networks")
@@ -221,7 +225,8 @@ class BasisConfig:
     search_ratios: tuple[float, ...] = ()
     """Other sizes of windows, as shares of a class, of which the search tells accuracies too."""
     score: str = "forgetting"
-    """The selection whose score ccs and window go by: forgetting, el2n, cscore ..."""
+    """The selection whose score ccs and window go by: forgetting, el2n, cscore ... With --update-share below 1 the
+    images of the start that are hardest by it are kept, unless the start has an order."""
     strata: int = 50
     """Parts of equal width that ccs cuts the range of scores into."""
     trials: int = 20
@@ -335,6 +340,13 @@ class Distill:
         _check(self.ipc, self.seed)
         if self.steps < 0:
             raise UsageError(f"--steps is a number of updates, not {self.steps}")
+
+    @property
+    def keeps_by(self) -> Scores | None:
+        """The score by which images that are not learned are the hardest of the start; None where all are learned, or
+        the start has them in an order of its own."""
+        all_learned = getattr(self.method, "update_share", 1.0) == 1
+        return None if all_learned or self.init not in STARTS or needs_of(self.init).ordered else self.basis.scored
 
 
 @dataclasses.dataclass(frozen=True)

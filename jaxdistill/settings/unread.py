@@ -10,6 +10,7 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
+from jaxdistill.selection.base import SEARCH
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
@@ -77,6 +78,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     selects = isinstance(config, Select)
     start = config.strategy if selects else config.init
     read = needs_of(start).reads(config.basis, config.bank.given)
+    if isinstance(config, Distill) and config.keeps_by is not None:
+        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start", *SEARCH}
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     if not config.basis.beta:  # none left out, as where nothing is read of it
         unread -= {"beta"}
@@ -88,7 +91,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if not config.evaluation.eval_seeds:
         judged = {"coverage"}
         if config.evaluation.eval_every is None:  # looks go by the others too
-            judged |= {"eval_epochs", "eval_labels", "parallel_networks"}
+            judged |= {"eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
