@@ -29,6 +29,7 @@ from jaxdistill.engine.loop import run
 from jaxdistill.io import checkpoint
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.methods import METHODS
+from jaxdistill.methods.partial_update import PartialUpdate
 from jaxdistill.networks import make as make_network
 from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
@@ -36,6 +37,7 @@ from jaxdistill.testing import toy_experts
 from jaxdistill.types import GenerativeMethod, Method, SyntheticSet, Task, map_one_by_one
 
 IPC = 3
+LEARN_IMAGES = [config for config in METHODS if issubclass(config, PartialUpdate)]
 SHAPE = (8, 8, 1)
 NETWORKS = ("convnet", "convnet-bn")
 
@@ -213,6 +215,35 @@ def test_a_step_changes_the_set_and_the_set_reads_out_whole(case):
     chex.assert_trees_all_equal_shapes_and_dtypes(first, last)
     assert np.isfinite(last.images).all()
     assert np.abs(last.images - first.images).max() > 0
+
+
+@pytest.mark.parametrize("config", [pytest.param(c, id=c.__name__, marks=marks(c, True)) for c in LEARN_IMAGES])
+def test_what_is_kept_never_changes_by_a_bit_and_has_its_say(config):
+    """A third of three images learns: the last one of each class, beside two that the loss sees too."""
+    task = make_task(NETWORKS[0])
+    settings = find(config, "digits", IPC).config
+    method = of_images(METHODS[config](dataclasses.replace(settings, update_share=0.4), task))
+    data = jax.tree.map(jnp.asarray, source_of(method, NETWORKS[0]))
+    begin, step = jax.jit(method.init), jax.jit(lambda state, i: one_step(method, data, state, i, jax.random.key(7)))
+    start, states, infos = start_of(method), [], []
+    # Other first images of each class, which are never learned.
+    kept = np.arange(start.count) % (start.count // 4) < 2 * method.images_per_start
+    other = start.replace(images=jnp.where(kept[:, None, None, None], start.images[::-1], start.images))
+    for initial in (start, other):
+        states.append([begin(jax.random.key(2), initial)])
+        for i in range(3):
+            state, info = step(states[-1][-1], i)
+            states[-1].append(state)
+        infos.append(info)
+    first, last = (method.synthetic(state) for state in (states[0][0], states[0][-1]))
+    np.testing.assert_array_equal(first.selected, [True, True, False] * 4)
+    chex.assert_trees_all_equal_shapes_and_dtypes(first, last)
+    np.testing.assert_array_equal(last.images[last.selected], first.images[first.selected])
+    assert (np.abs(last.images - first.images).max((1, 2, 3)) > 0).tolist() == (~np.asarray(first.selected)).tolist()
+    assert infos[0].loss != infos[1].loss
+    assert method.synthetic(method.init(jax.random.key(2), last)).selected.tolist() == first.selected.tolist()
+    with pytest.raises(ValueError, match=r"`update_share` of .* is a number from 0 to 1, not 1.5"):
+        dataclasses.replace(settings, update_share=1.5)
 
 
 def test_same_key_same_result_and_other_key_another(case):

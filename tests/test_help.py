@@ -152,12 +152,14 @@ def test_help_shows_no_option_that_the_network_has_not(capsys):
 def test_help_shows_what_a_selection_reads(strategy, capsys):
     said, shown = helped(["select", strategy], capsys)
     kind = type(selection.SELECTIONS[strategy].needs)
-    assert ("beta" in shown) == (kind is kinds.Scores)
+    assert ("beta" in shown) == issubclass(kind, (kinds.Scores, kinds.ByScore))
+    assert ("score" in shown) == issubclass(kind, kinds.ByScore)
+    assert ("window-start" in shown) == (kind is kinds.Scores)
     assert ("features" in shown) == (kind is kinds.Features)
     assert ("trials" in shown) == (kind is kinds.RandomSets)
     assert ("kernel" in shown) == (kind is kinds.Kernel)
-    asked = (kinds.Features, kinds.Scores, kinds.ProxyOutputs, kinds.Experts)
-    assert ("experts" in shown) == (kind in asked)
+    asked = (kinds.Features, kinds.Scores, kinds.ByScore, kinds.ProxyOutputs, kinds.Experts)
+    assert ("experts" in shown) == issubclass(kind, asked)
     assert not {"log-every", "steps", "generator", "eval-every", "parallel-classes"} & {*shown}
     assert list(shown)[:3] == ["dataset", "ipc", "out"]
     assert f"jaxdistill select {strategy} --dataset digits" in said

@@ -3,6 +3,7 @@
 import dataclasses
 from functools import partial
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,10 +14,12 @@ from jaxdistill.augment.formation import decode
 from jaxdistill.augment.transform import Augmented
 from jaxdistill.data.feeds import real_data
 from jaxdistill.evaluation import PROTOCOLS, Protocol, evaluate
+from jaxdistill.evaluation.recipe import CROP_AND_FLIP
 from jaxdistill.evaluation.train import train
 from jaxdistill.methods.selmatch import SelMatch
 from jaxdistill.networks import make as make_network
 from jaxdistill.presets import find
+from jaxdistill.settings.config import EvaluationConfig
 from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Features, Network, SyntheticSet, Variables
 
@@ -251,3 +254,27 @@ def test_the_preset_is_judged_by_the_codes_network_of_each_size():
         net, images = make_network(name, (side, side, 3), 10), jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
         maps = jax.eval_shape(net.features, jax.eval_shape(net.init, jax.random.key(0)), images).maps
         assert [found.shape[1] for found in maps] == [32, 16, 8, 4]
+
+
+@pytest.mark.parametrize("name", [name for name, recipe in PROTOCOLS.items() if hasattr(recipe, "selected_augment")])
+def test_every_recipe_that_augments_can_tell_selected_images_apart(name, synthetic, prepared):
+    """By hand: trained on images that are changed already, without any augmentation."""
+    recipe = dataclasses.replace(PROTOCOLS[name], epochs=2)
+    if "cutmix" in vars(recipe):
+        recipe = dataclasses.replace(recipe, cutmix=0.0)
+    both = dataclasses.replace(recipe, augment=shifted, selected_augment=halved)
+    found = train(jax.random.key(0), synthetic, NETWORK, both)
+    none = dataclasses.replace(recipe, augment=as_it_is, selected_augment=None)
+    wanted = train(jax.random.key(0), prepared, NETWORK, none)
+    chex.assert_trees_all_close(found.params, wanted.params, rtol=1e-5)
+    assert recipe.tells_selected == ("selmatch" in name)
+
+
+def test_the_combined_augmentation_is_one_option():
+    chosen = EvaluationConfig("dsa1000", eval_combined=True).resolve()
+    assert chosen == dataclasses.replace(PROTOCOLS["dsa1000"], selected_augment=CROP_AND_FLIP)
+    assert for_dataset(chosen.selected_augment, "cifar10") == "all:crop_flip"
+    assert EvaluationConfig("selmatch1000", eval_combined=True).resolve() == PROTOCOLS["selmatch1000"]
+    for name in ("dc300", "krr", "dd"):
+        with pytest.raises(ValueError, match="augments no images; leave the combined augmentation out"):
+            EvaluationConfig(name, eval_combined=True).resolve()

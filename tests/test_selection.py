@@ -23,6 +23,7 @@ from jaxdistill.selection.base import (
     Teachers,
     Trials,
 )
+from jaxdistill.selection.ccs import Strata, Stratified
 from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.selection.herding import herd, herding
 from jaxdistill.selection.kcenter import kcenter
@@ -72,6 +73,7 @@ def bases(data):
         Nothing: None,
         Features: jnp.asarray(FEATURES),
         Scores: Difficulty(FEATURES[:, 0].astype(np.float64)),
+        Stratified: Strata(FEATURES[:, 0].astype(np.float64)),
         Experts: Teachers(network, lambda number: Variables(solved, {}), 2),
         ProxyOutputs: Outputs(jnp.asarray(FEATURES), jnp.asarray(pixels_of(data) @ np.asarray(solved), jnp.float32)),
         RandomSets: Trials(lambda key, synthetic: float(synthetic.images.mean()), 5),

@@ -47,7 +47,7 @@ OPTIONS = {
     "two segments": ({"segments": 2}, {}),
     "raw step size": ({"unconstrained_lr": True}, {}),
     "labels": ({"momentum": 0.3}, {"label_lr": 5.0, "label_momentum": 0.9}),
-    "kept, average": ({}, {"learned_share": 0.5, "average": 0.8}),
+    "kept, average": ({"update_share": 0.5}, {"average": 0.8}),
     "tesla": ({}, {"transport": False}),
 }
 
@@ -62,7 +62,7 @@ def test_steps_are_heavy_ball_sgd(name):
     changes, options = OPTIONS[name]
     config = MTT(2, 1, 1, image_lr=2.0, student_lr_lr=0.012, student_lr=0.2, **changes)
     method = match_trajectories(config, SMALL, Segments(1, 1, num_segments=config.num_segments), **options)
-    soft, kept = "label_lr" in options, int("learned_share" in options)
+    soft, kept = "label_lr" in options, int("update_share" in changes)
     state, step = start_of(method), jax.jit(method.step)
     images, rate, average, velocity = IMAGES.copy(), config.student_lr, IMAGES[:, kept:], [0.0, 0.0, 0.0]
     logits = np.log(np.where(LABELS["class"] > 0, 0.9, 0.05)) if soft else HARD
@@ -216,8 +216,8 @@ def test_how_a_set_begins():
     for rate in (1e-6, 0.3):
         found = plain.synthetic(start_of(plain, learning_rate=jnp.asarray(rate))).learning_rate
         np.testing.assert_allclose(found, rate, rtol=1e-8)
-    for share, learned in ((1.0, 10), (0.29, 2), (0.7, 7), (0.01, 1)):
-        method = match_trajectories(MTT(), SMALL, Segments(2, 20), learned_share=share)
+    for share, learned in ((1.0, 10), (0.29, 2), (0.7, 7), (0.01, 1), (0.0, 0)):
+        method = match_trajectories(MTT(update_share=share), SMALL, Segments(2, 20))
         state = start_of(method, np.zeros((3, 10, 2, 2, 1)))
         assert state.learned.images.shape[1] == learned
         assert (state.frozen is None) == (learned == 10)

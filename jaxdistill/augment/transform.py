@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from jaxdistill.types import Augment, Key, SyntheticSet
 
-__all__ = ["Augmented", "Transform", "cutmix"]
+__all__ = ["Augmented", "Transform", "augmented", "cutmix"]
 
 Transform: TypeAlias = Callable[[Key, SyntheticSet], SyntheticSet]
 """``transform(key, batch)`` is the batch that is trained on; the key is consumed."""
@@ -31,12 +31,25 @@ class Augmented:
     def __call__(self, key: Key, batch: SyntheticSet) -> SyntheticSet:
         """See `Transform`; where batches are mixed their labels are classes or probabilities."""
         key_augment, key_mix = jax.random.split(key)
-        images = self.augment(key_augment, batch.images, siamese=False)
-        if self.selected is not None and batch.selected is not None:
-            apart = self.selected(jax.random.clone(key_augment), batch.images, siamese=False)
-            images = jnp.where(batch.selected[:, None, None, None], apart, images)
+        images = augmented(key_augment, batch, self.augment, self.selected)
         images, labels = cutmix(key_mix, images, batch.labels, self.cutmix)
         return dataclasses.replace(batch, images=images, labels=labels)
+
+
+def augmented(key: Key, batch: SyntheticSet, augment: Augment, selected: Augment | None) -> Float[Array, "n h w c"]:
+    """A batch's images, augmented with a draw for each of them.
+
+    Args:
+        key: consumed.
+        batch: the images, and perhaps which are selected real ones.
+        augment: of all images.
+        selected: of the selected ones in its place; None is `augment` as well.
+    """
+    images = augment(key, batch.images, siamese=False)
+    if selected is None or batch.selected is None:
+        return images
+    apart = selected(jax.random.clone(key), batch.images, siamese=False)
+    return jnp.where(batch.selected[:, None, None, None], apart, images)
 
 
 def cutmix(

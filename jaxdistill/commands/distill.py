@@ -20,7 +20,7 @@ from jaxdistill.commands.images import DrawnImages, LearnedImages
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
 from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
-from jaxdistill.commands.selection_inputs import context_of, inputs_of, stand_in
+from jaxdistill.commands.selection_inputs import context_of, hardest_first, inputs_of, stand_in
 from jaxdistill.commands.workspace import start
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.callbacks import TensorBoard, WandB
@@ -123,10 +123,11 @@ def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet | None:
         config = dataclasses.replace(config, init="random")  # for shapes alone
     network_key = jax.random.fold_in(bound.keys["start"], 1)
     context = context_of(bound, network_key)
-    return start(
+    found = start(
         bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start,
         lambda name: by(name, context), other_data=config.run.other_data,
     )  # fmt: skip
+    return found if by is not inputs_of or config.keeps_by is None else hardest_first(found, config.keeps_by, context)
 
 
 def train(

@@ -123,7 +123,7 @@ def evaluate_stored(
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
     protocol = named
     if protocol is None:
-        asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs)
+        asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs, config.combined)
         protocol = asked.resolve(next(iter(kernels)))
     protocol.check(bench.image_shape)
     by = "network" if protocol.learner == "network" else "kernel"
@@ -162,7 +162,7 @@ def evaluate_stored(
 def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:
     """Refuse what a recipe or networks of a caller's own say themselves."""
     options = given(config, {})
-    if named is not None and (both := options & {"epochs", "labels", "kernel"}):
+    if named is not None and (both := options & {"combined", "epochs", "labels", "kernel"}):
         raise UsageError(f"a recipe of one's own says its {min(both)} itself; leave --{min(both)} out")
     if custom and (both := options & {*Options._fields, "initial", "network_seed"}):
         raise UsageError(f"networks of one's own are made already; leave --{min(both).replace('_', '-')} out")

@@ -90,11 +90,10 @@ def judge(
     named = {apart[name]: chosen for name, chosen in sets.items()}
     of = {apart[name]: called[size] for name, size in sizes.items()} | dict.fromkeys(baselines)
     sizes = {apart[name]: size for name, size in sizes.items()} | {name: size for size, name in called.items()}
-    if not protocol.tells_selected:
-        # Which images are real makes no difference then, and sets that are alike share a compilation.
-        plain = partial(dataclasses.replace, selected=None)
-        named = {name: plain(chosen) for name, chosen in named.items()}
-        baselines = {name: [plain(one) for one in drawn] for name, drawn in baselines.items()}
+    # What makes no difference is left out, so that sets that are alike share a compilation.
+    unread: dict[str, None] = dict.fromkeys(("indices", *(() if protocol.tells_selected else ("selected",))))
+    named = {name: dataclasses.replace(chosen, **unread) for name, chosen in named.items()}
+    baselines = {name: [dataclasses.replace(one, **unread) for one in drawn] for name, drawn in baselines.items()}
     if teach is not None:
         named = {name: teach(chosen) for name, chosen in named.items()}
         baselines = {name: [teach(one) for one in drawn] for name, drawn in baselines.items()}

@@ -121,7 +121,8 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
         check_own(name, method)
     check_method_read(config, options, bound.protocol, method, known, build)
     if experts is not None:
-        if method.feed.source != "experts" and not needs_of(config.init).uses_experts(config.basis):
+        asking = [needs_of(config.init), *([] if config.keeps_by is None else [config.keeps_by])]
+        if method.feed.source != "experts" and not any(need.uses_experts(config.basis) for need in asking):
             raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
     source, on_host = _source(method.feed, config, bench, experts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from typing import Any
 
@@ -54,9 +55,8 @@ def choose_set(bound: Bound) -> tuple[SyntheticSet, np.ndarray | None, dict[str,
     assert bound.budget is not None  # see `prepare_selection`
     began = time.perf_counter()
     inputs = inputs_of(selection.name, context_of(bound, bound.keys["method"]))
-    synthetic = jax.tree.map(
-        np.asarray, select_within(bound.keys["start"], selection, bench.train, bound.budget, inputs)
-    )
+    chosen = select_within(bound.keys["start"], selection, bench.train, bound.budget, inputs)
+    synthetic = jax.tree.map(np.asarray, dataclasses.replace(chosen, indices=None))
     cost = {"steps": 0, "seconds": time.perf_counter() - began, **machine()}
     scores = selection.needs.scores_of(inputs)
     return synthetic, None if scores is None else in_files_order(scores, bench), cost

@@ -21,14 +21,14 @@ from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.scores import read_scores
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.base import Context, ProxyModel, Teachers
+from jaxdistill.selection.base import Context, Need, ProxyModel, Scores, Teachers
 from jaxdistill.settings.config import BasisConfig
 from jaxdistill.settings.starts import STARTS
 from jaxdistill.training.proxy import RECIPE, train_proxy
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
-__all__ = ["context_of", "in_files_order", "inputs_of", "stand_in"]
+__all__ = ["context_of", "hardest_first", "in_files_order", "inputs_of", "stand_in"]
 
 TRIED = 5_000
 SILENT = Variables({}, {})
@@ -79,13 +79,37 @@ def inputs_of(name: str, context: Context) -> Any:
     needs, experts = STARTS[name].needs, context.experts is not None
     if needs.requires_experts and not experts:
         raise UsageError(f"{name} asks experts; make some with 'jaxdistill experts' and give --experts")
-    if context.on_host and needs.whole_split(context.options, experts):
+    _check_on_device(name, needs, context)
+    return needs.build(context)
+
+
+def hardest_first(start: SyntheticSet, by: Scores, context: Context) -> SyntheticSet:
+    """A start with the images of each class in the order of a score, of which methods keep the first ones.
+
+    Args:
+        start: as many images of each class; of those that were not selected from the split nothing is known, and they
+            stay as they are.
+        by: the score.
+        context: what it can be made of.
+
+    Raises:
+        UsageError: if it cannot be had.
+    """
+    if start.indices is None:
+        return start
+    _check_on_device(f"the score {context.options.score}", by, context)
+    hardness = by.hardness(context)[np.asarray(start.indices)].reshape(start.labels.shape[-1], -1)
+    order = np.argsort(-hardness, axis=1, kind="stable")
+    return start.take((order + hardness.shape[1] * np.arange(len(order))[:, None]).reshape(-1))
+
+
+def _check_on_device(name: str, needs: Need, context: Context) -> None:
+    if context.on_host and needs.whole_split(context.options, context.experts is not None):
         free = sorted(name for name, selection in SELECTIONS.items() if selection.needs.kind is type(None))
         raise UsageError(
             f"{name} looks at all training images, which stay on the host at this --max-device-gib; raise it, or take "
             f"one of {', '.join(free)}"
         )
-    return needs.build(context)
 
 
 def stand_in(name: str, context: Context) -> Any:

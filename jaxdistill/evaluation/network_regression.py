@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
+from jaxdistill.augment.transform import augmented
 from jaxdistill.common.sets import centred
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe, function_of
@@ -34,6 +35,8 @@ class Regression(Recipe):
     interpolation (linear in the logarithm)."""
     augment: str | Augment = "zoom:default"
     """See `jaxdistill.augment.make`."""
+    selected_augment: str | Augment | None = dataclasses.field(default=None, kw_only=True)
+    """Augmentation of images that are selected real ones, where those of the set are known; None is `augment`."""
     batch: int = 500
     """Batch size; the whole set where it is smaller."""
     learning_rate: float = 3e-4
@@ -69,13 +72,14 @@ class Regression(Recipe):
         """Train a fresh network, step after step."""
         synthetic = dataclasses.replace(synthetic, labels=centred(synthetic), label_kind="target")
         n, augment = synthetic.count, function_of(self.augment)
+        apart = None if self.selected_augment is None else function_of(self.selected_augment)
         steps, batch = self.steps(n), min(self.batch, n)
         warmup, end = min(self.warmup, steps // 2), self.last * self.learning_rate
         optimizer = optax.adam(optax.warmup_cosine_decay_schedule(0.0, self.learning_rate, warmup, steps, end))
         key_init, key_steps = jax.random.split(key)
 
         def shown(key: Key, batch: SyntheticSet) -> SyntheticSet:
-            return dataclasses.replace(batch, images=augment(key, batch.images, siamese=False))
+            return dataclasses.replace(batch, images=augmented(key, batch, augment, apart))
 
         def advance(i: Int[Array, ""], variables: Variables, opt_state: PyTree) -> tuple[Variables, PyTree]:
             drawn = synthetic.take((i * batch + jnp.arange(batch)) % n)

@@ -13,7 +13,7 @@ from jaxdistill.augment.transform import Augmented
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.kernel_ridge import KernelRidge
 from jaxdistill.evaluation.network_regression import Regression
-from jaxdistill.evaluation.recipe import Recipe, function_of
+from jaxdistill.evaluation.recipe import CROP_AND_FLIP, Recipe, function_of
 from jaxdistill.evaluation.soft import SoftLabels
 from jaxdistill.training.sgd import epoch, fit, sgd
 from jaxdistill.training.unroll import train_in_order
@@ -102,11 +102,6 @@ class Protocol(Recipe):
         ]
         return ", ".join(part for part in said if part)
 
-    @property
-    def tells_selected(self) -> bool:
-        """See `Recipe.tells_selected`."""
-        return self.selected_augment is not None
-
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
         """Train a fresh network, epoch after epoch."""
         if self.epochs is None:
@@ -180,9 +175,7 @@ def epochs_for(count: int, classes: int) -> int:
 
 
 _IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)
-_SELMATCH = Protocol(
-    1000, "each:default", "all:default-color-cutout-scale-rotate", batch=128, learning_rate=0.1, drops=(), cosine=0.01
-)
+_SELMATCH = Protocol(1000, "each:default", CROP_AND_FLIP, batch=128, learning_rate=0.1, drops=(), cosine=0.01)
 
 _MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 from collections.abc import Callable
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from jaxtyping import Array, Float
 
@@ -14,7 +14,10 @@ from jaxdistill.errors import UsageError
 from jaxdistill.training.inference import logits
 from jaxdistill.types import Augment, Key, Network, SyntheticSet, Variables
 
-__all__ = ["Recipe", "function_of"]
+__all__ = ["CROP_AND_FLIP", "Recipe", "function_of"]
+
+CROP_AND_FLIP = "all:default-color-cutout-scale-rotate"
+"""What SelMatch's evaluation does to selected real images; the flip only where the data set has one."""
 
 _SHARED = {
     "momentum": "momentum {}",
@@ -41,8 +44,22 @@ class Recipe(abc.ABC):
     """Whether two evaluations of one set differ."""
     needs_teacher: ClassVar[bool] = False
     """Whether labels have to be a teacher's logits."""
-    tells_selected: ClassVar[bool] = False
-    """Whether it makes a difference which images of a set are selected real ones."""
+
+    @property
+    def tells_selected(self) -> bool:
+        """Whether it makes a difference which images of a set are selected real ones."""
+        return getattr(self, "selected_augment", None) is not None
+
+    def combined(self) -> Recipe:
+        """The recipe with SelMatch's combined augmentation: crop and flip alone for images that are selected real ones.
+
+        Raises:
+            UsageError: if it augments nothing.
+        """
+        if not hasattr(self, "selected_augment") or getattr(self, "augment", "none") == "none":
+            raise UsageError("this recipe augments no images; leave the combined augmentation out")
+        changes: dict[str, Any] = {"selected_augment": CROP_AND_FLIP}
+        return self if self.tells_selected else dataclasses.replace(self, **changes)
 
     @property
     @abc.abstractmethod

@@ -64,6 +64,8 @@ class SoftLabels(Recipe):
     """Passes over the set."""
     augment: str | Augment = "photo:default-color-cutout-scale-rotate"
     """See `jaxdistill.augment.make`: resized crop, and flip but for digits."""
+    selected_augment: str | Augment | None = dataclasses.field(default=None, kw_only=True)
+    """Augmentation of images that are selected real ones, where those of the set are known; None is `augment`."""
     cutmix: float = 1.0
     """Probability of mixing a batch."""
     temperature: float = 20.0
@@ -108,7 +110,8 @@ class SoftLabels(Recipe):
             weight_decay=self.weight_decay,
             mask=lambda params: jax.tree.map(lambda leaf: leaf.ndim > 1, params),
         )
-        shown = Augmented(function_of(self.augment), cutmix=self.cutmix)
+        apart = None if self.selected_augment is None else function_of(self.selected_augment)
+        shown = Augmented(function_of(self.augment), apart, self.cutmix)
         key_init, key_orders, key_steps = jax.random.split(key, 3)
 
         def advance(i: Int[Array, ""], variables: Variables, opt_state: PyTree) -> tuple[Variables, PyTree]:

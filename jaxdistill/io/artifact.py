@@ -13,6 +13,7 @@ Nothing of jaxdistill is needed to use one::
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
@@ -151,7 +152,8 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
 
 def _arrays(synthetic: SyntheticSet, preprocess: Preprocess) -> dict[str, np.ndarray]:
     """Everything that is stored, by name."""
-    arrays = synthetic.arrays | {PREFIX + name: value for name, value in preprocess.arrays().items()}
+    kept = dataclasses.replace(synthetic, indices=None).arrays
+    arrays = kept | {PREFIX + name: value for name, value in preprocess.arrays().items()}
     return {name: np.asarray(value, np.float32, order="C") for name, value in arrays.items()}
 
 

@@ -23,6 +23,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.attention import attention
 from jaxdistill.methods.matching import match_distributions
+from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
 from jaxdistill.types import Batch, Features, Key, Method, SyntheticSet, Task
 
 __all__ = ["DataDAM", "DataDAMInfo", "DataDAMState", "datadam"]
@@ -30,7 +31,7 @@ __all__ = ["DataDAM", "DataDAMInfo", "DataDAMState", "datadam"]
 
 @renamed(per_class="real_batch", scale="loss_scale", attention="attention_weight", balance="mmd_weight")
 @dataclasses.dataclass(frozen=True)
-class DataDAM:
+class DataDAM(PartialUpdate):
     """Match the mean attention and the mean embedding of real and synthetic images under random networks."""
 
     image_lr: float = 1.0
@@ -123,6 +124,7 @@ def datadam(config: DataDAM, task: Task) -> Method:
         distances, gradient = match_distributions(
             key_classes, task, variables, state.images, batch.images, features=described, weights=weights
         )
+        gradient = only_learned(gradient, config.update_share, task.num_classes)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
         terms = jnp.sum(distances, axis=0) * jnp.asarray(weights, distances.dtype)
@@ -130,7 +132,7 @@ def datadam(config: DataDAM, task: Task) -> Method:
         return DataDAMState(images, opt_state), info  # pyright: ignore[reportArgumentType]
 
     def synthetic(state: DataDAMState) -> SyntheticSet:
-        return class_set(state.images)
+        return marked(class_set(state.images), config.update_share)
 
     return standardised(Method(init, step, synthetic, ClassBalanced(config.real_batch)))
 

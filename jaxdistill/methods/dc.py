@@ -22,6 +22,7 @@ from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.losses import gradients
 from jaxdistill.methods.matching import match_gradients, refresh
+from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
 from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
@@ -44,7 +45,7 @@ DISTANCES = {
     averages="bn_statistics",
 )
 @dataclasses.dataclass(frozen=True)
-class DC:
+class DC(PartialUpdate):
     """Match the gradients that real and synthetic images give a network that is trained on the synthetic ones."""
 
     image_lr: float = 0.1
@@ -139,6 +140,7 @@ def dc(config: DC, task: Task) -> Method:
         distances, gradient = match_gradients(
             key_match, task, frozen, state.images, batch.images, DISTANCES[config.distance]
         )
+        gradient = only_learned(gradient, config.update_share, task.num_classes)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
         matched = (state.matched + 1) % config.matches_per_network
@@ -150,6 +152,6 @@ def dc(config: DC, task: Task) -> Method:
         return DCState(images, opt_state, variables, matched), info  # pyright: ignore[reportArgumentType]
 
     def synthetic(state: DCState) -> SyntheticSet:
-        return class_set(state.images)
+        return marked(class_set(state.images), config.update_share)
 
     return standardised(Method(init, step, synthetic, ClassBalanced(config.real_batch)))

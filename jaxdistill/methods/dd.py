@@ -22,6 +22,7 @@ from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
+from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
 from jaxdistill.training.gradients import training_gradient
 from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Batch, Key, Method, Network, PyTree, SyntheticSet, Task, Variables
@@ -40,7 +41,7 @@ __all__ = ["DD", "DDInfo", "DDState", "Learned", "as_set", "dd", "outer_gradient
     networks="num_networks",
 )
 @dataclasses.dataclass(frozen=True)
-class DD:
+class DD(PartialUpdate):
     """Learn images, and a step size for each step, such that a network trained on them in order fits real data."""
 
     image_lr: float = 0.01
@@ -187,6 +188,8 @@ def dd(config: DD, task: Task) -> Method:
         keys = jax.random.split(key_networks, config.num_networks)
         found = task.map_classes(one, keys, state.learned, real, labels)
         loss, accuracy, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found)
+        by_images = only_learned(gradient.images, config.update_share, task.num_classes)
+        gradient = gradient._replace(images=by_images)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         learned = jax.tree.map(jnp.add, state.learned, updates)
         step_size = jnp.mean(jax.nn.softplus(state.learned.raw_rates))
@@ -194,7 +197,7 @@ def dd(config: DD, task: Task) -> Method:
         return DDState(learned, opt_state), info  # pyright: ignore[reportArgumentType]
 
     def synthetic(state: DDState) -> SyntheticSet:
-        return as_set(state.learned)
+        return marked(as_set(state.learned), config.update_share)
 
     return standardised(Method(init, step, synthetic, Uniform(config.real_batch)))
 

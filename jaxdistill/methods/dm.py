@@ -20,6 +20,7 @@ from jaxdistill.common.sets import by_class, class_set
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.methods.matching import match_distributions
+from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 
 __all__ = ["DM", "DMInfo", "DMState", "dm"]
@@ -27,7 +28,7 @@ __all__ = ["DM", "DMInfo", "DMState", "dm"]
 
 @renamed(per_class="real_batch")
 @dataclasses.dataclass(frozen=True)
-class DM:
+class DM(PartialUpdate):
     """Match the mean embedding of real and synthetic images under random networks."""
 
     image_lr: float = 1.0
@@ -85,12 +86,13 @@ def dm(config: DM, task: Task) -> Method:
         key_network, key_classes = jax.random.split(key)
         variables = task.network.init(key_network)
         distances, gradient = match_distributions(key_classes, task, variables, state.images, batch.images)
+        gradient = only_learned(gradient, config.update_share, task.num_classes)
         updates, opt_state = optimiser.update(gradient, state.opt_state)
         images = optax.apply_updates(state.images, updates)
         info = DMInfo(jnp.sum(distances), optax.global_norm(gradient))
         return DMState(images, opt_state), info  # pyright: ignore[reportArgumentType]
 
     def synthetic(state: DMState) -> SyntheticSet:
-        return class_set(state.images)
+        return marked(class_set(state.images), config.update_share)
 
     return standardised(Method(init, step, synthetic, ClassBalanced(config.real_batch)))

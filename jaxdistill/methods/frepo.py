@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -23,6 +24,7 @@ from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.kernels.regression import LINEAR, support_gradient
 from jaxdistill.losses.ridge import label_margin, squared_error
+from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
 from jaxdistill.training.gradients import each_image, training_gradient
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables, map_one_by_one
 
@@ -31,7 +33,7 @@ __all__ = ["FRePo", "FRePoInfo", "FRePoState", "SetGradient", "frepo", "set_grad
 
 @renamed(lr="image_lr", real_images="real_batch")
 @dataclasses.dataclass(frozen=True)
-class FRePo:
+class FRePo(PartialUpdate):
     """Learn images and labels by regression on the features of a pool of networks."""
 
     image_lr: float = 3e-4
@@ -195,8 +197,11 @@ def frepo(config: FRePo, task: Task) -> Method:
             embedded, *learned, each_image(embedded, real), targets,
             ridge=config.ridge, flip=config.flip, map_rows=task.map_blocks,
         )  # fmt: skip
-        gradient = (found.by_images, found.by_labels if config.learn_labels else jnp.zeros_like(found.by_labels))
-        updates, opt_state = optimiser.update(gradient, state.opt_state, learned)
+        moving = partial(only_learned, share=config.update_share, num_classes=task.num_classes)
+        by_labels = found.by_labels if config.learn_labels else jnp.zeros_like(found.by_labels)
+        gradient = (moving(found.by_images), by_labels)
+        # LAMB's steps are as long as what it moves, so that it is shown no other images.
+        updates, opt_state = optimiser.update(gradient, state.opt_state, (moving(state.images), state.labels))
         images, labels = jax.tree.map(jnp.add, learned, updates)
         member = jax.lax.cond(
             member.ages > config.online_steps,
@@ -220,6 +225,6 @@ def frepo(config: FRePo, task: Task) -> Method:
         return Pool(Variables(params, found.statistics), moments, member.ages + 1)
 
     def synthetic(state: FRePoState) -> SyntheticSet:
-        return SyntheticSet(state.images, state.labels, label_kind="target")
+        return marked(SyntheticSet(state.images, state.labels, label_kind="target"), config.update_share)
 
     return standardised(Method(init, step, synthetic, Uniform(config.real_batch), paced=True))

@@ -29,6 +29,7 @@ from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
 from jaxdistill.errors import UsageError
 from jaxdistill.losses import gradients
 from jaxdistill.methods.matching import match_gradients
+from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
 from jaxdistill.training.sgd import epoch, sgd
 from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
 
@@ -58,7 +59,7 @@ DISTANCES = {
     most="max_tiles",
 )
 @dataclasses.dataclass(frozen=True)
-class IDC:
+class IDC(PartialUpdate):
     """Match the gradients of real images and of tiles, several to a stored image, on networks that see real images."""
 
     image_lr: float = 5e-3
@@ -173,6 +174,7 @@ def idc(config: IDC, task: Task) -> Method:
         )
         images = jnp.where(fresh, jnp.clip(state.images, 0, 1), state.images)
         distances, gradient = match_gradients(key_match, task, variables, images, by_class.images, distance, view)
+        gradient = only_learned(gradient, config.update_share, task.num_classes)
         real = SyntheticSet(anywhere.images, jax.nn.one_hot(anywhere.labels, task.num_classes))
         variables, velocity, _ = epoch(
             key_train,
@@ -191,7 +193,8 @@ def idc(config: IDC, task: Task) -> Method:
 
     def synthetic(state: IDCState) -> SyntheticSet:
         low, high = ends(state.images)
-        return class_set(low + (high - low) * jnp.clip(state.images, 0, 1), config.factor)
+        found = class_set(low + (high - low) * jnp.clip(state.images, 0, 1), config.factor)
+        return marked(found, config.update_share)
 
     batches = -(-config.inner_real_images // config.inner_batch)
     feed = Both(ClassBalanced(config.real_batch), Uniform(batches * config.inner_batch))

@@ -24,6 +24,7 @@ from jaxdistill.data.feeds import ClassBalanced
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import support_gradient
 from jaxdistill.losses.ridge import squared_error
+from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
 from jaxdistill.types import Batch, Key, Method, SyntheticSet, Task
 
 __all__ = ["KIP", "KIPInfo", "KIPState", "kip", "kip_loss"]
@@ -33,7 +34,7 @@ _REAL_IMAGES = 5_000
 
 @renamed(per_class="real_batch")
 @dataclasses.dataclass(frozen=True)
-class KIP:
+class KIP(PartialUpdate):
     """Learn the support of a kernel ridge regression."""
 
     image_lr: float = 0.04
@@ -115,7 +116,8 @@ def kip(config: KIP, task: Task) -> Method:
             ridge=config.ridge, loss=kip_loss, map_rows=task.map_blocks,
         )  # fmt: skip
         by_labels = found.by_labels if config.learn_labels else jnp.zeros_like(found.by_labels)
-        gradient = (pull_back(found.by_support)[0], by_labels)
+        by_images = only_learned(pull_back(found.by_support)[0], config.update_share, task.num_classes)
+        gradient = (by_images, by_labels)
         learned = (state.images, state.labels)
         updates, opt_state = optimiser.update(gradient, state.opt_state, learned)
         images, labels = jax.tree.map(jnp.add, learned, updates)
@@ -123,6 +125,6 @@ def kip(config: KIP, task: Task) -> Method:
         return KIPState(images, labels, opt_state), KIPInfo(found.loss, accuracy, optax.global_norm(gradient))
 
     def synthetic(state: KIPState) -> SyntheticSet:
-        return SyntheticSet(state.images, state.labels, label_kind="target")
+        return marked(SyntheticSet(state.images, state.labels, label_kind="target"), config.update_share)
 
     return standardised(Method(init, step, synthetic, ClassBalanced(per_class)))

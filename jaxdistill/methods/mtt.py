@@ -12,6 +12,7 @@ import dataclasses
 from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
+from jaxdistill.methods.partial_update import PartialUpdate
 from jaxdistill.methods.trajectory_matching import match_trajectories
 from jaxdistill.types import Method, Task
 
@@ -27,7 +28,7 @@ __all__ = ["MTT", "check_student", "mtt"]
     segments="num_segments",
 )
 @dataclasses.dataclass(frozen=True)
-class MTT:
+class MTT(PartialUpdate):
     """Train a student on the set from where an expert stood, and move the set so that it ends where the expert did."""
 
     student_steps: int = 30

@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 
 from jaxdistill.common.renamed import former_names, renamed
-from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.trajectory_matching import match_trajectories
@@ -23,13 +22,14 @@ from jaxdistill.types import Method, Task
 __all__ = ["SelMatch", "selmatch"]
 
 
-@renamed(**former_names(MTT))
+@renamed(**former_names(MTT), alpha="update_share")
 @dataclasses.dataclass(frozen=True)
 class SelMatch(MTT):
     """MTT that learns some images of each class and keeps the others, real ones, as they are."""
 
-    alpha: float = 0.5
-    """Share of the images of each class that is learned: the last ones of the start, rounded down, at least one."""
+    update_share: float = dataclasses.field(default=0.5, kw_only=True)
+    """Share of the images of each class that is learned: the last ones of the start, which are the easier ones of its
+    window, rounded down, at least one unless it is 0. The others never change."""
 
 
 def selmatch(config: SelMatch, task: Task) -> Method:
@@ -54,7 +54,5 @@ def selmatch(config: SelMatch, task: Task) -> Method:
         Partial Updates by Trajectory Matching, ICML 2024.
     """
     check_student(config)
-    check(config, positive=("alpha",), shares=("alpha",))
-
     feed = Segments(config.expert_epochs, config.max_start, num_segments=config.num_segments)
-    return match_trajectories(config, task, feed, learned_share=config.alpha)
+    return match_trajectories(config, task, feed)

@@ -19,6 +19,7 @@ from jaxdistill.common.promotion import standardised
 from jaxdistill.common.sets import by_class, class_set, soft_logits
 from jaxdistill.data.trajectories import Segment, Segments, unflatten
 from jaxdistill.errors import UsageError
+from jaxdistill.methods.partial_update import kept_count, marked
 from jaxdistill.training.inference import predict
 from jaxdistill.training.unroll import unroll
 from jaxdistill.types import Key, LabelKind, Method, PyTree, SyntheticSet, Task, Variables
@@ -150,7 +151,6 @@ def match_trajectories(
     feed: Segments,
     *,
     transport: bool = True,
-    learned_share: float = 1.0,
     average: float | None = None,
     label_lr: float | None = None,
     label_momentum: float = 0.0,
@@ -163,7 +163,6 @@ def match_trajectories(
         task: network, augmentation and shapes.
         feed: which segments of trajectories; several are matched side by side and their gradients averaged.
         transport: whether gradients are exact (`jaxdistill.training.unroll.unroll`).
-        learned_share: of each class's images, the last ones, rounded down but at least one; the others never change.
         average: decay of a moving average of the images, which is then what is read out.
         label_lr: step size of learned labels; None keeps hard ones.
         label_momentum: of those.
@@ -189,7 +188,7 @@ def match_trajectories(
         if initial.label_kind in ("class", kind):
             initial = dataclasses.replace(initial, label_kind="class")
         images = by_class(initial, task.num_classes)
-        kept = images.shape[1] - max(1, int(learned_share * images.shape[1] + 1e-9))
+        kept = kept_count(config.update_share, images.shape[1])
         rate = jnp.asarray(config.student_lr, images.dtype)
         if initial.learning_rate is not None:
             rate = initial.learning_rate.reshape(-1)[0]
@@ -246,12 +245,8 @@ def match_trajectories(
         images = state.learned.images if state.average is None else state.average
         found = class_set(_all_images(images, state.frozen).reshape(task.num_classes, -1, *task.image_shape))
         labels = {"class": found.labels, "probability": state.labels, "logit": state.learned.logits}[kind]
-        selected = None
-        if state.frozen is not None:
-            selected = jnp.arange(found.count) % (found.count // task.num_classes) < state.frozen.shape[1]
-        return dataclasses.replace(
-            found, labels=labels, label_kind=kind, learning_rate=state.learned.rate, selected=selected
-        )
+        found = dataclasses.replace(found, labels=labels, label_kind=kind, learning_rate=state.learned.rate)
+        return marked(found, config.update_share)
 
     return standardised(Method(init, step, synthetic, feed))
 

@@ -16,7 +16,7 @@ _PUBLISHED = printed({
 
 
 class _Settings(NamedTuple):
-    alpha: float
+    update_share: float
     """Share that is learned."""
     beta: float
     """Share of the hardest that is left out."""
@@ -27,14 +27,14 @@ class _Settings(NamedTuple):
 # fmt: off
 _CELLS = {
     "cifar10": {
-        250: _Settings(alpha=0.6, beta=0.5, epochs=1000), 500: _Settings(alpha=0.2, beta=0.3, epochs=500),
-        1000: _Settings(alpha=0.1, beta=0.2, epochs=250), 1500: _Settings(alpha=0.1, beta=0.2, epochs=167),
+        250: _Settings(update_share=0.6, beta=0.5, epochs=1000), 500: _Settings(update_share=0.2, beta=0.3, epochs=500),
+        1000: _Settings(update_share=0.1, beta=0.2, epochs=250), 1500: _Settings(update_share=0.1, beta=0.2, epochs=167),
     },
     "cifar100": {
-        25: _Settings(alpha=0.8, beta=0.8, epochs=1000), 50: _Settings(alpha=0.6, beta=0.7, epochs=500),
-        100: _Settings(alpha=0.3, beta=0.6, epochs=250), 150: _Settings(alpha=0.2, beta=0.4, epochs=167),
+        25: _Settings(update_share=0.8, beta=0.8, epochs=1000), 50: _Settings(update_share=0.6, beta=0.7, epochs=500),
+        100: _Settings(update_share=0.3, beta=0.6, epochs=250), 150: _Settings(update_share=0.2, beta=0.4, epochs=167),
     },
-    "tiny_imagenet": {50: _Settings(alpha=0.6, beta=0.8, epochs=500), 100: _Settings(alpha=0.5, beta=0.7, epochs=250)},
+    "tiny_imagenet": {50: _Settings(update_share=0.6, beta=0.8, epochs=500), 100: _Settings(update_share=0.5, beta=0.7, epochs=250)},
 }
 # fmt: on
 
@@ -58,7 +58,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
             image_lr=1e4 if (dataset, ipc) in {("cifar10", 1000), ("cifar10", 1500)} else 1e3,
             student_lr_lr=1e-5,
             student_lr=0.001,
-            alpha=cell.alpha,
+            update_share=cell.update_share,
         ),
         steps=10_000,
         init="forgetting" if dataset in ("tiny_imagenet", "digits") else "cscore",
@@ -80,7 +80,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
         image_lr=300.0,
         student_lr_lr=1e-3,
         student_lr=0.06,
-        alpha=0.4,
+        update_share=0.4,
     )
     return preset._replace(config=config, steps=300, protocol="mtt1000", network={}, eval_network=None, beta=0.5)
 

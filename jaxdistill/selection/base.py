@@ -28,8 +28,8 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs", "RandomSets", "Scores",
-    "Selection", "Teachers", "Trials",
+    "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs",
+    "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
 
 
@@ -155,6 +155,8 @@ class Need:
     """Whether experts have a say where there are some, if not always."""
     requires_experts: ClassVar[bool] = False
     by_kernel: ClassVar[bool] = False
+    ordered: ClassVar[bool] = False
+    """Whether what is selected by it comes hardest first, class by class."""
     reads_all: ClassVar[bool] = True
     """Whether all images are looked at, if not always."""
 
@@ -287,7 +289,7 @@ class Scores(Need):
     high_is_easy: bool = False
     """Whether files have it the other way round, from 0 for what is hardest to 1."""
 
-    words, kind = "a score for each image", Difficulty
+    words, kind, ordered = "a score for each image", Difficulty, True
     options, takes_experts = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs"}), True
 
     def build(self, context: Context) -> Difficulty:
@@ -331,6 +333,25 @@ class Scores(Need):
     def _turned(self, scores: np.ndarray) -> np.ndarray:
         """Hardness of what a file says, and the other way round."""
         return 1 - np.asarray(scores, np.float64) if self.high_is_easy else scores
+
+
+class ByScore(Need):
+    """The score of another selection, which an option names; what is done with it is for the selection to say."""
+
+    words = "the score of another selection"
+    options, takes_experts = Scores.options | {"score"}, True
+
+    def reads(self, options: Any, experts: bool) -> frozenset[str]:
+        """Which score, and what that reads."""
+        return options.scored.reads(options, experts) | {"score"}
+
+    def uses_experts(self, options: Any) -> bool:
+        """Where that score does."""
+        return options.scored.uses_experts(options)
+
+    def whole_split(self, options: Any, experts: bool) -> bool:
+        """Where that score does."""
+        return options.scored.whole_split(options, experts)
 
 
 class RandomSets(Need):

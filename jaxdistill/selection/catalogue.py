@@ -16,6 +16,7 @@ from jaxdistill.selection.difficulty import CSCORE as CSCORE
 from jaxdistill.selection.uncertainty import ENTROPY as ENTROPY
 from jaxdistill.selection.uncertainty import MARGIN as MARGIN
 from jaxdistill.selection.uncertainty import LEAST_CONFIDENCE as LEAST_CONFIDENCE
+from jaxdistill.selection.ccs import CCS as CCS
 from jaxdistill.selection.craig import CRAIG as CRAIG
 from jaxdistill.selection.gradmatch import GRADMATCH as GRADMATCH
 from jaxdistill.selection.glister import GLISTER as GLISTER

@@ -32,5 +32,5 @@ def picked(select: Callable[..., Int[Array, "classes ipc"]]) -> Strategy:
 
 def real_set(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
     """The set of these real images, marked as selected ones."""
-    found = data.take(indices.reshape(-1))
-    return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
+    found = data.take(jnp.asarray(indices).reshape(-1))
+    return dataclasses.replace(found, selected=jnp.ones(found.count, bool), indices=jnp.asarray(indices).reshape(-1))

@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.selection.base import Experts, Selection, Teachers
 from jaxdistill.selection.groups import check_ipc
+from jaxdistill.selection.strategies import real_set
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.training.inference import predict_on_host
 from jaxdistill.types import Key, SyntheticSet
@@ -91,9 +91,8 @@ def _label(
     right = np.stack([logits.argmax(-1) == labels for logits in said])
     counted = right | ~(right.any(0) & only_right)
     mean = (np.stack(said) * counted[..., None]).sum(0) / counted.sum(0)[:, None]
-    found = class_set(data.read(jnp.asarray(chosen)).images)
-    selected = jnp.ones(found.count, bool)
-    return dataclasses.replace(found, labels=jnp.asarray(mean, jnp.float32), label_kind="logit", selected=selected)
+    found = real_set(data, jnp.asarray(chosen))
+    return dataclasses.replace(found, labels=jnp.asarray(mean, jnp.float32), label_kind="logit")
 
 
 def _logits(

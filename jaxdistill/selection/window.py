@@ -14,7 +14,7 @@ from jaxdistill.selection.groups import group
 from jaxdistill.selection.strategies import real_set
 from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["Difficulty", "by_difficulty", "window"]
+__all__ = ["Difficulty", "by_difficulty", "hardest_first", "window"]
 
 
 class Difficulty(NamedTuple):
@@ -75,6 +75,31 @@ def window(
 
     Source: SelMatch, Lee & Chung, ICML 2024; the released code for ``"ipc_fraction"``.
     """
+    remaining = hardest_first(scores, labels, ipc, num_classes, beta, start)
+    return np.stack([images[:ipc] for images in remaining])
+
+
+def hardest_first(
+    scores: Float[Array | np.ndarray, " rows"],
+    labels: Int[Array | np.ndarray, " n"],
+    ipc: int,
+    num_classes: int,
+    beta: float = 0.0,
+    start: Literal["class_fraction", "ipc_fraction"] = "class_fraction",
+) -> list[Int[np.ndarray, " left"]]:
+    """The examples of each class in the order of difficulty, hardest first, without the hardest; see `window`.
+
+    Args:
+        scores: difficulty of each example, larger for harder ones.
+        labels: the class of each example, in any order.
+        ipc: how many examples of each class have to be left.
+        num_classes: number of classes.
+        beta: share of the hardest examples that is left out.
+        start: share of what.
+
+    Raises:
+        UsageError: as `window`.
+    """
     hardness = np.asarray(scores)
     if len(hardness) != len(labels):
         raise UsageError(f"there are {len(hardness)} scores for {len(labels)} images; give one score for each image")
@@ -95,8 +120,7 @@ def window(
             f"the largest `beta` that fits is {largest}"
         )
 
-    picked = []
-    for padded, count, begin in zip(np.asarray(groups.members), counts, starts, strict=True):
-        hardest_first = padded[np.argsort(-hardness[padded[:count]], kind="stable")]
-        picked.append(hardest_first[begin : begin + ipc])
-    return np.stack(picked)
+    return [
+        padded[np.argsort(-hardness[padded[:count]], kind="stable")][begin:]
+        for padded, count, begin in zip(np.asarray(groups.members), counts, starts, strict=True)
+    ]

@@ -15,6 +15,8 @@ from jaxdistill.data.digest import Digests
 from jaxdistill.diffusion import Architecture
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
+from jaxdistill.selection.base import Scores
+from jaxdistill.settings.starts import STARTS, needs_of, score_of
 
 __all__ = [
     "BankConfig",
@@ -111,6 +113,9 @@ class EvaluationConfig:
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
     """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
+    eval_combined: bool = False
+    """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
+    real ones as they were selected, kept or picked."""
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
     eval_every: int | None = None
@@ -143,7 +148,8 @@ class EvaluationConfig:
         options: dict[str, Any] = {"kernel": kernel} if kernel is not None and hasattr(recipe, "kernel") else {}
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
-        return dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        recipe = dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        return recipe.combined() if self.eval_combined else recipe
 
 
 @renamed(chunk="log_every", classes_at_once="parallel_classes", networks_at_once="parallel_networks")
@@ -205,6 +211,11 @@ class BasisConfig:
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
     the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
     experts, or networks trained for that, recorded."""
+    score: str = "forgetting"
+    """The selection whose score ccs goes by: forgetting, el2n, cscore ... With --update-share below 1 the images of the
+    start that are hardest by it are kept, unless the start has an order."""
+    strata: int = 50
+    """Parts of equal width that ccs cuts the range of scores into."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
@@ -222,6 +233,14 @@ class BasisConfig:
             raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
             )
+        if self.strata < 1:
+            raise UsageError(f"--strata is at least 1, not {self.strata}")
+        score_of(self.score)
+
+    @property
+    def scored(self) -> Scores:
+        """The score that --score names."""
+        return score_of(self.score)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -302,6 +321,13 @@ class Distill:
         _check(self.ipc, self.seed)
         if self.steps < 0:
             raise UsageError(f"--steps is a number of updates, not {self.steps}")
+
+    @property
+    def keeps_by(self) -> Scores | None:
+        """The score by which images that are not learned are the hardest of the start; None where all are learned, or
+        the start has them in an order of its own."""
+        all_learned = getattr(self.method, "update_share", 1.0) == 1
+        return None if all_learned or self.init not in STARTS or needs_of(self.init).ordered else self.basis.scored
 
 
 @dataclasses.dataclass(frozen=True)

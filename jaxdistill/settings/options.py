@@ -100,6 +100,9 @@ class Evaluate:
     """Epochs of the recipe, to shorten (or lengthen) it."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
+    combined: bool = False
+    """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images that are real ones
+    as they were selected, kept or picked."""
     coverage: bool = False
     """Also say which share of the test images has one of a set's nearby, in the features of a trained network."""
     dataset: str | None = None

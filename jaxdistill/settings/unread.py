@@ -79,12 +79,14 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     selects = isinstance(config, Select)
     start = config.strategy if selects else config.init
     read = needs_of(start).reads(config.basis, config.bank.given)
+    if isinstance(config, Distill) and config.keeps_by is not None:
+        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start"}
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
     if not config.evaluation.eval_seeds:
         judged = {"coverage"}
         if config.evaluation.eval_every is None:  # looks go by the others too
-            judged |= {"eval_epochs", "eval_labels", "parallel_networks"}
+            judged |= {"eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
