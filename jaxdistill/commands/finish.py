@@ -71,7 +71,7 @@ def judged(bound: Bound, synthetic: SyntheticSet, tell: Callable[[str], None]) -
     return judge(
         replicate(bound.keys["evaluation"], bench.mesh), {name_of(config): synthetic}, bound.judges, bench,
         bound.protocol, config.evaluation.protocol, config.evaluation.eval_seeds, ipc=config.ipc,
-        parallel_networks=config.run.parallel_networks, coverage=config.evaluation.coverage, tell=tell,
+        parallel_networks=config.run.parallel_networks, cover=bound.cover, tell=tell,
     )  # fmt: skip
 
 

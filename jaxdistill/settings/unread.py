@@ -40,6 +40,7 @@ STEPPED = frozenset(
     }
 )
 """What is of steps: a selection, or a run of none, does not read it."""
+_COVERED = frozenset({"coverage_features", "coverage_same_class"})
 
 
 def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
@@ -81,11 +82,11 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start"}
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
-    if not config.evaluation.eval_seeds:
-        judged = {"coverage"}
-        if config.evaluation.eval_every is None:  # looks go by the others too
-            judged |= {"eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
+    if not config.evaluation.eval_seeds and config.evaluation.eval_every is None:  # looks go by them too
+        judged = {"coverage", "eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
+    if not config.evaluation.coverage:
+        _refuse(_COVERED & {*options}, "no coverage is asked for (--coverage)")
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
     if config.evaluation.eval_every is None:
@@ -148,6 +149,8 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
         UsageError: for the first.
     """
     options = given(config, {})
+    if not config.coverage:
+        _refuse(_COVERED & options, "no coverage is asked for (--coverage)")
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
     if protocol.learner == "network":
