@@ -268,7 +268,8 @@ def main() -> None:
                         file.write(json.dumps(done[command]) + "\n")
                     print(f"{method}, {ipc} per class, seed {seed}: {done[command]['seconds']:.0f} s", flush=True)
                 rows.append(done[command])
-    draw(rows, [name for part in given.features.split(",") if (name := part.strip())], given.out, given.dataset)
+    spaces = dict.fromkeys(name for part in given.features.split(",") if (name := part.strip()))
+    draw(rows, [*spaces], given.out, given.dataset)
 
 
 if __name__ == "__main__":
