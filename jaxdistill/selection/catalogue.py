@@ -12,10 +12,15 @@ from jaxdistill.selection.made import NOISE as NOISE
 from jaxdistill.selection.difficulty import FORGETTING as FORGETTING
 from jaxdistill.selection.difficulty import EL2N as EL2N
 from jaxdistill.selection.difficulty import GRAND as GRAND
+from jaxdistill.selection.difficulty import GRAND_LAST as GRAND_LAST
+from jaxdistill.selection.difficulty import AUM as AUM
 from jaxdistill.selection.difficulty import CSCORE as CSCORE
+from jaxdistill.selection.held_out import CONSISTENCY as CONSISTENCY
+from jaxdistill.selection.held_out import MEMORISATION as MEMORISATION
 from jaxdistill.selection.uncertainty import ENTROPY as ENTROPY
 from jaxdistill.selection.uncertainty import MARGIN as MARGIN
 from jaxdistill.selection.uncertainty import LEAST_CONFIDENCE as LEAST_CONFIDENCE
+from jaxdistill.selection.search import WINDOW as WINDOW
 from jaxdistill.selection.ccs import CCS as CCS
 from jaxdistill.selection.cal import CAL as CAL
 from jaxdistill.selection.deepfool import DEEPFOOL as DEEPFOOL

@@ -100,8 +100,6 @@ def _moved(
 
 
 GLISTER = Selection(
-    "glister",
-    ProxyOutputs(tuning=("glister_eta", "eta"), validated=True),
-    weighed(glister),
-    "Killamsetty et al., AAAI 2021",
-)
+    "glister", ProxyOutputs(tuning=("glister_eta", "eta"), validated=True), weighed(glister),
+    "Killamsetty et al., AAAI 2021", budgets="unbalanced",
+)  # fmt: skip

@@ -19,7 +19,7 @@ from jaxdistill.data.feeds import RealData
 from jaxdistill.selection.groups import Groups
 from jaxdistill.selection.strategies import Strategy, real_set
 from jaxdistill.training.inference import embedding, logits, predict
-from jaxdistill.types import Key, Network, SyntheticSet, Variables
+from jaxdistill.types import AnyArray, Key, Network, SyntheticSet, Variables
 
 __all__ = [
     "Gradients", "Outputs", "Tuned", "Weighed", "along", "gradients", "gram", "mean", "outputs", "squares",
@@ -33,6 +33,8 @@ class Outputs(NamedTuple):
     embedding: Float[Array, "n d"]
     """Input of the last layer."""
     logits: Float[Array, "n classes"]
+    classes: Int[AnyArray, " n"] | None = None
+    """Of the images, where what they are labelled with is something else: see `jaxdistill.selection.budgets`."""
 
 
 class Tuned(NamedTuple):
@@ -83,6 +85,7 @@ def _both(network: Network, variables: Variables, images: Float[Array, "b h w c"
 def gradients(outputs: Outputs, labels: Int[Array, " n"]) -> Gradients:
     """Last-layer gradients of the cross-entropy of each image."""
     said = outputs.logits
+    labels = labels if outputs.classes is None else outputs.classes
     return Gradients(jax.nn.softmax(said) - jax.nn.one_hot(labels, said.shape[-1], dtype=said.dtype), outputs.embedding)
 
 

@@ -9,7 +9,6 @@ from typing import Any, TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.types import Key, SyntheticSet
 
@@ -33,5 +32,6 @@ def picked(select: Callable[..., Int[Array, "classes ipc"]]) -> Strategy:
 
 def real_set(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
     """The set of these real images, marked as selected ones."""
-    found = class_set(data.read(indices).images)
-    return dataclasses.replace(found, selected=jnp.ones(found.count, bool), indices=jnp.asarray(indices).reshape(-1))
+    indices = jnp.asarray(indices).reshape(-1)
+    found = data.take(indices)
+    return dataclasses.replace(found, selected=jnp.ones(found.count, bool), indices=indices)
