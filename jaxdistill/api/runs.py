@@ -45,7 +45,6 @@ from jaxdistill.io.artifact import Stored
 from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.generators import StoredGenerator, load_generator, write_generator
 from jaxdistill.io.pictures import img
-from jaxdistill.io.scores import save_scores
 from jaxdistill.report import outcome
 from jaxdistill.report import page as report
 from jaxdistill.report.tables import Table
@@ -280,7 +279,7 @@ class Run:
             if self.results and self._finished:
                 files.write_text(temporary / "evaluation.json", json.dumps(self.results, indent=1))
             if self._scores is not None:
-                save_scores(temporary / "scores.npz", self._scores, self._bound.bench.source)
+                selecting.write_scores(temporary, self._bound, self._scores)
             write_search(temporary, self._search)
             if self._plan is not None and self._driven is not None:
                 self._write_steps(temporary, self._plan, self._driven)
@@ -307,7 +306,8 @@ class Run:
             write_generator(folder / "generator", generator)
 
     def __repr__(self) -> str:
-        of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
+        size = f"{self.config.ipc} images per class" if isinstance(self.config, Distill) else self.set.size
+        of = f"{size} of {Path(self.config.data.dataset).name}"
         done = f" after {self.steps} of {self.config.steps} steps" if isinstance(self.config, Distill) else ""
         loss, best = self.curves.get("loss", np.empty(0)), best_of(self.held_out)
         said = f", the set of step {best['step']} kept" if best and self.config.evaluation.keep == "best" else ""
@@ -365,7 +365,8 @@ class Run:
         note = None if self._plan is None else self._plan.note
         if isinstance(self.config, Distill) and not self._finished:
             note = f"{note}; stopped after {self._done} of {self.config.steps} steps"
-        card = {**finishing.base_card(self._bound, note), "cost": cost}
+        card = {**finishing.base_card(self._bound, note), **finishing.selected_card(self._bound, synthetic)}
+        card["cost"] = cost
         card |= finishing.kept_look(self._bound, self.held_out) | searched_card(self._search)
         shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
         arrays = jax.tree.map(jnp.asarray, synthetic)

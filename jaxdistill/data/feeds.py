@@ -16,7 +16,7 @@ from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Batch, Feed, Key, PyTree, SyntheticSet
 
-__all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data", "sample"]
+__all__ = ["Both", "ClassBalanced", "Part", "RealData", "Uniform", "real_data", "sample"]
 
 
 @flax.struct.dataclass
@@ -125,6 +125,24 @@ def sample(feed: Feed, key: Key, step: Int[Array, ""] | int, data: Any) -> PyTre
         data: what the feed's `source` says.
     """
     return feed.gather(feed.plan(key, jnp.asarray(step), data), data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some of a split's examples, which a network is trained on in place of all."""
+
+    data: RealData
+    indices: Int[AnyArray, " n"]
+    """Which."""
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return self.indices.shape[0]
+
+    def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
+        """Some of them, as `RealData.take` gives them."""
+        return self.data.take(self.indices[indices])
 
 
 @dataclasses.dataclass(frozen=True)

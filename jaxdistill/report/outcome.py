@@ -14,7 +14,7 @@ from PIL import Image
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["COLUMNS", "Outcome", "bands", "read", "tiled"]
+__all__ = ["COLUMNS", "GAP", "Outcome", "bands", "read", "tiled"]
 
 ROWS, COLUMNS, GAP = 20, 10, 2
 """How `jaxdistill.io.pictures` lays out a set: classes, images of a class, and pixels after each image."""
@@ -67,6 +67,29 @@ class Outcome(NamedTuple):
         return self.card.get("class_names", [])
 
     @property
+    def counts(self) -> list[int]:
+        """Images of each class, where they differ."""
+        return self.card.get("counts", [])
+
+    @property
+    def widest(self) -> int:
+        """Most images of a class."""
+        return max(self.counts, default=self.config["ipc"])
+
+    @property
+    def size(self) -> str:
+        """How many images the set has, in words."""
+        ipc, counts = self.config["ipc"], self.counts
+        if counts:
+            return f"{sum(counts)} images in all, {min(counts)} to {max(counts)} of a class"
+        return f"{ipc} {'image' if ipc == 1 else 'images'} per class"
+
+    @property
+    def short(self) -> str:
+        """The same in a few words."""
+        return f"{sum(self.counts)} images in all" if self.counts else f"{self.config['ipc']} per class"
+
+    @property
     def legacy_best(self) -> dict[str, Any] | None:
         """``step mean std`` of the best of many looks at the test images, and ``said`` what it is; None without any."""
         found: Any = self.evaluation.get("legacy_best")
@@ -97,7 +120,9 @@ def read(folder: Path) -> Outcome:
         raise UsageError(f"{folder / 'config.json'} is damaged: it is no configuration of a run; restore it")
     card, evaluation = _json(folder / "set" / "card.json"), _json(folder / "evaluation.json")
     names, cost = card.get("class_names", []), card.get("cost") or {}
-    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    counts = card.get("counts", [])
+    whole = isinstance(counts, list) and all(type(count) is int and count >= 0 for count in counts)
+    texts = whole and isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not texts or not isinstance(cost, dict) or not all(_is_number(cost.get(name) or 0) for name in _COSTS):
         raise UsageError(f"{folder / 'set' / 'card.json'} is damaged: it is not the card of a set; copy the set again")
     rows = evaluation.get("rows", [])

@@ -53,7 +53,8 @@ class DataConfig:
     own in any case), or the name of a data set whose constants are taken."""
     hold_out: float = 0.0
     """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
-    them. With --eval-every a tenth, unless it is said."""
+    them, but select gradmatch and glister, whose validation images they are. With --eval-every a tenth, unless it is
+    said."""
     max_device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
@@ -200,7 +201,8 @@ class BasisConfig:
 
     features: Literal["pixels", "embedding"] = "pixels"
     """What distances are measured in: pixels, or the embedding of the first of the --experts, without which a network
-    is trained on the whole training set. craig, gradmatch and glister always look at such a network."""
+    is trained on the whole training set. craig, gradmatch, glister, facility_location, graph_cut and
+    contextual_diversity always look at such a network."""
     feature_epochs: int = 20
     """Epochs that the embedding's network is trained for."""
     beta: float | None = None
@@ -210,8 +212,8 @@ class BasisConfig:
     """Whether --beta is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
-    the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
-    experts, or networks trained for that, recorded."""
+    the labels or ids of their images. C-scores for cscore and consistency (low is hard), else high is hard: for aum,
+    the margin's negative. By default from what experts, or networks trained for that, recorded."""
     search: bool = False
     """Let training images that are held out (--hold-out, else a tenth of each class) choose --beta, where a preset has
     one too, by as many windows and networks as select window."""
@@ -229,17 +231,26 @@ class BasisConfig:
     images of the start that are hardest by it are kept, unless the start has an order."""
     strata: int = 50
     """Parts of equal width that ccs cuts the range of scores into."""
+    glister_eta: float = 0.01
+    """Step size of glister on the gradient of each of its picks."""
+    gradmatch_lam: float = 0.1
+    """Penalty of gradmatch on large weights, as a share of the mean squared gradient length of a class."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
     """Epochs that a network is trained on each random set that optimised tries."""
     score_networks: int = 5
     """Networks that are trained for scores where there are no experts; scores are averaged over them."""
+    subset_share: float = 0.7
+    """Share of each class that a network sees that is trained for consistency or memorisation; those for other scores
+    see all."""
     score_epochs: int = 20
-    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin and least_confidence look at the
-    last of them, of experts too."""
+    """Epochs that networks are trained for, for scores; el2n, grand, grand_last, entropy, margin, least_confidence, cal
+    and deepfool look at the last of them, of experts too."""
 
     def __post_init__(self) -> None:
+        if not 0 < self.subset_share < 1:
+            raise UsageError(f"--subset-share is a share above 0 and below 1, not {self.subset_share}")
         if self.beta is not None and not 0 <= self.beta <= 1:
             raise UsageError(f"--beta is a share from 0 to 1, not {self.beta}")
         if self.search_starts is not None and self.search_starts < 2:
@@ -254,6 +265,9 @@ class BasisConfig:
             )
         if self.strata < 1:
             raise UsageError(f"--strata is at least 1, not {self.strata}")
+        for name in ("glister_eta", "gradmatch_lam"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} is a number above 0, not {getattr(self, name)}")
         score_of(self.score)
 
     @property
@@ -356,17 +370,39 @@ class Select:
     strategy: Annotated[str, tyro.conf.Suppress]
     data: DataConfig
     run: RunConfig
-    ipc: int
-    """Images per class."""
+    ipc: int | None = None
+    """Images per class, unless --share says how many."""
+    share: float | None = None
+    """Share of each class that is selected, rounded, at least one image, in the place of --ipc; 0.1 is a tenth."""
+    unbalanced: bool = False
+    """Select of all classes together, so that --ipc is a mean and --share is one of all images: what a selection finds
+    best, whatever class it is of."""
     seed: int = 0
     """Seed from which everything random follows."""
+    reselect_every: int | None = None
+    """Also train networks on images that are selected anew, and weighed anew, after so many epochs of the evaluation,
+    each from the network as it stands: the papers' way. They are judged in a row of their own; the set that is kept is
+    the one that is selected once."""
+    reselect_after: int | None = None
+    """Epochs on random images before the first of the selections of --reselect-every; by default as many as between
+    two, as in the authors' code. 0 asks the network as it starts."""
     network: NetworkConfig = NetworkConfig()
     bank: BankConfig = dataclasses.field(default_factory=BankConfig)
     basis: BasisConfig = BasisConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
-        _check(self.ipc, self.seed)
+        if self.share is None and self.ipc is None:
+            raise UsageError("say how many images are selected: give --ipc (of each class) or --share (of all)")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise UsageError(f"--share is a share of the images, above 0 and at most 1, not {self.share}")
+        _check(1 if self.ipc is None else self.ipc, self.seed)
+        if self.reselect_every is not None and self.reselect_every < 1:
+            raise UsageError(f"--reselect-every is a number of epochs, at least 1, not {self.reselect_every}")
+        if self.reselect_after is not None and self.reselect_after < 0:
+            raise UsageError(f"--reselect-after is a number of epochs, not {self.reselect_after}")
+        if self.reselect_every is None and self.reselect_after is not None:
+            raise UsageError("--reselect-after is of --reselect-every; say with that how far apart selections are")
 
 
 def _check(ipc: int, seed: int) -> None:

@@ -18,6 +18,7 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
+    "RESELECTING",
     "STEPPED",
     "check_data_read",
     "check_evaluation_read",
@@ -41,6 +42,8 @@ STEPPED = frozenset(
     }
 )
 """What is of steps: a selection, or a run of none, does not read it."""
+RESELECTING = frozenset({"reselect_every", "reselect_after"})
+"""What is of selections that are made again and again: others do not read it."""
 
 
 def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
@@ -71,6 +74,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     Raises:
         UsageError: for the first.
     """
+    if {"ipc", "share"} <= {*options}:
+        raise UsageError("--ipc and --share both say how many images are selected; give one of them")
     check_data_read(config.data, options)
     check_networks_read(f"{config.network.network},{config.evaluation.eval_network or ''}", options)
     if not config.bank.given:
@@ -89,7 +94,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
             "--beta says where the window begins, so that nothing is searched; leave --beta or --search out"
         )
     if not config.evaluation.eval_seeds:
-        judged = {"coverage"}
+        judged = {"coverage", *RESELECTING}
         if config.evaluation.eval_every is None:  # looks go by the others too
             judged |= {"eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
@@ -98,6 +103,9 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
+        if not needs_of(start).reselects:
+            why = f"{start} asks no network that it could ask again while it trains"
+            _refuse(RESELECTING & {*options}, why)
         _refuse((STEPPED | {"parallel_classes"}) & {*options}, "a selection has no steps")
     elif not config.steps:
         _refuse(STEPPED & {*options}, "there are 0 steps")
