@@ -477,3 +477,24 @@ def test_selmatch_starts_from_a_window_that_was_searched_for(bank, tmp_path):
     picked = window(scores[order], np.asarray(data.train.labels), 4, 10, begin)
     expected = np.asarray(data.train.read(jnp.asarray(picked)).images).reshape(10, 4, 8, 8)
     np.testing.assert_allclose(selected, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("budget", [["--share", "0.2"], ["--share", "0.95"], ["--ipc", "20", "--unbalanced"]])
+def test_budgets_of_which_classes_differ_have_a_window_too(given, tmp_path, budget):
+    """The mean number of images is searched for, and what is left out leaves enough of each class, or of all."""
+    out = tmp_path / "run"
+    whole = words(given, out, *budget)
+    place = whole.index("--ipc")
+    assert main(whole[:place] + whole[place + 2 :]) == 0
+    beta, scores = found_in(out)["beta"], np.load(given / "scores.npy")
+    groups = [np.flatnonzero(c == OWN) for c in range(3)] if "--share" in budget else [np.arange(74)]
+    taken = [round(float(budget[1]) * len(row)) for row in groups] if "--share" in budget else [60]
+    expected = []
+    for row, count in zip(groups, taken, strict=True):
+        ranked = row[np.lexsort((row, -scores[row]))]
+        begin = int(beta * len(row) + 1e-9)
+        assert begin + count <= len(row)
+        expected += ranked[begin : begin + count].tolist()
+    stored = load_set(out)
+    pixels = stored.preprocess.invert(np.asarray(stored.synthetic.images))[:, 0, 0, 0]
+    assert sorted((pixels * 255 / 3).round().astype(int).tolist()) == sorted(expected)

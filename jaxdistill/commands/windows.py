@@ -43,7 +43,7 @@ def search_windows(
 
     Args:
         bound: of the run, by whose recipe its first network is trained.
-        ipc: images per class, if not the run's.
+        ipc: images per class, if not the run's (of a budget of which classes differ, the mean).
         tell: told a line a window.
         scores: how hard each image is.
         thorough: whether many windows and networks are asked for, or few that take little time.
@@ -60,7 +60,7 @@ def search_windows(
         aside = set_aside(bench.train, HELD_OUT)
         if not thorough and np.bincount(labels[~aside], minlength=classes).min() < ipc:
             said = "the easiest window is taken: there are too few images to hold some out, by which one could choose"
-            return Searched(max(0.0, 1 - ipc / smallest), said)
+            return Searched(_easiest(bound, ipc), said)
         held_out = replicate(bench.train.part(aside), bench.mesh)
     starts, networks = THOROUGH if thorough else QUICK
     starts, networks = options.search_starts or starts, options.search_networks or networks
@@ -80,7 +80,17 @@ def search_windows(
     sizes = dict.fromkeys([ipc, *(max(1, round(ratio * smallest)) for ratio in options.search_ratios)])
     curves = tuple(search(key, bench.train, size, scores, judge, aside, starts=starts, tell=say) for size in sizes)
     how = {"held_out": held_out.count, "networks": networks, "network": name, "protocol": recipe.summary}
-    return Searched(curves[0].best.start, _said(curves[0], held_out.count, networks), curves, how)
+    beta = min(curves[0].best.start, _easiest(bound, ipc))  # a budget's classes may differ from its mean
+    return Searched(beta, _said(curves[0], held_out.count, networks), curves, how)
+
+
+def _easiest(bound: Bound, ipc: int) -> float:
+    """The largest share that can be left out of all images."""
+    counts, budget = np.asarray(bound.bench.train.counts), bound.budget
+    if budget is not None and budget.total is not None:
+        return max(0.0, 1 - budget.total / int(counts.sum()))
+    taken = np.asarray(budget.counts) if budget is not None and budget.counts else ipc
+    return max(0.0, float((1 - taken / counts).min()))
 
 
 def _recipe(bound: Bound, fits: int, images: int, *, thorough: bool) -> Recipe:

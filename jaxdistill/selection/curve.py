@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -53,7 +54,7 @@ class Searched(NamedTuple):
     """What chose it, in a sentence."""
     curves: tuple[Curve, ...] = ()
     """Of the images per class that were asked for, then of other sizes; none where none could be tried."""
-    how: Mapping[str, Any] = {}
+    how: Mapping[str, Any] = MappingProxyType({})
     """How windows were judged, as plain data."""
 
     @property
