@@ -65,6 +65,8 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
     unread = {"init"} if asked.draws else {*_fields(GeneratorConfig)}
     if len(readings(kind)) < 2:
         unread.add("preset")
+    if getattr(kind, "update_share", 1.0) == 1 and peek(arguments, "--update-share") is None:
+        unread.add("eval_combined")  # nothing of the set stays real
     other = "Other evaluations" if asked.draws else "Other starts (--init forgetting) and evaluations"
     said = (
         f"{title_of(kind)}. For example: jaxdistill distill {method} {example}\n\n"

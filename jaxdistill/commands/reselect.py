@@ -46,7 +46,7 @@ def reselected(key: Key, bound: Bound, tell: Callable[[str], None]) -> list[dict
         for seed in range(seeds):
             variables, _ = train_adaptively(
                 jax.random.fold_in(key_train, seed), bench.train, config.ipc, selection, network, protocol, every,
-                config.reselect_after,
+                config.reselect_after, config.basis, bench.held_out,
             )  # fmt: skip
             accuracies.append(float(_right(variables, bench.test, network, protocol)) / bench.test.count)
             tell(f"{name} on {network_name}: {seed + 1} of {seeds} networks, last {accuracies[-1]:.1%}")

@@ -238,6 +238,7 @@ def epochs_for(count: int, classes: int) -> int:
 
 _IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)
 _SELMATCH = Protocol(1000, "each:default", CROP_AND_FLIP, batch=128, learning_rate=0.1, drops=(), cosine=0.01)
+_SELMATCH_DSA = dataclasses.replace(_SELMATCH, selected_augment=None)
 
 _DEEPCORE = Protocol(
     200, "reflect:default-color-cutout-scale-rotate", learning_rate=0.1, nesterov=True, drops=(), cosine=0.001,
@@ -265,6 +266,7 @@ PROTOCOLS: dict[str, Recipe] = {
     "krr": KernelRidge(),
     "frepo": Regression(),
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
+    **{f"selmatch{epochs}-dsa": dataclasses.replace(_SELMATCH_DSA, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     "minimax": _MINIMAX,
     "deepcore200": _DEEPCORE,
     "rded300": SoftLabels(),
@@ -272,10 +274,11 @@ PROTOCOLS: dict[str, Recipe] = {
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
 without it, and with cutout instead; DataDAM's code, and its paper's table; DD; MTT, TESLA and FTD; DATM, which both
 train a set at the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and
-the NTK and NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps; Minimax
-Diffusion with hard labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the
-test images); DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of two hundred); RDED, with
-labels of a teacher. `digits100` is ours for digits (`dsa_recipe`)."""
+the NTK and NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps, and the
+same but for selected images, which are augmented as all others, as the paper judges its windows; Minimax Diffusion with
+hard labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the test images);
+DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a
+teacher. `digits100` is ours for digits (`dsa_recipe`)."""
 
 
 def dsa_recipe(dataset: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from functools import partial
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -60,6 +60,8 @@ def train_adaptively(
     protocol: Passes,
     every: int,
     after: int | None = None,
+    options: Any = None,
+    held_out: RealData | None = None,
 ) -> tuple[Variables, SyntheticSet]:
     """Train a fresh network on a core-set that is selected anew, and weighed anew, from the network as it stands.
 
@@ -80,6 +82,9 @@ def train_adaptively(
         every: passes between two selections; as many as the protocol has, or more, make one selection.
         after: passes over random images before the first; by default `every`, as CORDS has it for the three. At 0 the
             network is asked as it starts.
+        options: what the selection's own options are in (`jaxdistill.settings.config.BasisConfig`); by default those of
+            its function.
+        held_out: validation images, for selections that go by some; by default the split is what they validate on.
 
     Returns:
         The trained network, and the set that it was trained on last.
@@ -98,7 +103,7 @@ def train_adaptively(
     chosen = _weighed(RANDOM(jax.random.fold_in(key_select, total), data, ipc))
     for first, last in itertools.pairwise(sorted({0, *moments, total})):
         if first in moments:
-            said = selection.needs.of_network(network, variables, data)
+            said = selection.needs.of_network(network, variables, data, options, held_out)
             chosen = _weighed(selection(jax.random.fold_in(key_select, first), data, ipc, said))
         passes = jnp.arange(first, last)
         variables, state = _gone_on(key_passes, variables, state, chosen, network, passes, protocol)

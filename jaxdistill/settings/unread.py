@@ -10,6 +10,7 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
+from jaxdistill.selection.base import SEARCH
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
@@ -73,6 +74,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     Raises:
         UsageError: for the first.
     """
+    if {"ipc", "share"} <= {*options}:
+        raise UsageError("--ipc and --share both say how many images are selected; give one of them")
     check_data_read(config.data, options)
     check_networks_read(f"{config.network.network},{config.evaluation.eval_network or ''}", options)
     if not config.bank.given:
@@ -81,9 +84,15 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     start = config.strategy if selects else config.init
     read = needs_of(start).reads(config.basis, config.bank.given)
     if isinstance(config, Distill) and config.keeps_by is not None:
-        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start"}
+        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start", *SEARCH}
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
+    if not config.basis.beta:  # none left out, as where nothing is read of it
+        unread -= {"beta"}
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
+    if config.basis.search and "beta" in options:
+        raise UsageError(
+            "--beta says where the window begins, so that nothing is searched; leave --beta or --search out"
+        )
     if not config.evaluation.eval_seeds:
         judged = {"coverage", *RESELECTING}
         if config.evaluation.eval_every is None:  # looks go by the others too

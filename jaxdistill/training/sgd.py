@@ -28,6 +28,8 @@ class Seen(NamedTuple):
     """Probability of the label's most likely class."""
     error: Float[Array, " n"]
     """Length of probabilities minus label: EL2N (Paul, Ganguli & Dziugaite, NeurIPS 2021)."""
+    margin: Float[Array, " n"] | None = None
+    """The label's logit minus the largest other one (Pleiss et al., NeurIPS 2020); None where it was not recorded."""
 
 
 def sgd(
@@ -184,4 +186,6 @@ def _seen(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) 
     probabilities = jax.nn.softmax(logits)
     confidence = jnp.take_along_axis(probabilities, label[:, None], axis=-1)[:, 0]
     error = jnp.sqrt(jnp.sum((probabilities - labels) ** 2, axis=-1))
-    return Seen(jnp.argmax(logits, -1) == label, confidence, error)
+    own = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+    others = jnp.where(jax.nn.one_hot(label, logits.shape[-1], dtype=bool), -jnp.inf, logits)
+    return Seen(jnp.argmax(logits, -1) == label, confidence, error, own - others.max(-1))
