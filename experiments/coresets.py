@@ -15,6 +15,7 @@ there are any), compilation included.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import time
 from collections.abc import Callable
@@ -35,6 +36,7 @@ from jaxdistill.commands.workspace import keys
 from jaxdistill.engine.devices import replicate
 from jaxdistill.io.expert_bank import load_bank
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.budgets import Budget
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.defaults import of_select
@@ -92,7 +94,7 @@ def rows_of(given: argparse.Namespace, done: set[str], keep: Callable[[dict], No
                 config, options = config_of(name, ipc, given, fields)
                 selection, row = SELECTIONS[config.strategy], {"selection": name, "ipc": ipc, "set": number}
                 row |= {setting: str(getattr(given, setting)) for setting in SETTINGS} | {"judge": judge}
-                here = bound._replace(config=config, experts=bank, keys=random)
+                here = bound._replace(config=config, experts=bank, keys=random, budget=Budget(ipc))
                 key = replicate(random["evaluation"], bound.bench.mesh)
                 if identity(row) not in done:
                     check_read(config, options, bound.protocol)
@@ -103,9 +105,10 @@ def rows_of(given: argparse.Namespace, done: set[str], keep: Callable[[dict], No
                     )
                     began, made = time.perf_counter(), proxy.seconds + proxies.seconds
                     proxy.asked = proxies.asked = False
-                    context = context._replace(proxy=proxy, proxies=proxies)
+                    context = context._replace(proxy=proxy, proxies=proxies, held_out=bound.bench.held_out)
                     inputs = inputs_of(config.strategy, context)
-                    chosen = jax.tree.map(np.asarray, selection(random["start"], bound.bench.train, ipc, inputs))
+                    chosen = selection(random["start"], bound.bench.train, ipc, inputs)
+                    chosen = jax.tree.map(np.asarray, dataclasses.replace(chosen, indices=None))
                     spent = time.perf_counter() - began - (proxy.seconds + proxies.seconds - made)
                     spent += proxy.seconds * proxy.asked + proxies.seconds * proxies.asked
                     began = time.perf_counter()
