@@ -297,6 +297,13 @@ def test_what_cannot_be_is_refused(name, size, said, runs):
         jd.select(name, runs[0], **size, **FAST)
 
 
+def test_help_leaves_out_what_a_selection_cannot_do(capsys):
+    for name, there in (("craig", True), ("average", False)):
+        with pytest.raises(SystemExit):
+            main(["select", name, "--help"])
+        assert ("--unbalanced" in capsys.readouterr().out) == there
+
+
 def test_from_the_command_line_and_again(tmp_path, capsys):
     words = ["select", "random", "--dataset", "digits", "--eval-seeds", "0", "--quiet", "--out", str(tmp_path / "run")]
     assert main([*words, "--ipc", "1", "--share", "0.1"]) == 2
