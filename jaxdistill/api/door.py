@@ -196,7 +196,8 @@ def select(
         experts: what `jaxdistill.train_experts` gave, or a folder of them, for strategies that ask networks.
         progress: say so where networks or distances have to be computed first.
         options: anything that ``jaxdistill select STRATEGY --help`` names: ``seed``, ``beta``, ``features``,
-            ``unbalanced`` ...
+            ``unbalanced`` ... Where a selection by scores is given no ``beta``, held-out training images choose it
+            (`Run.search`).
 
     Raises:
         UsageError: for arguments that cannot be used.
@@ -221,7 +222,7 @@ def select(
     bound = planning.prepare_selection(config, given, names)
     if progress and SELECTIONS[strategy].needs.options:
         say(Console(stderr=True), f"selecting by {strategy}")
-    return select_run(bound)
+    return select_run(bound, progress=progress)
 
 
 @in_python

@@ -27,6 +27,7 @@ from jaxdistill.io.expert_bank import StoredBank, load_bank, open_bank
 from jaxdistill.io.generators import StoredGenerator, load_generator
 from jaxdistill.methods import METHODS
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.adaptive import Passes, selections_at
 from jaxdistill.selection.budgets import Budget, budget_of, check_budget
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
@@ -159,6 +160,16 @@ def prepare_selection(config: Select, given: Given, options: frozenset[str] = fr
     bound = bound._replace(config=dataclasses.replace(config, ipc=budget.ipc), budget=budget)
     if config.evaluation.eval_seeds and budget == Budget(budget.ipc):
         check_baseline(bench, budget.ipc)
+    if config.reselect_every is not None:
+        if not isinstance(protocol, Passes):
+            raise UsageError(
+                f"by {config.evaluation.protocol} nothing is trained between whose epochs images could be selected "
+                "again; choose another --protocol, say deepcore200, or leave --reselect-every out"
+            )
+        if budget != Budget(budget.ipc):
+            raise UsageError("--reselect-every takes as many images of each class; give --ipc alone")
+        total = protocol.passes(budget.ipc * bench.num_classes, bench.num_classes)
+        selections_at(total, config.reselect_every, config.reselect_after)
     if bound.experts is not None:
         if not needs.uses_experts(config.basis):
             raise UsageError(f"{config.strategy} uses no experts with these options; leave --experts out")

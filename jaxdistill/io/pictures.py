@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 from PIL import Image
 
-__all__ = ["grid", "img", "png"]
+__all__ = ["READABLE", "grid", "img", "png"]
 
 ROWS, READABLE = 20, 48
 

@@ -109,17 +109,18 @@ def draw(name: str, steps: Float[np.ndarray, " n"], values: Float[np.ndarray, " 
     )
 
 
-def overlay(name: str, runs: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Lines | None:
+def overlay(name: str, runs: Mapping[str, tuple[np.ndarray, np.ndarray]], *, linear: bool = False) -> Lines | None:
     """The moving averages of a scalar in several runs; None if there is no line to draw.
 
     Args:
         name: the scalar's.
         runs: steps and values of each by its name; one with fewer than two finite values is left out.
+        linear: never on a logarithmic scale.
     """
     known = {run: pair for run, pair in runs.items() if np.isfinite(pair[1]).sum() > 1}
     if not known:
         return None
-    log = _spans(np.concatenate([values[np.isfinite(values)] for _, values in known.values()]))
+    log = not linear and _spans(np.concatenate([values[np.isfinite(values)] for _, values in known.values()]))
     smooth = {run: _moving_average(_heights(values, log), np.isfinite(values)) for run, (_, values) in known.items()}
     lowest, highest = min(map(np.nanmin, smooth.values())), max(map(np.nanmax, smooth.values()))
     axes = _axes(np.sort(np.concatenate([steps for steps, _ in known.values()])), lowest, highest, log)

@@ -10,6 +10,7 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
+from jaxdistill.selection.base import SEARCH
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
@@ -17,6 +18,7 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
+    "RESELECTING",
     "STEPPED",
     "check_data_read",
     "check_evaluation_read",
@@ -40,6 +42,8 @@ STEPPED = frozenset(
     }
 )
 """What is of steps: a selection, or a run of none, does not read it."""
+RESELECTING = frozenset({"reselect_every", "reselect_after"})
+"""What is of selections that are made again and again: others do not read it."""
 
 
 def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
@@ -80,11 +84,17 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     start = config.strategy if selects else config.init
     read = needs_of(start).reads(config.basis, config.bank.given)
     if isinstance(config, Distill) and config.keeps_by is not None:
-        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start"}
+        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start", *SEARCH}
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
+    if not config.basis.beta:  # none left out, as where nothing is read of it
+        unread -= {"beta"}
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
+    if config.basis.search and "beta" in options:
+        raise UsageError(
+            "--beta says where the window begins, so that nothing is searched; leave --beta or --search out"
+        )
     if not config.evaluation.eval_seeds:
-        judged = {"coverage"}
+        judged = {"coverage", *RESELECTING}
         if config.evaluation.eval_every is None:  # looks go by the others too
             judged |= {"eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
@@ -93,6 +103,9 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
+        if not needs_of(start).reselects:
+            why = f"{start} asks no network that it could ask again while it trains"
+            _refuse(RESELECTING & {*options}, why)
         _refuse((STEPPED | {"parallel_classes"}) & {*options}, "a selection has no steps")
     elif not config.steps:
         _refuse(STEPPED & {*options}, "there are 0 steps")
