@@ -19,6 +19,7 @@ from jaxdistill.selection.base import Trials
 from jaxdistill.selection.budgets import Budget, budget_of, counts_of, select_within
 from jaxdistill.selection.ccs import Strata
 from jaxdistill.selection.outputs import Outputs
+from jaxdistill.selection.search import Ranked
 from jaxdistill.selection.window import Difficulty
 
 KEY = jax.random.key(0)
@@ -42,6 +43,7 @@ def split(sizes=SIZES):
 def inputs_of(selection):
     """What a selection goes by."""
     known = (jnp.asarray(FEATURES), Difficulty(SCORES, 0.1), SAID, Strata(SCORES, 0.1, 3), None)
+    known = (Ranked(known[1], SCORES), *known)
     return next(one for one in known if selection.needs.accepts(one))
 
 
@@ -80,7 +82,7 @@ def test_a_share_is_rounded_in_each_class_and_at_least_one():
     assert budget_of((10, 10, 10), share=0.34) == Budget(3)
     assert budget_of((25, 15), share=0.5) == Budget(10, (12, 8))  # halves to the even number, as Python's round
     assert budget_of((12, 4), 3, together=True) == Budget(3, total=6)
-    assert budget_of((12, 4), share=0.3, together=True) == Budget(2, total=5)
+    assert budget_of((12, 4), share=0.3, together=True) == Budget(3, total=5)
 
 
 @pytest.mark.parametrize("name", [name for name, one in SELECTIONS.items() if one.budgets == "any"])
@@ -127,6 +129,13 @@ def test_scores_of_all_classes_are_one_window():
     assert {*numbers(found)} == {*hardest}
     assert (np.diff(found.labels.argmax(-1)) >= 0).all()
     assert counts_of(found) == tuple(np.bincount(CLASSES[hardest], minlength=4))
+
+
+def test_the_last_window_of_an_ipc_has_room_for_the_budget_it_stands_for():
+    budget, data = budget_of((10, 10, 10), share=0.37, together=True), split((10, 10, 10))
+    assert budget == Budget(4, total=11)
+    easiest = Difficulty(np.arange(30.0), 1 - budget.ipc / 10)
+    assert select_within(KEY, SELECTIONS["el2n"], data, budget, easiest).count == 11
 
 
 def test_herding_of_all_classes_follows_the_mean_of_all():
@@ -295,6 +304,13 @@ def test_a_method_does_not_start_from_it(runs):
 def test_what_cannot_be_is_refused(name, size, said, runs):
     with pytest.raises(UsageError, match=said):
         jd.select(name, runs[0], **size, **FAST)
+
+
+def test_help_leaves_out_what_a_selection_cannot_do(capsys):
+    for name, there in (("craig", True), ("average", False)):
+        with pytest.raises(SystemExit):
+            main(["select", name, "--help"])
+        assert ("--unbalanced" in capsys.readouterr().out) == there
 
 
 def test_from_the_command_line_and_again(tmp_path, capsys):

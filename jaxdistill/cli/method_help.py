@@ -96,6 +96,8 @@ def select_help(strategy: str, arguments: list[str], defaults: Mapping[str, Any]
         f"\n\nLeft out here is what {strategy} and its evaluation do not read; {ALL} shows all that is accepted."
     )
     unread = {*STEPPED, "parallel_classes"} | _unread(asked, need, arguments, defaults)
+    if SELECTIONS[strategy].budgets == "ipc":
+        unread |= {"unbalanced"}
     unread |= frozenset() if need.reselects else RESELECTING
     _show(f"select {strategy}", Select, said, defaults, unread, asked)
     raise SystemExit(0)

@@ -30,7 +30,7 @@ class Budget(NamedTuple):
     """How many images a set has."""
 
     ipc: int
-    """Of each class; where they differ the mean, rounded, and at least 1."""
+    """Of each class; where they differ the mean, rounded up: where so many have room, the budget has."""
     counts: tuple[int, ...] = ()
     """Of each class, where they differ and are known."""
     total: int | None = None
@@ -53,12 +53,12 @@ def budget_of(
     """
     if together:
         total = len(sizes) * (ipc or 0) if share is None else max(1, round(share * sum(sizes)))
-        return Budget(max(1, round(total / len(sizes))), total=total)
+        return Budget(-(-total // len(sizes)), total=total)
     if share is None:
         assert ipc is not None  # a configuration has one of them
         return Budget(ipc)
     counts = tuple(max(1, round(share * size)) for size in sizes)
-    mean = round(sum(counts) / len(counts))
+    mean = -(-sum(counts) // len(counts))
     return Budget(mean) if len({*counts}) == 1 else Budget(mean, counts)
 
 

@@ -382,8 +382,7 @@ class Select:
     share: float | None = None
     """Share of each class that is selected, rounded, at least one image, in the place of --ipc; 0.1 is a tenth."""
     unbalanced: bool = False
-    """Select of all classes together, so that --ipc is a mean and --share is one of all images: what a selection finds
-    best, whatever class it is of."""
+    """Select from all images together, whatever class they are of: --ipc is then a mean, and --share one of all."""
     seed: int = 0
     """Seed from which everything random follows."""
     reselect_every: int | None = None
