@@ -141,7 +141,7 @@ def test_what_is_saved_is_what_the_command_writes_and_goes_on_with(run, digits, 
         run.save(folder)
     core = jd.select("forgetting", digits, 1, score_epochs=1, score_networks=1, **{"width": 8})
     assert {path.name for path in core.save(tmp_path / "core").iterdir()} == {
-        "config.json", "report.html", "scores.npz", "set"
+        "config.json", "report.html", "scores.npz", "search.json", "set"
     }  # fmt: skip
     assert main(["evaluate", str(tmp_path / "core"), "--seeds", "1", "--epochs", "1", "--json"]) == 0
 
@@ -172,7 +172,7 @@ def test_coverage_stands_in_the_table(run, digits):
 
 
 def test_scores_of_a_selection_are_those_of_the_data_in_their_order(digits, experts, run, tmp_path):
-    core = jd.select("el2n", digits, 1, experts=experts)
+    core = jd.select("el2n", digits, 1, experts=experts, beta=0.0)
     assert core.scores.shape == digits.source.train_labels.shape
     for label in range(10):
         members = np.flatnonzero(digits.source.train_labels == label)

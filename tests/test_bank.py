@@ -57,8 +57,8 @@ def test_a_bank_is_what_its_card_says(which, files, request, bench):
         if files:
             assert np.load(path / "statistics.npy").shape == (3, card["statistics"])
     seen = stored.history(0)
-    assert [leaf.shape for leaf in seen] == [(2, bench.train.count)] * 3
-    assert [leaf.dtype for leaf in seen] == [bool, np.float32, np.float32]
+    assert [leaf.shape for leaf in seen] == [(2, bench.train.count)] * 4
+    assert [leaf.dtype for leaf in seen] == [bool, np.float32, np.float32, np.float32]
     last = stored.history(len(stored.params) - 1).correct[-1].mean()
     assert read(path)["train_accuracy"] == pytest.approx(float(last), abs=1e-6)
 
@@ -82,6 +82,7 @@ def test_snapshots_and_history_are_the_initial_network_and_each_epoch(bank, benc
         assert (history.correct[epoch] == seen.correct).mean() > 0.999
         np.testing.assert_allclose(history.confidence[epoch], seen.confidence, rtol=2**-11, atol=1e-4)
         np.testing.assert_allclose(history.error[epoch], seen.error, rtol=2**-11, atol=1e-4)
+        np.testing.assert_allclose(history.margin[epoch], seen.margin, rtol=2**-11, atol=1e-3)
 
 
 def test_an_expert_is_the_same_whatever_the_count_and_is_never_trained_again(bank, tmp_path):

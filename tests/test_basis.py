@@ -22,6 +22,7 @@ from jaxdistill.commands.workspace import open_bench
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.io.artifact import load_set
 from jaxdistill.io.expert_bank import StoredBank, load_bank
+from jaxdistill.io.expert_writer import Held
 from jaxdistill.networks import make as make_network
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import Experts, Scores
@@ -29,11 +30,13 @@ from jaxdistill.selection.difficulty import grand
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.settings.as_json import from_json, to_json
 from jaxdistill.settings.config import BasisConfig, DataConfig, NetworkConfig, RunConfig
+from jaxdistill.training.sgd import Seen
 
 SIZES = (24, 16, 20)
 LABELS = np.random.default_rng(0).permutation(np.repeat(np.arange(3), SIZES))
 EPOCHS = 40
 SCORES = [name for name, selection in SELECTIONS.items() if isinstance(selection.needs, Scores)]
+OF_EXPERTS = [name for name in SCORES if SELECTIONS[name].needs.takes_experts]
 NETWORK = ["--network", "mlp", "--width", "8"]
 PLAIN = [
     "--momentum",
@@ -66,6 +69,12 @@ def dataset(tmp_path_factory):
 @pytest.fixture(scope="module")
 def bench(dataset):
     return open_bench(DataConfig(str(dataset)))
+
+
+def made(out, dataset, *options):
+    words = ["--dataset", str(dataset), *NETWORK, *PLAIN, *options, "--count", "1", "--quiet"]
+    assert main(["experts", *words, "--out", str(out)]) == 0
+    return out
 
 
 @pytest.fixture(scope="module")
@@ -121,9 +130,9 @@ def saved(tmp_path, found, name="given.npy"):
 @pytest.mark.parametrize("strategy", SCORES)
 def test_scores_from_a_file_are_those_of_the_images_in_the_data_sets_order(strategy, dataset, tmp_path):
     given = np.random.default_rng(2).permutation(60).astype(np.float32)
-    hardness = -given if strategy == "cscore" else given  # C-scores are high for what is easy
+    hardness = -given if strategy in ("cscore", "consistency") else given  # C-scores are high for what is easy
     path = saved(tmp_path, given)
-    assert main(words(strategy, dataset, tmp_path / "run", "--scores", path)) == 0
+    assert main(words(strategy, dataset, tmp_path / "run", "--scores", path, "--beta", "0")) == 0
     np.testing.assert_array_equal(picks(tmp_path / "run"), hardest(hardness))
 
 
@@ -196,17 +205,63 @@ def by_hand(strategy, seen, network, variables, bench):
         return [count if row.any() else len(row) for count, row in zip(events, seen.correct.T, strict=True)]
     if strategy == "grand":
         return grand(network, variables, bench.train)
+    if strategy == "grand_last":
+        images, labels = bench.train.read(np.arange(60))
+        said = np.exp(np.asarray(network.apply(variables, images)[0], np.float64))
+        error = said / said.sum(1, keepdims=True) - np.eye(3)[labels]
+        rows = np.asarray(network.features(variables, images).embedding, np.float64)
+        return [np.linalg.norm(np.outer(e, [1, *row])) for e, row in zip(error, rows, strict=True)]
+    if strategy == "aum":
+        return -seen.margin.mean(0)
     if strategy in ("entropy", "margin", "least_confidence"):
         said = np.exp(np.asarray(network.apply(variables, bench.train.read(np.arange(60)).images)[0], np.float64))
         said = np.sort(said / said.sum(1, keepdims=True))
         if strategy == "entropy":
             return -(said * np.log(said)).sum(1)
         return 1 - said[:, -1] + (said[:, -2] if strategy == "margin" else 0)
+    if strategy in ("cal", "deepfool"):
+        return {"cal": diverging, "deepfool": unsteady}[strategy](network, variables, bench)
     return seen.error[-1] if strategy == "el2n" else 1 - seen.confidence.mean(0)
 
 
+def diverging(network, variables, bench):
+    """How far what is said of the ten nearest of its class is from what is said of an image."""
+    images, labels = bench.train.read(np.arange(60)).images, np.asarray(bench.train.labels)
+    rows = np.asarray(network.features(variables, images).embedding, np.float64)
+    logs = np.asarray(jax.nn.log_softmax(np.asarray(network.apply(variables, images)[0], np.float64)))
+    found = []
+    for i in range(60):
+        others = [j for j in np.flatnonzero(labels == labels[i]) if j != i]
+        near = sorted(others, key=lambda j: ((rows[j] - rows[i]) ** 2).sum())[:10]
+        found.append(np.mean([(np.exp(logs[j]) * (logs[j] - logs[i])).sum() for j in near]))
+    return found
+
+
+def unsteady(network, variables, bench):
+    """Minus the length of the way to another prediction, in steps to where a plane would be."""
+    logits = jax.jit(lambda image: network.apply(variables, image[None])[0][0])
+    slopes = jax.jit(jax.jacfwd(lambda image: network.apply(variables, image[None])[0][0]))
+    found = []
+    for image in bench.train.read(np.arange(60)).images:
+        change, first = np.zeros(image.shape), int(logits(image).argmax())
+        for _ in range(50):
+            there = (image + 1.02 * change).astype(np.float32)
+            said, towards = np.asarray(logits(there)), np.asarray(slopes(there))
+            if said.argmax() != first:
+                break
+            behind, towards = said[first] - said, towards - towards[first]
+            steep = np.sqrt((towards**2).sum((1, 2, 3)))
+            if not steep.any():  # no unit is on
+                change = np.sqrt(np.finfo(np.float32).max)
+                break
+            far = [np.inf if k == first else behind[k] / steep[k] for k in range(3)]
+            change = change + min(far) / steep[np.argmin(far)] * towards[np.argmin(far)]
+        found.append(-np.linalg.norm(change))
+    return found
+
+
 @pytest.mark.parametrize("epochs", [3, EPOCHS])
-@pytest.mark.parametrize("strategy", SCORES)
+@pytest.mark.parametrize("strategy", OF_EXPERTS)
 def test_scores_of_experts_are_means_of_what_each_recorded(strategy, epochs, bank, bench, network):
     """Of which el2n and grand look at the epoch that is named."""
     stored = load_bank(bank)
@@ -221,7 +276,7 @@ def test_scores_of_experts_are_means_of_what_each_recorded(strategy, epochs, ban
     np.testing.assert_allclose(found, np.mean(expected, axis=0), rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("strategy", SCORES)
+@pytest.mark.parametrize("strategy", OF_EXPERTS)
 def test_own_training_gives_the_scores_of_experts_of_its_recipe(strategy, bank, bench, network):
     key, config = jax.random.key(0), BasisConfig(score_networks=2, score_epochs=EPOCHS)  # 0 is the bank's seed
     own = scores(strategy, config, bench, network, None, key)
@@ -252,13 +307,45 @@ def test_c_scores_are_written_as_such(bank, bench, network):
     np.testing.assert_array_equal(1 - written[np.argsort(LABELS, kind="stable")], found)
 
 
-@pytest.mark.parametrize("strategy", SCORES)
+@pytest.mark.parametrize("strategy", OF_EXPERTS)
 def test_networks_are_read_only_for_scores_that_ask_them(strategy, bank, bench, network, monkeypatch):
     read = []
     variables = StoredBank.variables
     monkeypatch.setattr(StoredBank, "variables", lambda *given: read.append(given[2]) or variables(*given))
     scores(strategy, BasisConfig(), bench, network, load_bank(bank), jax.random.key(0))
-    assert read == ([] if strategy in ("forgetting", "el2n", "cscore") else [0, 1])
+    assert read == ([] if strategy in ("forgetting", "el2n", "cscore", "aum") else [0, 1])
+
+
+def test_experts_without_margins_say_all_but_aum_and_stay_without(dataset, bank, bench, network, tmp_path, capsys):
+    """As they were before margins were recorded; trained longer, they have none of their first epochs."""
+    old = shutil.copytree(bank, tmp_path / "old")
+    for path in old.glob("*/history.npz"):
+        arrays = dict(np.load(path))
+        del arrays["margin"]
+        np.savez(path, **arrays)
+    assert load_bank(old).digest() == load_bank(bank).digest()
+    for strategy in OF_EXPERTS:
+        if strategy != "aum":
+            banks, key = map(load_bank, (old, bank)), jax.random.key(0)
+            found = [scores(strategy, BasisConfig(), bench, network, one, key) for one in banks]
+            np.testing.assert_array_equal(*found)
+    said = refused(capsys, words("aum", dataset, tmp_path / "run", "--experts", old), tmp_path)
+    assert "trained before margins were recorded" in said
+    assert "train experts anew" in said
+    plain = made(tmp_path / "plain", dataset, "--epochs", "2", "--momentum", "0")
+    arrays = dict(np.load(plain / "00000" / "history.npz"))
+    del arrays["margin"]
+    np.savez(plain / "00000" / "history.npz", **arrays)
+    assert main(["experts", "--resume", "--longer", "--epochs", "3", "--quiet", "--out", str(plain)]) == 0
+    assert load_bank(plain).history(0).margin is None
+    assert load_bank(plain).history(0).error.shape == (3, 60)
+
+
+def test_margins_beyond_half_precision_are_its_largest():
+    writer = Held({"dtype": "float32"})
+    margin = np.array([1e6, -1e6, 2.5], np.float32)
+    writer.put(np.zeros(1, np.float32), None, Seen(margin > 0, margin * 0, margin * 0, margin))
+    np.testing.assert_array_equal(writer.history["margin"], [[65504, -65504, 2.5]])
 
 
 @pytest.mark.parametrize("strategy", ["kmeans", "forgetting"])
@@ -291,7 +378,7 @@ def test_a_resumed_run_scores_nothing_again_unless_its_checkpoints_are_lost(data
     assert (out / "set" / "set.safetensors").read_bytes() == made
 
 
-@pytest.mark.parametrize("strategy", SCORES)
+@pytest.mark.parametrize("strategy", OF_EXPERTS)
 def test_a_run_leaves_scores_that_select_the_same_images_again(strategy, dataset, bank, tmp_path):
     first, again = tmp_path / "first", tmp_path / "again"
     assert main(words(strategy, dataset, first, "--experts", bank, "--beta", "0.2")) == 0
@@ -320,7 +407,7 @@ def test_a_selection_by_own_training_needs_no_experts(dataset, tmp_path):
 def test_experts_and_scores_are_kept_in_the_configuration_and_do_not_go_together(dataset, bank, tmp_path, capsys):
     path, out, other = saved(tmp_path, np.arange(60)), tmp_path / "run", tmp_path / "other"
     assert main(words("el2n", dataset, out, "--experts", bank)) == 0
-    assert main(words("el2n", dataset, other, "--scores", path)) == 0
+    assert main(words("el2n", dataset, other, "--scores", path, "--beta", "0")) == 0
     plain, given = (json.loads((run / "config.json").read_text()) for run in (out, other))
     assert plain["bank"]["expert_count"] == 2
     assert plain["network"] == load_bank(bank).card["network"]

@@ -8,8 +8,10 @@ import pytest
 
 from jaxdistill.data.feeds import real_data
 from jaxdistill.networks import make as make_network
-from jaxdistill.selection.difficulty import cscore, el2n, forgetting, grand
+from jaxdistill.selection import difficulty
+from jaxdistill.selection.difficulty import GRADIENTS, aum, cscore, el2n, forgetting, grand, grand_last
 from jaxdistill.selection.window import window
+from jaxdistill.training.gradients import training_gradient
 from jaxdistill.types import Features, Network, Variables
 
 CORRECT = {  # one string per example: is it right (x) in each of 6 epochs, and its count
@@ -98,6 +100,47 @@ def test_grand_of_a_network_with_batch_normalisation_is_the_jacobians_row_length
 
     squares = sum((np.asarray(leaf) ** 2).reshape(6, -1).sum(1) for leaf in jax.tree.leaves(jax.jit(jacobian)(params)))
     np.testing.assert_allclose(grand(network, Variables(params, statistics), data), np.sqrt(squares), rtol=1e-4)
+
+
+def test_aum_is_the_negative_mean_margin_and_asks_for_one():
+    margin = np.random.default_rng(0).normal(size=(4, 5)).astype(np.float32)
+    np.testing.assert_allclose(aum(margin), [-sum(row[i] for row in margin) / 4 for i in range(5)], rtol=1e-5)
+    with pytest.raises(ValueError, match=r"before margins were recorded.*train experts anew"):
+        aum(None)
+
+
+def conv(norm="instance"):
+    return make_network("convnet", (8, 8, 1), 3, width=4, depth=2, norm=norm)
+
+
+@pytest.mark.parametrize("memory", [GRADIENTS, 1, 40_000])
+def test_grand_is_what_one_example_at_a_time_gives_whatever_the_memory(memory, monkeypatch):
+    """Of more examples than are worked on at a time, of which the last are not as many."""
+    monkeypatch.setattr(difficulty, "GRADIENTS", memory)
+    jax.clear_caches()
+    data, images, labels = examples(np.random.default_rng(3), (8, 8, 1), 301)
+    network = conv()
+    variables = network.init(jax.random.key(0))
+    alone = jax.jit(
+        lambda image, label: optax.global_norm(
+            training_gradient(network, variables, image[None], jax.nn.one_hot(label[None], 3), "class", train=False)[0]
+        )
+    )
+    expected = [alone(jnp.asarray(image, jnp.float32), label) for image, label in zip(images, labels, strict=True)]
+    np.testing.assert_allclose(grand(network, variables, data), expected, rtol=2e-4)
+
+
+@pytest.mark.parametrize("name", ["convnet", "mlp", "lenet", "doublenet", "resnet10ap"])
+def test_last_layers_grand_is_the_length_of_its_part_of_the_gradient(name):
+    data, images, labels = examples(np.random.default_rng(4), (32, 32, 3), 3)
+    network = make_network(name, (32, 32, 3), 3)
+    variables = jax.jit(network.init)(jax.random.key(0))
+    found = grand_last(network, variables, data)
+    assert found.shape == (3,)
+    for image, label, length in zip(images, labels, found, strict=True):
+        image, label = jnp.asarray(image, jnp.float32)[None], jax.nn.one_hot(label[None], 3)
+        whole = training_gradient(network, variables, image, label, "class", train=False).gradient
+        np.testing.assert_allclose(length, optax.global_norm(whole["classifier"]), rtol=1e-4)
 
 
 def window_by_hand(scores, ipc, beta, start):

@@ -10,13 +10,18 @@ import pytest
 from scipy.optimize import nnls
 
 from jaxdistill.data.feeds import real_data
+from jaxdistill.selection.contextual_diversity import contextual_diversity
 from jaxdistill.selection.craig import craig
 from jaxdistill.selection.glister import glister
 from jaxdistill.selection.gradmatch import gradmatch, nonnegative, pursue
 from jaxdistill.selection.outputs import Outputs, along, gradients, gram, mean, squares, weighed
+from jaxdistill.selection.submodular import facility_location, graph_cut
 
 KEY = jax.random.key(0)
 SELECTS = {"craig": craig, "gradmatch": gradmatch, "glister": glister}
+UNWEIGHED = {
+    "contextual_diversity": contextual_diversity, "facility_location": facility_location, "graph_cut": graph_cut
+}  # fmt: skip
 LABELS = np.array([2, 0, 1, 2, 0, 1, 1, 2, 0, 2, 1, 2, 0, 1, 2, 1, 2], np.int32)  # 4, 6 and 7 of them
 COPIES = [(4, 1), (6, 2), (11, 0), (14, 7)]
 """Images that are the same as another of their class."""
@@ -206,21 +211,24 @@ def test_nonnegative_least_squares_equals_scipys(dtype):
     assert zeros > 30
 
 
-@pytest.mark.parametrize("name", SELECTS)
+@pytest.mark.parametrize("name", [*SELECTS, *UNWEIGHED])
 def test_selection_promises(name):
     """Also where a class is taken whole, with its copies, and where the network has nothing left to learn."""
+    select = (SELECTS | UNWEIGHED)[name]
     for found in (said(), said(spread=1e3), jax.tree.map(jnp.zeros_like, said())):
-        picked = SELECTS[name](KEY, found, jnp.asarray(LABELS), 4, 3)
-        assert (LABELS[picked.indices] == np.arange(3)[:, None]).all()
-        assert len(np.unique(picked.indices)) == 12
-        np.testing.assert_allclose(picked.weights.sum(1), 4, rtol=1e-9)
-        assert (picked.weights >= 0).all()
+        picked = select(KEY, found, jnp.asarray(LABELS), 4, 3)
+        indices = picked.indices if name in SELECTS else picked
+        assert (LABELS[indices] == np.arange(3)[:, None]).all()
+        assert len(np.unique(indices)) == 12
+        if name in SELECTS:
+            np.testing.assert_allclose(picked.weights.sum(1), 4, rtol=1e-9)
+            assert (picked.weights >= 0).all()
     with pytest.raises(ValueError, match="must be at least 1, not 0"):
-        SELECTS[name](KEY, said(), jnp.asarray(LABELS), 0, 3)
+        select(KEY, said(), jnp.asarray(LABELS), 0, 3)
     with pytest.raises(ValueError, match="class 0 has 4 images, too few to select 5"):
-        SELECTS[name](KEY, said(), jnp.asarray(LABELS), 5, 3)
+        select(KEY, said(), jnp.asarray(LABELS), 5, 3)
     with pytest.raises(ValueError, match="17 rows of features for 16 images"):
-        SELECTS[name](KEY, said(), jnp.asarray(LABELS[1:]), 1, 3)
+        select(KEY, said(), jnp.asarray(LABELS[1:]), 1, 3)
 
 
 def test_a_class_without_a_mean_gradient_gets_ones():

@@ -21,6 +21,8 @@ from jaxdistill.common.names import ALIASES
 from jaxdistill.methods import CHECKED, METHOD_NAMES, METHODS
 from jaxdistill.presets import cells, find, readings
 from jaxdistill.selection import base as kinds
+from jaxdistill.selection.held_out import PartedScores
+from jaxdistill.selection.search import Windows
 from jaxdistill.settings.config import Distill, Select
 from jaxdistill.settings.needs import needs
 
@@ -154,12 +156,16 @@ def test_help_shows_what_a_selection_reads(strategy, capsys):
     kind = type(selection.SELECTIONS[strategy].needs)
     assert ("beta" in shown) == issubclass(kind, (kinds.Scores, kinds.ByScore))
     assert ("score" in shown) == issubclass(kind, kinds.ByScore)
-    assert ("window-start" in shown) == (kind is kinds.Scores)
+    searched = issubclass(kind, (kinds.Scores, Windows))
+    assert ("window-start" in shown) == ("search-starts" in shown) == searched
+    assert ("glister-eta" in shown) == (strategy == "glister")
+    assert ("gradmatch-lam" in shown) == (strategy == "gradmatch")
+    assert ("subset-share" in shown) == issubclass(kind, (PartedScores, kinds.ByScore))
     assert ("features" in shown) == (kind is kinds.Features)
     assert ("trials" in shown) == (kind is kinds.RandomSets)
     assert ("kernel" in shown) == (kind is kinds.Kernel)
     asked = (kinds.Features, kinds.Scores, kinds.ByScore, kinds.ProxyOutputs, kinds.Experts)
-    assert ("experts" in shown) == issubclass(kind, asked)
+    assert ("experts" in shown) == (issubclass(kind, asked) and kind is not PartedScores)
     assert not {"log-every", "steps", "generator", "eval-every", "parallel-classes"} & {*shown}
     assert list(shown)[:3] == ["dataset", "ipc", "out"]
     assert f"jaxdistill select {strategy} --dataset digits" in said

@@ -403,6 +403,58 @@ def test_scores_that_are_written_are_read_again(ids, tmp_path):
         np.testing.assert_array_equal(read_scores(tmp_path / "scores.npz", data), SCORES)
 
 
+def test_scores_say_what_they_are_of_and_are_refused_for_other_images(tmp_path):
+    path, turned = tmp_path / "scores.npz", source(train_images=IMAGES[:, ::-1, :, None])
+    save_scores(path, SCORES, source(), name="el2n", made="mean over 2 networks of 1 epochs")
+    left = dict(np.load(path))
+    assert left["digest"] == digests_of(source()).train_images
+    assert (left["name"], left["made"]) == ("el2n", "mean over 2 networks of 1 epochs")
+    with pytest.raises(UsageError, match="are of other training images than those of mine; give scores of these"):
+        read_scores(path, turned)
+    with pytest.raises(UsageError, match="other training images"):
+        read_scores(path, source(), Digests("of others"))
+    np.testing.assert_array_equal(read_scores(path, turned, other_data=True), SCORES)
+    np.testing.assert_array_equal(read_scores(path, turned, digests_of(source())), SCORES)
+    del left["digest"]
+    np.testing.assert_array_equal(read_scores(given(tmp_path, **left), turned), SCORES)
+
+
+@pytest.mark.parametrize("easy", [False, True])
+def test_the_images_at_both_ends_are_kept_with_scores(easy, tmp_path):
+    """By hand: of each class the largest hardness first, and the smallest first."""
+    save_scores(tmp_path / "scores.npz", 1 - SCORES if easy else SCORES, source(), hardness=SCORES if easy else None)
+    left = np.load(tmp_path / "scores.npz")
+    np.testing.assert_array_equal(left["shown"], range(3))
+    for label in range(3):
+        ranked = sorted(np.flatnonzero(label == LABELS), key=lambda i: -SCORES[i])
+        np.testing.assert_array_equal(left["hardest"][label, ..., 0], IMAGES[ranked[:5]])
+        np.testing.assert_array_equal(left["easiest"][label, ..., 0], IMAGES[ranked[::-1][:5]])
+
+
+def test_both_ends_are_of_ten_classes_and_small(tmp_path):
+    images = (
+        np.repeat(np.arange(52, dtype=np.float32), 2).reshape(104, 1, 1, 1) / 104 * np.ones((130, 65, 3), np.float32)
+    )
+    labels = np.repeat(np.arange(52), 2).astype(np.int32)
+    large = source(
+        train_images=images, train_labels=labels, test_images=images[:1], test_labels=labels[:1],
+        class_names=tuple(map(str, range(52))),
+    )  # fmt: skip
+    save_scores(tmp_path / "scores.npz", np.arange(104.0), large)
+    left = np.load(tmp_path / "scores.npz")
+    assert left["shown"].tolist() == [0, 6, 11, 17, 23, 28, 34, 40, 45, 51]
+    assert left["hardest"].shape == left["easiest"].shape == (10, 2, 43, 21, 3)
+    np.testing.assert_array_equal(left["hardest"][:, 0, 0, 0, 0], (255 * left["shown"] / 104).round())
+
+
+def test_a_selection_by_scores_of_other_images_is_refused_unless_that_is_meant(made, tmp_path, capsys):
+    save_scores(tmp_path / "scores.npz", SCORES, source(train_images=IMAGES[:, ::-1, :, None]))
+    words = ["select", "el2n", "--dataset", str(made / "mine.npz"), *SHORT, "--out", str(tmp_path / "run")]
+    words += ["--scores", str(tmp_path / "scores.npz")]
+    assert "are of other training images" in refused(capsys, words, tmp_path)
+    assert main([*words, "--other-data"]) == 0
+
+
 def test_a_selection_by_scores_of_another_order_is_refused_and_its_own_are_read_again(made, tmp_path, capsys):
     wrong = given(tmp_path, scores=SCORES, labels=np.roll(LABELS, 1))
     words = [

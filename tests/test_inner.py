@@ -99,6 +99,9 @@ def test_an_epoch_visits_every_image_once_with_its_last_small_batch(synthetic):
     label = y.argmax(1)
     np.testing.assert_allclose(seen.confidence, (residual + y)[np.arange(7), label], rtol=1e-3)
     np.testing.assert_array_equal(seen.correct, (residual + y).argmax(1) == label)
+    logits = x @ np.asarray(variables.params["w"])
+    others = np.where(np.arange(logits.shape[1]) == label[:, None], -np.inf, logits)
+    np.testing.assert_allclose(seen.margin, logits[np.arange(7), label] - others.max(1), rtol=1e-3, atol=1e-5)
 
 
 def test_losses_of_every_label_kind():

@@ -81,12 +81,12 @@ def test_selections(name, data, bases):  # noqa: F811
     assert found.images.shape == (6, 4, 4, 2)
 
 
-@pytest.mark.parametrize("name", [n for n, one in SELECTIONS.items() if isinstance(one.needs, Scores)])
+@pytest.mark.parametrize("name", [n for n, one in SELECTIONS.items() if type(one.needs) is Scores])
 def test_scores(name):
     train = jax.tree.map(jnp.asarray, make_toy()[0])
     network = jd.make_network("convnet", SHAPE, 4, width=4, depth=1)
     rng = np.random.default_rng(0)
-    seen = Seen(*(jnp.asarray(rng.random((3, 48)) > 0.5, dtype) for dtype in (bool, "float32", "float32")))
+    seen = Seen(*(jnp.asarray(rng.random((3, 48)) > 0.5, dtype) for dtype in (bool, "float32", "float32", "float32")))
     score = SELECTIONS[name].needs.of(ProxyModel(seen, 1, network, network.init(KEY), train))
     assert np.shape(score) == (48,)
 

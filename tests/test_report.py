@@ -13,7 +13,10 @@ import pytest
 from PIL import Image
 
 from jaxdistill.cli import entry as cli
+from jaxdistill.data.check import Source
+from jaxdistill.errors import UsageError
 from jaxdistill.io.pictures import grid
+from jaxdistill.io.scores import save_scores
 from jaxdistill.report import curves
 from jaxdistill.report import page as report
 from jaxdistill.report.further import again, preset_of, to_try
@@ -274,7 +277,7 @@ def parsed(monkeypatch):
         ("distill selmatch --dataset cifar10 --ipc 250 --eval-network None --max-loss 2.0", None),
         ("distill datm --dataset cifar10 --ipc 1 --max-loss None --syn-batch None", None),
         ("distill minimax --dataset digits --ipc 1 --latents", ""),
-        ("select random --dataset digits --ipc 10 --beta 0.0", ""),
+        ("select random --dataset digits --ipc 10 --beta 0.0", "--beta 0.0"),
         ("select label_solve --dataset digits --ipc 1 --kernel fc1", "--kernel fc1"),
     ],
 )
@@ -540,3 +543,38 @@ def test_a_constant_is_a_level_line(value):
 @pytest.mark.parametrize("values", [[np.nan, np.nan], [1.0], [1.0, np.inf]])
 def test_a_single_value_is_no_curve(values):
     assert curves.draw("loss", np.arange(float(len(values))), np.array(values)) is None
+
+
+def scored(path):
+    """What a selection by scores leaves, of three classes of four images; class 1 is hard in the order 3 0 2 1."""
+    labels = np.repeat(np.arange(3, dtype=np.int32), 4)
+    shades = np.arange(12, dtype=np.uint8).reshape(12, 1, 1, 1) * np.ones((8, 8, 3), np.uint8)
+    data = Source("pets", shades, labels, shades, labels, tuple(NAMES))
+    scores = np.array([4, 3, 2, 1, 7, 1, 3, 9, 1, 2, 3, 4.0])
+    save_scores(path, scores, data, name="aum", made='mean over 2 networks of "1" epochs')
+
+
+def test_the_hardest_and_easiest_images_of_each_class_are_shown(run):
+    (run / "config.json").write_text(json.dumps(SELECT))
+    scored(run / "scores.npz")
+    shown = page(run)
+    assert "Hardest and easiest" in shown.all("h2")
+    assert 'Training images of each class, by aum (mean over 2 networks of "1" epochs).' in shown.all("p")
+    assert shown.all("figcaption")[3:6] == NAMES
+    said = [attributes["alt"] for attributes in shown.attributes("img")]
+    assert said[5:7] == [f"hardest of {HOSTILE}", f"easiest of {HOSTILE}"]
+    strips = pictures(shown)[3:9]
+    for strip, shades in zip(strips[2:4], ([7, 4, 6, 5], [5, 6, 4, 7]), strict=True):
+        assert strip.shape == (48, 4 * 48 + 3 * 2, 4)
+        for i, shade in enumerate(shades):
+            assert (strip[:, 50 * i : 50 * i + 48] == [shade, shade, shade, 255]).all()
+        assert (strip[..., 3] == 0).sum() == 3 * 2 * 48
+
+
+def test_scores_of_former_files_show_no_images_and_damaged_ones_are_told(run):
+    (run / "config.json").write_text(json.dumps(SELECT))
+    np.savez(run / "scores.npz", scores=np.zeros(12), labels=np.zeros(12, int))
+    assert "Hardest and easiest" not in page(run).all("h2")
+    (run / "scores.npz").write_bytes(b"PK")
+    with pytest.raises(UsageError, match=r"scores\.npz is damaged .*remove it to leave it out"):
+        report.write(run)

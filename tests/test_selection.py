@@ -25,10 +25,13 @@ from jaxdistill.selection.base import (
 )
 from jaxdistill.selection.ccs import Strata, Stratified
 from jaxdistill.selection.groups import group, pick_per_class
+from jaxdistill.selection.held_out import PartedScores
 from jaxdistill.selection.herding import herd, herding
 from jaxdistill.selection.kcenter import kcenter
 from jaxdistill.selection.kmeans import kmeans
+from jaxdistill.selection.moderate import moderate
 from jaxdistill.selection.outputs import Outputs
+from jaxdistill.selection.search import Ranked, Windows
 from jaxdistill.selection.uniform import uniform
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.types import Network, Variables
@@ -41,6 +44,7 @@ SELECTS = {
     "herding": herding,
     "kcenter": kcenter,
     "kmeans": kmeans,
+    "moderate": moderate,
 }
 
 
@@ -73,7 +77,9 @@ def bases(data):
         Nothing: None,
         Features: jnp.asarray(FEATURES),
         Scores: Difficulty(FEATURES[:, 0].astype(np.float64)),
+        Windows: Ranked(Difficulty(FEATURES[:, 0].astype(np.float64)), FEATURES[:, 0]),
         Stratified: Strata(FEATURES[:, 0].astype(np.float64)),
+        PartedScores: Difficulty(FEATURES[:, 1].astype(np.float64)),
         Experts: Teachers(network, lambda number: Variables(solved, {}), 2),
         ProxyOutputs: Outputs(jnp.asarray(FEATURES), jnp.asarray(pixels_of(data) @ np.asarray(solved), jnp.float32)),
         RandomSets: Trials(lambda key, synthetic: float(synthetic.images.mean()), 5),
@@ -152,13 +158,13 @@ def test_selection_promises(name):
     assert select(name, 1).shape == (3, 1)
 
 
-@pytest.mark.parametrize("name", ["herding", "kcenter"])
+@pytest.mark.parametrize("name", ["herding", "kcenter", "moderate"])
 def test_order_of_the_data_does_not_matter(name):
     shuffle = np.random.default_rng(3).permutation(22)
     np.testing.assert_array_equal(shuffle[select(name, 4, FEATURES[shuffle], LABELS[shuffle])], select(name, 4))
 
 
-@pytest.mark.parametrize("name", ["herding", "kcenter", "kmeans"])
+@pytest.mark.parametrize("name", ["herding", "kcenter", "kmeans", "moderate"])
 @pytest.mark.filterwarnings("ignore:Number of distinct clusters")
 def test_equal_features_are_still_distinct_picks(name):
     picked = select(name, 6, np.ones_like(FEATURES))
@@ -288,7 +294,7 @@ def test_features_of_other_data_are_refused():
 def test_inputs_of_another_kind_are_refused_with_a_sentence(name, data, bases):
     needs = SELECTIONS[name].needs
     for kind, inputs in bases.items():
-        if kind is not type(needs):
+        if kind.kind is not needs.kind:
             with pytest.raises(jd.UsageError, match=f"{name} goes by {needs.words} and was given .*; call it as"):
                 SELECTIONS[name](KEY, data, 2, inputs)
 

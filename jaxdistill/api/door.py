@@ -179,8 +179,9 @@ def distill(
 def select(
     strategy: str,
     data: Dataset | str | Path,
-    ipc: int,
+    ipc: int | None = None,
     *,
+    share: float | None = None,
     experts: Experts | str | Path | None = None,
     progress: bool = True,
     **options: Any,
@@ -191,9 +192,12 @@ def select(
         strategy: a name: ``"random"``, ``"herding"``, ``"kcenter"``, ``"forgetting"`` ... (``jaxdistill list``).
         data: from `jaxdistill.load`, or what that takes.
         ipc: images per class.
+        share: how much of each class, in the place of `ipc`: 0.1 is a tenth.
         experts: what `jaxdistill.train_experts` gave, or a folder of them, for strategies that ask networks.
         progress: say so where networks or distances have to be computed first.
-        options: anything that ``jaxdistill select STRATEGY --help`` names: ``seed``, ``beta``, ``features`` ...
+        options: anything that ``jaxdistill select STRATEGY --help`` names: ``seed``, ``beta``, ``features``,
+            ``unbalanced`` ... Where a selection by scores is given no ``beta``, held-out training images choose it
+            (`Run.search`).
 
     Raises:
         UsageError: for arguments that cannot be used.
@@ -210,13 +214,15 @@ def select(
     fields = None if bank is None else fields_of_card(bank.card, bank.folder)
     defaults = of_select(strategy, data.config.dataset, cell.named(data.config.dataset), fields)
     defaults["data"] = dataclasses.replace(defaults["data"], data_dir=data.config.data_dir)
-    config, names = with_options(Select(**defaults, run=NOWHERE, ipc=ipc), options, strategy, apart=("ipc",))
+    config = Select(**defaults, run=NOWHERE, ipc=ipc, share=share)
+    config, names = with_options(config, options, strategy, apart=("ipc", "share"))
+    names |= {name for name, size in (("ipc", ipc), ("share", share)) if size is not None}
     config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, experts=_place(bank)))
     config, given = planning.pinned(absolute(config), Given(data.source, bank))
     bound = planning.prepare_selection(config, given, names)
     if progress and SELECTIONS[strategy].needs.options:
         say(Console(stderr=True), f"selecting by {strategy}")
-    return select_run(bound)
+    return select_run(bound, progress=progress)
 
 
 @in_python

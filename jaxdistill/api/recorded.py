@@ -17,7 +17,7 @@ from jaxdistill.engine.loop import Chunk
 from jaxdistill.report import curves
 from jaxdistill.report.tables import import_pandas
 
-__all__ = ["Curves", "History", "Looks", "Pictures"]
+__all__ = ["Curves", "History", "Looks", "Pictures", "Windows"]
 
 
 class Curves(dict[str, Float[np.ndarray, " steps"]]):
@@ -68,6 +68,40 @@ class Looks(list[dict[str, Any]]):
         cells = "".join(f"<tr><td>{row['step']}</td><td>{_percent(row)}</td></tr>" for row in having)
         head = "<thead><tr><th>step</th><th>held out, %</th></tr></thead>"
         return f"{_figure('held out, %', steps, 100 * means)}<table>{head}<tbody>{cells}</tbody></table>"
+
+
+class Windows(list[dict[str, Any]]):
+    """Windows that were tried for one: a dictionary each, with ``ipc ratio start accuracies mean std best``.
+
+    Args:
+        found: what ``search.json`` holds; empty where nothing was searched for.
+    """
+
+    def __init__(self, found: Mapping[str, Any] = MappingProxyType({})):
+        super().__init__(found.get("rows", []))
+        self.said: str = found.get("said", "no window was searched for")
+
+    def to_pandas(self) -> Any:
+        """A pandas ``DataFrame`` with a line for each window.
+
+        Raises:
+            UsageError: if pandas is not installed.
+        """
+        pandas = import_pandas()
+        return pandas.DataFrame(list(self))
+
+    def __repr__(self) -> str:
+        return f"<{self.said}>"
+
+    def _repr_html_(self) -> str:
+        shown = f"<p>{html.escape(self.said)}</p>"
+        for ipc in dict.fromkeys(row["ipc"] for row in self):
+            rows = [row for row in self if row["ipc"] == ipc]
+            starts, means = (100 * np.array([row[name] for row in rows], float) for name in ("start", "mean"))
+            cells = "".join(f"<tr><td>{100 * row['start']:.1f}</td><td>{_percent(row)}</td></tr>" for row in rows)
+            head = f"<thead><tr><th>left out, %</th><th>{ipc} per class, %</th></tr></thead>"
+            shown += f"{_figure(f'{ipc} per class, %', starts, means)}<table>{head}<tbody>{cells}</tbody></table>"
+        return shown
 
 
 def _percent(row: Mapping[str, Any]) -> str:

@@ -23,7 +23,7 @@ from rich.console import Console
 from jaxdistill.api.dataset import Dataset
 from jaxdistill.api.given import in_python, replaced
 from jaxdistill.api.notebook import NotebookProgress, in_notebook
-from jaxdistill.api.recorded import Curves, History, Looks, Pictures
+from jaxdistill.api.recorded import Curves, History, Looks, Pictures, Windows
 from jaxdistill.commands import distill as distilling
 from jaxdistill.commands import finish as finishing
 from jaxdistill.commands import plan as planning
@@ -32,6 +32,7 @@ from jaxdistill.commands.looks import HeldOut, best_of, read_looks
 from jaxdistill.commands.own_method import check_steps
 from jaxdistill.commands.plan import Bound, Plan
 from jaxdistill.commands.selection_inputs import inputs_of, stand_in
+from jaxdistill.commands.windows import read_search, searched_card, told, write_search
 from jaxdistill.data.check import DataError
 from jaxdistill.data.digest import differing
 from jaxdistill.engine import callbacks as sinks
@@ -44,10 +45,10 @@ from jaxdistill.io.artifact import Stored
 from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.generators import StoredGenerator, load_generator, write_generator
 from jaxdistill.io.pictures import img
-from jaxdistill.io.scores import save_scores
 from jaxdistill.report import outcome
 from jaxdistill.report import page as report
 from jaxdistill.report.tables import Table
+from jaxdistill.selection.curve import Searched
 from jaxdistill.settings.as_json import from_json, name_of, to_json
 from jaxdistill.settings.config import Distill, OwnMethod, RunConfig, Select
 from jaxdistill.types import Method, SyntheticSet
@@ -87,10 +88,12 @@ class Run:
         chosen: Stored | None = None,
         loaded: _Loaded | None = None,
         scores: np.ndarray | None = None,
+        search: dict[str, Any] | None = None,
         progress: bool = True,
     ):
         self._bound, self._plan, self._driven = bound, plan, driven
         self._chosen, self._loaded, self._scores, self._progress = chosen, loaded, scores, progress
+        self._search = search
         self._history, self._pictures, self._held_out = History(), None, HeldOut([])
         self._planned = None if plan is None else plan.config.steps
         self.results: dict[str, Any] = {}
@@ -169,6 +172,13 @@ class Run:
         Larger is harder, but for C-scores, which are low for what is hard. None where it went by something else.
         """
         return self._scores
+
+    @property
+    def search(self) -> Windows:
+        """What chose the window of a selection, or of a start, by scores: a row for each that was tried, with its
+        ``start`` (the share of the hardest that is left out), ``ipc``, ``accuracies`` of networks on held-out training
+        images, ``mean`` and ``std``. Empty where the window was given, or there is none."""
+        return Windows({} if self._search is None else self._search)
 
     @in_python
     def more(self, steps: int | None = None) -> Run:
@@ -269,7 +279,8 @@ class Run:
             if self.results and self._finished:
                 files.write_text(temporary / "evaluation.json", json.dumps(self.results, indent=1))
             if self._scores is not None:
-                save_scores(temporary / "scores.npz", self._scores, self._bound.bench.source)
+                selecting.write_scores(temporary, self._bound, self._scores)
+            write_search(temporary, self._search)
             if self._plan is not None and self._driven is not None:
                 self._write_steps(temporary, self._plan, self._driven)
             card = {**stored.card, **({"evaluation": self.results} if self.results and self._finished else {})}
@@ -295,7 +306,8 @@ class Run:
             write_generator(folder / "generator", generator)
 
     def __repr__(self) -> str:
-        of = f"{self.config.ipc} images per class of {Path(self.config.data.dataset).name}"
+        size = f"{self.config.ipc} images per class" if isinstance(self.config, Distill) else self.set.size
+        of = f"{size} of {Path(self.config.data.dataset).name}"
         done = f" after {self.steps} of {self.config.steps} steps" if isinstance(self.config, Distill) else ""
         loss, best = self.curves.get("loss", np.empty(0)), best_of(self.held_out)
         said = f", the set of step {best['step']} kept" if best and self.config.evaluation.keep == "best" else ""
@@ -353,8 +365,9 @@ class Run:
         note = None if self._plan is None else self._plan.note
         if isinstance(self.config, Distill) and not self._finished:
             note = f"{note}; stopped after {self._done} of {self.config.steps} steps"
-        card = {**finishing.base_card(self._bound, note), "cost": cost}
-        card |= finishing.kept_look(self._bound, self.held_out)
+        card = {**finishing.base_card(self._bound, note), **finishing.selected_card(self._bound, synthetic)}
+        card["cost"] = cost
+        card |= finishing.kept_look(self._bound, self.held_out) | searched_card(self._search)
         shape = {"num_classes": self._bound.bench.num_classes, "image_shape": list(self._bound.bench.image_shape)}
         arrays = jax.tree.map(jnp.asarray, synthetic)
         return Stored(arrays, self._bound.bench.preprocess, {**card, **shape})
@@ -410,22 +423,25 @@ class Run:
 
 def begin_run(plan: Plan, *, progress: bool) -> Run:
     """A distillation, run to its last step or until someone asks to stop."""
-    initial = distilling.begin(plan, inputs_of)
+    console, searched = Console(stderr=True, quiet=not progress), list[Searched | None]()
+    initial = distilling.begin(plan, inputs_of, partial(say, console), searched.append)
     if isinstance(plan.config.method, OwnMethod):
         assert isinstance(plan.method, Method)
         assert initial is not None
         check_steps(plan.name, plan.method, initial, plan.bound.keys["method"], plan.feeding.source)
     begun = Driven(replicate(plan.images.begin(initial), plan.bound.bench.mesh), 0, dict(distilling.UNSPENT))
-    run = Run(plan.bound, plan=plan, driven=begun, progress=progress)
+    search = told(searched[-1] if searched else None, partial(say, console))
+    run = Run(plan.bound, plan=plan, driven=begun, search=search, progress=progress)
     run._train(plan.config.steps)
     return run
 
 
-def select_run(bound: Bound) -> Run:
+def select_run(bound: Bound, *, progress: bool) -> Run:
     """A selection."""
-    synthetic, scores, cost = selecting.choose_set(bound)
-    run = Run(bound, scores=scores)
-    run._chosen = run._as_stored(synthetic, cost)
+    console = Console(stderr=True, quiet=not progress)
+    chosen = selecting.choose_set(bound, partial(say, console))
+    run = Run(bound, scores=chosen.scores, search=told(chosen.search, partial(say, console)))
+    run._chosen = run._as_stored(chosen.synthetic, chosen.cost)
     return run
 
 
@@ -470,7 +486,8 @@ def open_run(folder: Path, data: Dataset | None = None, experts: StoredBank | No
     config = from_json(found.config, RunConfig(folder))
     chosen = artifact.load_set(folder) if found.card else None
     scores = files.load_arrays(folder / "scores.npz")["scores"] if (folder / "scores.npz").is_file() else None
-    run = Run(None, chosen=chosen, loaded=_Loaded(folder, config, data, experts, found.evaluation), scores=scores)
+    loaded = _Loaded(folder, config, data, experts, found.evaluation)
+    run = Run(None, chosen=chosen, loaded=loaded, scores=scores, search=read_search(folder))
     run._history = History(found.scalars)
     run._held_out = HeldOut(read_looks(folder / "held_out.jsonl"), distilling.read_best(folder / "best"))
     run.results = found.evaluation

@@ -27,13 +27,19 @@ class Augmented:
     """Of those that the set says are selected real ones; by default `augment` as well."""
     cutmix: float = 0.0
     """Probability of mixing the batch; see the function."""
+    relative_weights: bool = False
+    """Scale the weights of each batch to mean 1, so that its loss is divided by their sum."""
 
     def __call__(self, key: Key, batch: SyntheticSet) -> SyntheticSet:
         """See `Transform`; where batches are mixed their labels are classes or probabilities."""
         key_augment, key_mix = jax.random.split(key)
         images = augmented(key_augment, batch, self.augment, self.selected)
         images, labels = cutmix(key_mix, images, batch.labels, self.cutmix)
-        return dataclasses.replace(batch, images=images, labels=labels)
+        batch = dataclasses.replace(batch, images=images, labels=labels)
+        if self.relative_weights and batch.weights is not None:
+            total = batch.weights.sum()  # of weights that are all 0 nothing is learned
+            batch = dataclasses.replace(batch, weights=batch.weights * (batch.count / jnp.where(total > 0, total, 1)))
+        return batch
 
 
 def augmented(key: Key, batch: SyntheticSet, augment: Augment, selected: Augment | None) -> Float[Array, "n h w c"]:

@@ -191,7 +191,7 @@ def _select(arguments: list[str], console: Console) -> None:
         defaults = of_select(
             strategy, MISSING, cell.named(peek(rest, "--dataset")), None if bank is None else fields_of(Path(bank))
         )
-        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING}
+        defaults |= {"run": RunConfig(MISSING), "ipc": MISSING if peek(rest, "--share") is None else None}
     defaults = {"strategy": strategy, **defaults}
     example = "--dataset digits --ipc 10 --out runs/core"
     rest = select_help(strategy, rest, defaults, example)

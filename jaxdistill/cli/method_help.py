@@ -33,7 +33,7 @@ from jaxdistill.settings.config import (
 )
 from jaxdistill.settings.needs import Needs, needs
 from jaxdistill.settings.starts import needs_of
-from jaxdistill.settings.unread import STEPPED
+from jaxdistill.settings.unread import RESELECTING, STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
 
@@ -65,6 +65,8 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
     unread = {"init"} if asked.draws else {*_fields(GeneratorConfig)}
     if len(readings(kind)) < 2:
         unread.add("preset")
+    if getattr(kind, "update_share", 1.0) == 1 and peek(arguments, "--update-share") is None:
+        unread.add("eval_combined")  # nothing of the set stays real
     other = "Other evaluations" if asked.draws else "Other starts (--init forgetting) and evaluations"
     said = (
         f"{title_of(kind)}. For example: jaxdistill distill {method} {example}\n\n"
@@ -94,6 +96,7 @@ def select_help(strategy: str, arguments: list[str], defaults: Mapping[str, Any]
         f"\n\nLeft out here is what {strategy} and its evaluation do not read; {ALL} shows all that is accepted."
     )
     unread = {*STEPPED, "parallel_classes"} | _unread(asked, need, arguments, defaults)
+    unread |= frozenset() if need.reselects else RESELECTING
     _show(f"select {strategy}", Select, said, defaults, unread, asked)
     raise SystemExit(0)
 

@@ -21,6 +21,7 @@ from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
 from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
 from jaxdistill.commands.selection_inputs import context_of, hardest_first, inputs_of, stand_in
+from jaxdistill.commands.windows import told, write_search
 from jaxdistill.commands.workspace import start
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.callbacks import TensorBoard, WandB
@@ -31,9 +32,11 @@ from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, checkpoint, files
 from jaxdistill.io.generators import Drawn, StoredGenerator, generator_in_memory, write_generator
 from jaxdistill.selection.base import Context
+from jaxdistill.selection.curve import Searched
 from jaxdistill.settings.as_json import to_json
 from jaxdistill.settings.config import Distill, OwnMethod
 from jaxdistill.settings.paths import absolute
+from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import PyTree, SyntheticSet
 
 __all__ = [
@@ -79,7 +82,9 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
     check_more(config, plan.name, paced=plan.method.paced)
     # A run that is resumed has begun: networks are not trained again for the shapes of its start.
     begun = bool(from_first(np.int32(any((config.run.out / "checkpoints").glob("[0-9]*")))))
-    initial = begin(plan, stand_in if begun else inputs_of)
+    searched: list[Searched | None] = []
+    tell = partial(say, console)
+    initial = begin(plan, stand_in if begun else inputs_of, tell, searched.append)
     shapes = jax.eval_shape(plan.images.begin, initial)
     elsewhere(config, config.run.out)  # says so now if one is not installed
     extend(config)
@@ -94,7 +99,10 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
             state = from_first(found[1] if found else nothing)
             say(console, f"resuming after step {done} of {config.steps}")
         else:
-            state = jax.tree.map(np.asarray, plan.images.begin(begin(plan, inputs_of) if begun else initial))
+            initial = begin(plan, inputs_of, tell, searched.append) if begun else initial
+            state = jax.tree.map(np.asarray, plan.images.begin(initial))
+            if searched and jax.process_index() == 0:
+                write_search(folder, told(searched[-1], tell))
         del initial
         start = Driven(replicate(state, bench.mesh), done, found[2] if found else dict(UNSPENT))
         held_out = HeldOut(
@@ -107,12 +115,19 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         return finish(plan.bound, folder, synthetic, driven.cost(), console, plan.note)
 
 
-def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet | None:
+def begin(
+    plan: Plan,
+    by: Callable[[str, Context], Any],
+    tell: Callable[[str], None] = lambda line: None,
+    searched: Callable[[Searched | None], None] = lambda found: None,
+) -> SyntheticSet | None:
     """What the method starts from, if it starts from images.
 
     Args:
         plan: of the run.
         by: `inputs_of`, or for the shapes alone `stand_in`.
+        tell: told a line now and then of what takes time.
+        searched: told what chose the window of a start by scores.
     """
     config, bound = plan.config, plan.bound
     if plan.start is not None or not plan.images.per_start:
@@ -122,10 +137,16 @@ def begin(plan: Plan, by: Callable[[str, Context], Any]) -> SyntheticSet | None:
             raise UsageError("this run's start was in memory and is gone; begin another, with its `init`")
         config = dataclasses.replace(config, init="random")  # for shapes alone
     network_key = jax.random.fold_in(bound.keys["start"], 1)
-    context = context_of(bound, network_key)
+    context = context_of(bound, network_key, config.ipc * plan.images.per_start, tell)
+
+    def inputs(name: str) -> Any:
+        found = by(name, context)
+        searched(needs_of(name).search_of(found))
+        return found
+
     found = start(
-        bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start,
-        lambda name: by(name, context), other_data=config.run.other_data,
+        bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, inputs,
+        other_data=config.run.other_data,
     )  # fmt: skip
     return found if by is not inputs_of or config.keeps_by is None else hardest_first(found, config.keeps_by, context)
 

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank
-from jaxdistill.commands.judge import check_networks, judge
+from jaxdistill.commands.judge import budget_by, check_networks, judge
 from jaxdistill.commands.train_experts import fields_of_card
 from jaxdistill.commands.workspace import Bench, keys, networks, only_network, open_bench
 from jaxdistill.data.check import Source
@@ -156,7 +156,7 @@ def evaluate_stored(
     for name, group in spaces.items():
         found = judge(
             key, {label: other.synthetic for label, other in group.items()}, judged, benches[name], protocol, recipe,
-            config.seeds, ipc={label: other.card["ipc"] for label, other in group.items()},
+            config.seeds, ipc={label: budget_by(other.card, other.synthetic) for label, other in group.items()},
             space=name if len(spaces) > 1 else "", parallel_networks=config.parallel_networks, cover=cover,
             teach=teachers[name], tell=partial(say, console),
         )  # fmt: skip

@@ -13,19 +13,22 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from jaxdistill.commands.judge import judge
+from jaxdistill.commands.judge import budget_by, judge
 from jaxdistill.commands.looks import best_of, read_looks
 from jaxdistill.commands.plan import Bound
+from jaxdistill.commands.reselect import beside, reselected
+from jaxdistill.commands.windows import read_search, searched_card
 from jaxdistill.engine.devices import from_first, replicate
 from jaxdistill.engine.drive import say
 from jaxdistill.io import artifact, files
 from jaxdistill.report import page as report
+from jaxdistill.selection.budgets import counts_of
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Select
 from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import SyntheticSet
 
-__all__ = ["base_card", "finish", "judged", "kept_look", "of_looks"]
+__all__ = ["base_card", "finish", "judged", "kept_look", "of_looks", "selected_card"]
 
 
 def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
@@ -54,13 +57,29 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
     strategy = config.strategy if isinstance(config, Select) else config.init
+    if isinstance(config, Select) and config.reselect_every is not None:
+        card["reselected"] = {"every": config.reselect_every, "after": config.reselect_after}
     if features := needs_of(strategy).features(config.basis, config.bank.given):
         card["features"] = features
     return card
 
 
+def selected_card(bound: Bound, synthetic: SyntheticSet) -> dict[str, Any]:
+    """What the card says of a selected set whose classes need not have as many images each; nothing of others.
+
+    Args:
+        bound: of the run.
+        synthetic: the set.
+    """
+    if not isinstance(bound.config, Select):
+        return {}
+    counts = counts_of(synthetic)
+    together = {"unbalanced": True} if bound.config.unbalanced else {}
+    return ({"counts": list(counts)} if counts else {}) | together
+
+
 def judged(bound: Bound, synthetic: SyntheticSet, tell: Callable[[str], None]) -> dict[str, Any]:
-    """The content of evaluation.json: the set on its networks, random beside it.
+    """The content of evaluation.json: the set on its networks, random beside it, and selections as networks train.
 
     Args:
         bound: of the run.
@@ -68,11 +87,14 @@ def judged(bound: Bound, synthetic: SyntheticSet, tell: Callable[[str], None]) -
         tell: told one line a row.
     """
     config, bench = bound.config, bound.bench
-    return judge(
-        replicate(bound.keys["evaluation"], bench.mesh), {name_of(config): synthetic}, bound.judges, bench,
-        bound.protocol, config.evaluation.protocol, config.evaluation.eval_seeds, ipc=config.ipc,
-        parallel_networks=config.run.parallel_networks, cover=bound.cover, tell=tell,
+    key = replicate(bound.keys["evaluation"], bench.mesh)
+    budget = budget_by({**selected_card(bound, synthetic), "ipc": config.ipc}, synthetic)
+    results = judge(
+        key, {name_of(config): synthetic}, bound.judges, bench, bound.protocol, config.evaluation.protocol,
+        config.evaluation.eval_seeds, ipc=budget, parallel_networks=config.run.parallel_networks,
+        cover=bound.cover, tell=tell,
     )  # fmt: skip
+    return {**results, "rows": beside(results["rows"], reselected(jax.random.clone(key), bound, tell))}
 
 
 def finish(
@@ -94,10 +116,10 @@ def finish(
         note: whether this is the published setting of its cell.
     """
     writes = jax.process_index() == 0
-    card = {**base_card(bound, note), "cost": cost}
+    card = {**base_card(bound, note), **selected_card(bound, synthetic), "cost": cost}
     if (folder / "generator" / "card.json").is_file():
         card["generator"] = json.loads((folder / "generator" / "card.json").read_text(encoding="utf-8"))["sha256"]
-    card |= kept_look(bound, read_looks(folder / "held_out.jsonl"))
+    card |= kept_look(bound, read_looks(folder / "held_out.jsonl")) | searched_card(read_search(folder))
     results: dict[str, Any] = {}
     path = folder / "evaluation.json"
     if writes:

@@ -23,9 +23,10 @@ from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Evaluation, Recipe, evaluate
 from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.budgets import Budget, select_within
 from jaxdistill.types import Key, Network, SyntheticSet
 
-__all__ = ["accuracy", "check_baseline", "check_networks", "judge"]
+__all__ = ["accuracy", "budget_by", "check_baseline", "check_networks", "judge"]
 
 
 def judge(
@@ -37,7 +38,7 @@ def judge(
     protocol_name: str,
     seeds: int,
     *,
-    ipc: int | Mapping[str, int],
+    ipc: int | Budget | Mapping[str, Budget],
     space: str = "",
     parallel_networks: int | None = None,
     cover: Cover | None = None,
@@ -48,14 +49,14 @@ def judge(
 
     Args:
         key: consumed; the networks of seed i and the i-th random subset are the same whatever else is evaluated.
-        sets: sets by name; ``random`` is added (a fresh subset of as many images per class for each seed), of sets of
-            several sizes once for each.
+        sets: sets by name; ``random`` is added (a fresh subset of as many images of each class for each seed, or, of a
+            set that was selected of all classes together, of as many of all), of sets of several sizes once for each.
         networks: networks by name; several of them give a transfer matrix.
         bench: data and devices.
         protocol: the recipe.
         protocol_name: what it is called.
         seeds: independent networks of each kind.
-        ipc: images per class, of all sets or of each by its name.
+        ipc: images per class, or another budget, of all sets or of each by its name.
         space: what the baselines' names say of the images' preprocessing, where there are several.
         parallel_networks: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
         cover: add how much of the test images each set covers, and the accuracies on their easy and hard half.
@@ -68,17 +69,19 @@ def judge(
         ``halves`` the accuracies on each half of the test images too.
     """
     key_train, key_random = jax.random.split(key)
-    sizes = {name: ipc if isinstance(ipc, int) else ipc[name] for name in sets}
+    of_all = Budget(ipc) if isinstance(ipc, int) else ipc
+    sizes = {name: of_all if isinstance(of_all, Budget) else of_all[name] for name in sets}
     several = len({*sizes.values()}) > 1
     called = {
-        size: BASELINE + (f", ipc {size}" if several else "") + (f" ({space})" if space else "")
+        size: BASELINE + (_apart(size, sizes) if several else "") + (f" ({space})" if space else "")
         for size in dict.fromkeys(sizes.values())
     }
     baselines = {
         name: [_baseline(jax.random.fold_in(key_random, i), bench, size) for i in range(seeds)]
         for size, name in called.items()
     }
-    if seeds and max(called) > (fewest := int(np.asarray(bench.train.counts).min())):
+    balanced = [size.ipc for size in called if size == Budget(size.ipc)]
+    if seeds and max(balanced, default=0) > (fewest := int(np.asarray(bench.train.counts).min())):
         tell(f"note: the smallest class has {fewest} training images, so random has no more of it")
     rows = []
     judged = networks if protocol.learner == "network" else {protocol.learner: next(iter(networks.values()))}
@@ -111,7 +114,7 @@ def judge(
             left -= count
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
-            row |= {"ipc": sizes[name], "baseline": of[name]}
+            row |= {"ipc": sizes[name].ipc, "baseline": of[name]}
             if parts:
                 row["halves"] = {half: _said(found) for half, found in result.parts.items()}
             rows.append(row)
@@ -201,13 +204,34 @@ def check_networks(networks: Mapping[str, Network], protocol: Recipe) -> None:
         raise UsageError(f"by this protocol {protocol.learner} learns, no network; name one network at the most")
 
 
-def _baseline(key: Key, bench: Bench, ipc: int) -> SyntheticSet:
-    """Random real images, `ipc` of each class or, where it has fewer, all."""
+def budget_by(card: Mapping[str, Any], synthetic: SyntheticSet) -> Budget:
+    """What random images beside a set are to be as many as, by its card.
+
+    Args:
+        card: the set's.
+        synthetic: the set.
+    """
+    if card.get("unbalanced"):
+        return Budget(card["ipc"], total=synthetic.count)
+    return Budget(card["ipc"], tuple(card.get("counts", ())))
+
+
+def _apart(size: Budget, sizes: Mapping[str, Budget]) -> str:
+    """What tells the random images of a size from those of others."""
+    plain = size == Budget(size.ipc)
+    return f", ipc {size.ipc}" if plain else f" beside {next(name for name in sizes if sizes[name] == size)}"
+
+
+def _baseline(key: Key, bench: Bench, budget: Budget) -> SyntheticSet:
+    """Random real images: as many of each class, or all where it has fewer, or as many of all classes together."""
     offsets, counts = (np.asarray(each) for each in (bench.train.offsets, bench.train.counts))
-    if ipc <= counts.min():
-        return SELECTIONS["random"](key, bench.train, ipc)
+    if budget.total is not None:
+        return select_within(key, SELECTIONS["random"], bench.train, budget)
+    if not budget.counts and budget.ipc <= counts.min():
+        return SELECTIONS["random"](key, bench.train, budget.ipc)
+    wanted = budget.counts or (budget.ipc,) * len(counts)
     order = np.asarray(draws.uniform(key, (bench.train.count,)))
-    blocks = [i + np.argsort(order[i : i + n])[:ipc] for i, n in zip(offsets, counts, strict=True)]
+    blocks = [i + np.argsort(order[i : i + n])[:k] for i, n, k in zip(offsets, counts, wanted, strict=True)]
     found = bench.train.take(jnp.asarray(np.concatenate(blocks)))
     return dataclasses.replace(found, selected=jnp.ones(found.count, bool))
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank, check_whitening
@@ -26,6 +27,8 @@ from jaxdistill.io.expert_bank import StoredBank, load_bank, open_bank
 from jaxdistill.io.generators import StoredGenerator, load_generator
 from jaxdistill.methods import METHODS
 from jaxdistill.selection import SELECTIONS
+from jaxdistill.selection.adaptive import Passes, selections_at
+from jaxdistill.selection.budgets import Budget, budget_of, check_budget
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, Select
@@ -67,6 +70,8 @@ class Bound(NamedTuple):
     """How."""
     keys: dict[str, Key]
     experts: StoredBank | None
+    budget: Budget | None = None
+    """How many images are selected; None of a distillation, which makes as many of each class."""
     cover: Cover | None = None
     """How much of the test images a set covers, where that is asked for."""
 
@@ -151,8 +156,22 @@ def prepare_selection(config: Select, given: Given, options: frozenset[str] = fr
     needs = SELECTIONS[config.strategy].needs
     if config.network.kernel is not None and not needs.by_kernel and not hasattr(protocol, "kernel"):
         raise UsageError(f"neither {config.strategy} nor its evaluation goes by a kernel; leave --kernel out")
-    if config.evaluation.eval_seeds:
-        check_baseline(bench, config.ipc)
+    sizes = np.asarray(bench.train.counts).tolist()
+    budget = budget_of(sizes, config.ipc, config.share, together=config.unbalanced)
+    check_budget(SELECTIONS[config.strategy], sizes, budget)
+    bound = bound._replace(config=dataclasses.replace(config, ipc=budget.ipc), budget=budget)
+    if config.evaluation.eval_seeds and budget == Budget(budget.ipc):
+        check_baseline(bench, budget.ipc)
+    if config.reselect_every is not None:
+        if not isinstance(protocol, Passes):
+            raise UsageError(
+                f"by {config.evaluation.protocol} nothing is trained between whose epochs images could be selected "
+                "again; choose another --protocol, say deepcore200, or leave --reselect-every out"
+            )
+        if budget != Budget(budget.ipc):
+            raise UsageError("--reselect-every takes as many images of each class; give --ipc alone")
+        total = protocol.passes(budget.ipc * bench.num_classes, bench.num_classes)
+        selections_at(total, config.reselect_every, config.reselect_after)
     if bound.experts is not None:
         if not needs.uses_experts(config.basis):
             raise UsageError(f"{config.strategy} uses no experts with these options; leave --experts out")
@@ -241,4 +260,4 @@ def _prepare(config: Run, given: Given, options: frozenset[str], fitted: Preproc
             purposes["evaluation"], judged, bench, evaluation.coverage_features,
             same_class=evaluation.coverage_same_class, make=partial(networks, config=config.network, bench=bench),
         )  # fmt: skip
-    return Bound(config, bench, network, judged, protocol, purposes, experts, cover)
+    return Bound(config, bench, network, judged, protocol, purposes, experts, cover=cover)

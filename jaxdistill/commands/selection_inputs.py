@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
 
 import jax
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 
 from jaxdistill.commands.plan import Bound
 from jaxdistill.commands.train_experts import trained
+from jaxdistill.commands.windows import search_windows
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
 from jaxdistill.engine.devices import replicate
 from jaxdistill.errors import UsageError
@@ -20,10 +21,11 @@ from jaxdistill.evaluation import KernelRidge, Protocol, evaluate
 from jaxdistill.io.expert_bank import StoredBank
 from jaxdistill.io.scores import read_scores
 from jaxdistill.kernels import make as make_kernel
-from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.base import Context, Need, ProxyModel, Scores, Teachers
+from jaxdistill.selection import SELECTIONS, held_out
+from jaxdistill.selection.base import Context, Need, Parted, ProxyModel, Scores, Teachers
 from jaxdistill.settings.config import BasisConfig
 from jaxdistill.settings.starts import STARTS
+from jaxdistill.training.inference import predict
 from jaxdistill.training.proxy import RECIPE, train_proxy
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
@@ -35,18 +37,23 @@ SILENT = Variables({}, {})
 """For scores that ask no network."""
 
 
-def context_of(bound: Bound, key: Key) -> Context:
+def context_of(
+    bound: Bound, key: Key, ipc: int | None = None, tell: Callable[[str], None] = lambda line: None
+) -> Context:
     """What the inputs of a selection, or of a start by one, can be made of.
 
     Args:
         bound: of the run.
         key: of networks that are trained for it.
+        ipc: images per class that are selected, if not as many as the run's set has.
+        tell: told a line now and then of what takes time.
     """
     config, network, stored, bench = bound.config.basis, bound.network, bound.experts, bound.bench
     experts = None
 
     def given_scores() -> Float[np.ndarray, " n"]:
-        return read_scores(config.scores, bench.source)[_order(bench)]
+        scores = read_scores(config.scores, bench.source, bench.digests, other_data=bound.config.run.other_data)
+        return scores[_order(bench)]
 
     if stored is None:
         fitted = partial(train_proxy, key, network, bench.train, config.feature_epochs)
@@ -57,8 +64,9 @@ def context_of(bound: Bound, key: Key) -> Context:
         proxies = partial(_recorded, config, bench, network, stored)
     kernel = partial(make_kernel, bound.config.network.kernel or KernelRidge.kernel, bench.image_shape)
     return Context(
-        config, bench.train, bench.on_host, key, network, experts, kernel, fitted, proxies, given_scores,
-        partial(_judged, config, bench, network),
+        config, bench.train, bench.on_host, key, network, experts, kernel, fitted, proxies,
+        partial(_parted, key, config, bench, network), given_scores, partial(_judged, config, bench, network),
+        partial(search_windows, bound, ipc, tell),
     )  # fmt: skip
 
 
@@ -138,7 +146,14 @@ def _recorded(
         yield ProxyModel(stored.history(number), early - 1, network, variables, bench.train)
 
 
-def _trained(key: Key, config: BasisConfig, bench: Bench, network: Network, asked: bool) -> Iterator[ProxyModel]:
+def _trained(
+    key: Key,
+    config: BasisConfig,
+    bench: Bench,
+    network: Network,
+    asked: bool,
+    parts: Int[np.ndarray, "networks size"] | None = None,
+) -> Iterator[ProxyModel]:
     del asked
     count, epochs, plain = config.score_networks, config.score_epochs, augmentation("none", bench)
     size = at_once(None, count, bench.image_shape, 128, bench.mesh)
@@ -150,11 +165,25 @@ def _trained(key: Key, config: BasisConfig, bench: Bench, network: Network, aske
             if seen is not None:
                 heard.append(jax.tree.map(np.asarray, seen))
 
-        ends = trained(key, numbers, epochs, network, RECIPE, plain, bench.train, bench.mesh, size, tell)
+        ends = trained(
+            key, numbers, epochs, network, RECIPE, plain, bench.train, bench.mesh, size, tell,
+            parts=None if parts is None else parts[numbers],
+        )  # fmt: skip
         for i in range(len(numbers)):
             seen = jax.tree.map(lambda *epochs, i=i: np.stack([epoch[i] for epoch in epochs]), *heard)
             variables = jax.tree.map(lambda leaf, i=i: leaf[i], ends)
             yield ProxyModel(seen, epochs - 1, network, variables, bench.train)
+
+
+def _parted(key: Key, config: BasisConfig, bench: Bench, network: Network) -> Parted:
+    """Networks that are each trained on a share of every class."""
+    key_parts, key_networks = jax.random.split(key)
+    seen = held_out.parts(key_parts, np.asarray(bench.train.counts), config.subset_share, config.score_networks)
+    saw = np.zeros((len(seen), bench.train.count), bool)
+    np.put_along_axis(saw, seen, True, axis=1)
+    models = _trained(key_networks, config, bench, network, True, seen)
+    said = [np.asarray(predict(network, model.variables, bench.train)).argmax(-1) for model in models]
+    return Parted(saw, np.stack(said) == np.asarray(bench.train.labels))
 
 
 def _judged(config: BasisConfig, bench: Bench, network: Network, key: Key, synthetic: SyntheticSet) -> float:

@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
+from jaxtyping import Int
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
@@ -22,6 +23,7 @@ from jaxdistill.commands.given_experts import describe, other_data
 from jaxdistill.commands.run_folder import hold, undone
 from jaxdistill.commands.workspace import Bench, at_once, augmentation, only_network, open_bench
 from jaxdistill.data.check import Source
+from jaxdistill.data.feeds import Part
 from jaxdistill.data.trajectories import flatten
 from jaxdistill.engine.devices import from_first, replicate, spread
 from jaxdistill.engine.drive import RunFailedError, say
@@ -176,6 +178,7 @@ def trained(
     size: int,
     tell: Callable[[int, Variables, Seen | None], None],
     start: tuple[int, Variables] | None = None,
+    parts: Int[np.ndarray, "experts size"] | None = None,
 ) -> Variables:
     """Train a group of experts on real data; expert i depends on ``fold_in(key, i)`` alone.
 
@@ -191,12 +194,13 @@ def trained(
         size: experts side by side on a device.
         tell: told the epoch, where the experts stand after it (arrays with a leading axis), and what they said.
         start: the epochs that are behind them, and where they stand; of experts without momentum.
+        parts: indices of the images that each expert sees; by default all.
 
     Returns:
         Where they end.
     """
     mapper = spread(mesh, size, gather=True)
-    key, chosen = replicate((key, jnp.asarray(numbers)), mesh)
+    key, chosen, parts = replicate((key, jnp.asarray(numbers), parts), mesh)
     done, variables = (
         (0, _begin(chosen, key, network, mapper)) if start is None else (start[0], replicate(start[1], mesh))
     )
@@ -205,7 +209,7 @@ def trained(
         tell(0, variables, None)
     for epoch in range(done, epochs):
         variables, velocity, seen = _advance(
-            variables, velocity, chosen, key, np.int32(epoch), data, network, recipe, augment, mapper
+            variables, velocity, (chosen, parts), key, np.int32(epoch), data, network, recipe, augment, mapper
         )
         tell(epoch + 1, variables, seen)
     return variables
@@ -221,7 +225,8 @@ def _advance(
     variables, velocity, numbers, key: Key, epoch, data, network, recipe, augment, mapper
 ) -> tuple[Variables, PyTree, Seen]:
     def one(entry, key, epoch, data):
-        number, variables, velocity = entry
+        (number, part), variables, velocity = entry
+        data = data if part is None else Part(data, part)
         key = jax.random.fold_in(jax.random.fold_in(key, number), 1 + epoch)
         return expert_epoch(key, network, variables, velocity, data, recipe, augment)
 

@@ -274,6 +274,11 @@ def start_from(
         UsageError: if it does not fit.
     """
     images = stored.synthetic.images
+    if len({*stored.counts}) > 1:
+        raise UsageError(
+            f"{called} has {min(stored.counts)} to {max(stored.counts)} images of a class, and methods need as many of "
+            "each; start from a set that was made with --ipc"
+        )
     tiles = per_start if stored.synthetic.formation == 1 else 1
     expected = (bench.num_classes * ipc * tiles, *bench.image_shape)
     if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:

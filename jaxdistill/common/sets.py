@@ -79,6 +79,8 @@ def targets_of(labels: Int[Array, " b"], classes: int, dtype: Any = float) -> Fl
 def by_step(synthetic: SyntheticSet, steps: int) -> Int[np.ndarray, "steps b"]:
     """Which images are in each batch of training in stored order: each takes its share of every class in turn.
 
+    The set has as many images of each class, as one with step sizes that were learned always has.
+
     Raises:
         UsageError: if `steps` does not divide the number of images per class.
     """

@@ -9,7 +9,7 @@ from jaxtyping import Int, Int32, Shaped
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["DataError", "Source", "checked", "divide", "from_arrays", "hold_out"]
+__all__ = ["DataError", "Source", "checked", "divide", "evenly", "from_arrays", "hold_out"]
 
 _TEST_SHARE = 5
 
@@ -99,8 +99,13 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source]:
         count = max(1, round(share * len(rows)))
         if count >= len(rows):
             raise DataError(f"class {name} has {len(rows)} training images, of which none would be left; hold out less")
-        aside[rows[((np.arange(count) + 0.5) * len(rows) / count).astype(int)]] = True
+        aside[rows[evenly(count, len(rows))]] = True
     return _part(source, ~aside), _part(source, aside)
+
+
+def evenly(count: int, among: int) -> Int[np.ndarray, " count"]:
+    """Places of so many things that are evenly spread over more."""
+    return ((np.arange(count) + 0.5) * among / count).astype(int)
 
 
 def _part(source: Source, rows: np.ndarray) -> Source:

@@ -9,14 +9,14 @@ import flax.struct
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int, Integer, Shaped
+from jaxtyping import Array, Bool, Float, Int, Integer, Shaped
 
 from jaxdistill.common import draws
 from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Batch, Feed, Key, PyTree, SyntheticSet
 
-__all__ = ["Both", "ClassBalanced", "RealData", "Uniform", "real_data", "sample"]
+__all__ = ["Both", "ClassBalanced", "Part", "RealData", "Uniform", "real_data", "sample"]
 
 
 @flax.struct.dataclass
@@ -58,6 +58,15 @@ class RealData:
         """Some of them, preprocessed, as a set of hard classes."""
         batch = self.read(indices)
         return SyntheticSet(batch.images, jax.nn.one_hot(batch.labels, self.counts.shape[0]))
+
+    def part(self, chosen: Bool[np.ndarray, " n"]) -> RealData:
+        """The split of some of its examples."""
+        counts = np.add.reduceat(chosen, np.asarray(self.offsets), dtype=np.int32)
+        (rows,) = np.nonzero(chosen)
+        offsets = np.concatenate([[0], np.cumsum(counts)[:-1]]).astype(np.int32)
+        return RealData(
+            self.images[rows], self.labels[rows], offsets, counts, self.scale, self.shift, largest=int(counts.max())
+        )
 
     def outline(self) -> RealData:
         """The same without what only `read` needs."""
@@ -116,6 +125,24 @@ def sample(feed: Feed, key: Key, step: Int[Array, ""] | int, data: Any) -> PyTre
         data: what the feed's `source` says.
     """
     return feed.gather(feed.plan(key, jnp.asarray(step), data), data)
+
+
+@dataclasses.dataclass(frozen=True)
+class Part:
+    """Some of a split's examples, which a network is trained on in place of all."""
+
+    data: RealData
+    indices: Int[AnyArray, " n"]
+    """Which."""
+
+    @property
+    def count(self) -> int:
+        """Number of examples."""
+        return self.indices.shape[0]
+
+    def take(self, indices: Int[AnyArray, " b"]) -> SyntheticSet:
+        """Some of them, as `RealData.take` gives them."""
+        return self.data.take(self.indices[indices])
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.transform import Augmented
@@ -15,7 +16,7 @@ from jaxdistill.evaluation.kernel_ridge import KernelRidge
 from jaxdistill.evaluation.network_regression import Regression
 from jaxdistill.evaluation.recipe import CROP_AND_FLIP, Recipe, function_of
 from jaxdistill.evaluation.soft import SoftLabels
-from jaxdistill.training.sgd import epoch, fit, sgd
+from jaxdistill.training.sgd import by_step, epoch, sgd
 from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
@@ -50,6 +51,8 @@ class Protocol(Recipe):
     """Use the (first) step size that was learned with the set, if there is one."""
     momentum: float = 0.9
     """Heavy-ball momentum."""
+    nesterov: bool = False
+    """Look ahead by the momentum, as Nesterov's has it."""
     weight_decay: float = 5e-4
     """Coupled L2 penalty on every parameter."""
     drop: float = 0.1
@@ -58,6 +61,10 @@ class Protocol(Recipe):
     """When the step size drops, as fractions of `epochs`."""
     cosine: float | None = None
     """Lower the step size by half a cosine to this share of it, not in drops."""
+    each_step: bool = False
+    """Lower it so from step to step, not from epoch to epoch."""
+    relative_weights: bool = False
+    """Divide the loss of a batch by the sum of its images' weights, not by their number."""
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
@@ -68,6 +75,8 @@ class Protocol(Recipe):
                 f"an evaluation needs epochs >= 0, batch >= 1 and a positive learning rate, got {self.epochs}, "
                 f"{self.batch} and {self.learning_rate}"
             )
+        if self.each_step and (self.cosine is None or self.drops):
+            raise UsageError("`each_step` is of a step size that a cosine lowers; give `cosine`, and no `drops`")
 
     @property
     def drop_epochs(self) -> tuple[int, ...]:
@@ -76,8 +85,10 @@ class Protocol(Recipe):
             return ()
         return tuple(int(fraction * self.epochs + 1e-6) + 2 * self.restart for fraction in self.drops)
 
-    def rate(self, base: Float[Array, ""] | float, epoch: Int[Array, ""] | int) -> Float[Array, ""] | float:
-        """Step size of an epoch."""
+    def rate(
+        self, base: Float[Array, ""] | float, epoch: Float[Array, ""] | Int[Array, ""] | int
+    ) -> Float[Array, ""] | float:
+        """Step size of an epoch, or where a share of it is done."""
         if self.cosine is not None:
             done = jnp.minimum(epoch / (self.epochs or 1), 1.0)
             return base * (self.cosine + (1 - self.cosine) * 0.5 * (1 + jnp.cos(jnp.pi * done)))
@@ -99,31 +110,82 @@ class Protocol(Recipe):
             f"{'learned with the set where there is one, else ' if self.learned_rate else ''}{self.learning_rate}",
             f"times {self.drop} {when}" if self.drops else "",
             "" if self.cosine is None else f"lowered by a cosine to {self.cosine} of it",
+            "a little at each step" if self.each_step else "",
+            "Nesterov's look ahead" if self.nesterov else "",
+            "the loss of a batch divided by the sum of its weights" if self.relative_weights else "",
         ]
         return ", ".join(part for part in said if part)
 
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
         """Train a fresh network, epoch after epoch."""
+        key_init, key_epochs = jax.random.split(key)
+        variables, state = self.begin(key_init, network)
+        passes = jnp.arange(self.passes(*synthetic.labels.shape))
+        return self.go_on(key_epochs, variables, state, synthetic, network, passes)[0]
+
+    def passes(self, count: int, classes: int) -> int:
+        """How often a set is gone through; see `epochs_for`."""
+        return (epochs_for(count, classes) if self.epochs is None else self.epochs) + self.restart
+
+    def begin(self, key: Key, network: Network) -> tuple[Variables, PyTree]:
+        """A fresh network, and the state of its optimiser.
+
+        Args:
+            key: consumed; of the network's first weights.
+            network: what is trained.
+        """
+        variables = network.init(key)
+        return variables, self._optimizer(jnp.float32(self.learning_rate), 0, 1).init(variables.params)
+
+    def go_on(
+        self,
+        key: Key,
+        variables: Variables,
+        state: PyTree,
+        synthetic: SyntheticSet,
+        network: Network,
+        passes: Int[Array, " passes"],
+    ) -> tuple[Variables, PyTree]:
+        """Train a network for some passes over a set, of those that the recipe has; pure, one scan.
+
+        Args:
+            key: of all passes, whichever these are.
+            variables: where the network stands.
+            state: of its optimiser.
+            synthetic: the set; from call to call it may be another of as many images.
+            network: what is trained.
+            passes: by their numbers, from 0.
+        """
         if self.epochs is None:
-            return dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape)).fit(key, synthetic, network)
+            known = dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape))
+            return known.go_on(key, variables, state, synthetic, network, passes)
         base = jnp.float32(self.learning_rate)
         if self.learned_rate and synthetic.learning_rate is not None:
             base = synthetic.learning_rate.reshape(-1)[0]
         apart = None if self.selected_augment is None else function_of(self.selected_augment)
-        shown = Augmented(function_of(self.augment), apart, self.cutmix)
-        optimizer = partial(sgd, momentum=self.momentum, decay=self.weight_decay)
-        key_init, key_epochs = jax.random.split(key)
+        shown = Augmented(function_of(self.augment), apart, self.cutmix, self.relative_weights)
+        steps = -(-synthetic.count // self.batch)
 
-        def advance(i: Int[Array, ""], variables: Variables, velocity: PyTree) -> tuple[Variables, PyTree]:
-            if self.restart:
+        def advance(carry: tuple[Variables, PyTree], i: Int[Array, ""]) -> tuple[tuple[Variables, PyTree], None]:
+            variables, velocity = carry
+            if self.restart and not self.each_step:
                 dropped = jnp.isin(i, jnp.asarray(self.drop_epochs, int))
                 velocity = jax.tree.map(lambda v: jnp.where(dropped, 0.0, v), velocity)
             return epoch(
-                jax.random.fold_in(key_epochs, i), network, variables, velocity, synthetic,
-                optimizer=optimizer(self.rate(base, i)), batch=self.batch, transform=shown,
-            )[:2]  # fmt: skip
+                jax.random.fold_in(key, i), network, variables, velocity, synthetic,
+                optimizer=self._optimizer(base, i, steps), batch=self.batch, transform=shown,
+            )[:2], None  # fmt: skip
 
-        return fit(key_init, network, optimizer(base), self.epochs + self.restart, advance)
+        return jax.lax.scan(advance, (variables, state), passes)[0]
+
+    def _optimizer(
+        self, base: Float[Array, ""], epoch: Int[Array, ""] | int, steps: int
+    ) -> optax.GradientTransformation:
+        """That of an epoch, or where the step size goes by steps, so many in each epoch, that of all of them."""
+        make = partial(sgd, momentum=self.momentum, decay=self.weight_decay, nesterov=self.nesterov)
+        if self.each_step:
+            return by_step(make, lambda step: jnp.asarray(self.rate(base, step / steps)))
+        return make(self.rate(base, epoch))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -176,6 +238,12 @@ def epochs_for(count: int, classes: int) -> int:
 
 _IDC = Protocol(1000, "all:default-cutout", cutmix=0.5, batch=64, drop=0.2, drops=(2 / 3, 5 / 6), restart=False)
 _SELMATCH = Protocol(1000, "each:default", CROP_AND_FLIP, batch=128, learning_rate=0.1, drops=(), cosine=0.01)
+_SELMATCH_DSA = dataclasses.replace(_SELMATCH, selected_augment=None)
+
+_DEEPCORE = Protocol(
+    200, "reflect:default-color-cutout-scale-rotate", learning_rate=0.1, nesterov=True, drops=(), cosine=0.001,
+    each_step=True, relative_weights=True, restart=False,
+)  # fmt: skip
 
 _MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
 
@@ -198,15 +266,19 @@ PROTOCOLS: dict[str, Recipe] = {
     "krr": KernelRidge(),
     "frepo": Regression(),
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
+    **{f"selmatch{epochs}-dsa": dataclasses.replace(_SELMATCH_DSA, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     "minimax": _MINIMAX,
+    "deepcore200": _DEEPCORE,
     "rded300": SoftLabels(),
 }
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
 without it, and with cutout instead; DataDAM's code, and its paper's table; DD; MTT, TESLA and FTD; DATM, which both
 train a set at the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and
-the NTK and NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps; Minimax
-Diffusion with hard labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the
-test images); RDED, with labels of a teacher. `digits100` is ours for digits (`dsa_recipe`)."""
+the NTK and NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps, and the
+same but for selected images, which are augmented as all others, as the paper judges its windows; Minimax Diffusion with
+hard labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the test images);
+DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a
+teacher. `digits100` is ours for digits (`dsa_recipe`)."""
 
 
 def dsa_recipe(dataset: str) -> str:

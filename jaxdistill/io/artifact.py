@@ -35,7 +35,7 @@ from jaxdistill.io import files
 from jaxdistill.io.pictures import grid, png
 from jaxdistill.types import PER_IMAGE, LabelKind, SyntheticSet
 
-__all__ = ["SCHEMA", "ArtifactError", "Stored", "load_set", "save_set"]
+__all__ = ["SCHEMA", "ArtifactError", "Stored", "counts", "load_set", "save_set", "size"]
 
 SCHEMA = 1
 PREFIX = "preprocess/"
@@ -65,6 +65,16 @@ class Stored(NamedTuple):
         """What `SyntheticSet.label_kind` says; one-hot for plain classes."""
         return np.asarray(self.synthetic.labels)
 
+    @property
+    def counts(self) -> list[int]:
+        """Images of each class."""
+        return counts(self.card)
+
+    @property
+    def size(self) -> str:
+        """How many images, in words."""
+        return size(self.card)
+
     def problem(self) -> str:
         """What keeps the set from being saved or judged, in words; empty if nothing does."""
         card = {"formation": self.synthetic.formation, "label_kind": self.synthetic.label_kind, **self.card}
@@ -72,7 +82,7 @@ class Stored(NamedTuple):
 
     def show(self) -> Image.Image:
         """The set as one picture, a row for each class; a notebook draws it."""
-        return Image.fromarray(grid(self.pixels, self.card["num_classes"]))
+        return Image.fromarray(grid(self.pixels, self.card["num_classes"], counts=self.counts))
 
     def save(self, folder: Path | str) -> None:
         """Write the set's folder, replacing a set that is there; see `save_set`."""
@@ -80,12 +90,23 @@ class Stored(NamedTuple):
 
     def __repr__(self) -> str:
         card = self.card
-        return (
-            f"<{card['ipc']} images per class of {card['dataset']}, {card['num_classes']} classes, by {card['method']}>"
-        )
+        return f"<{self.size} of {card['dataset']}, {card['num_classes']} classes, by {card['method']}>"
 
     def _repr_png_(self) -> bytes:
-        return png(grid(self.pixels, self.card["num_classes"]))
+        return png(grid(self.pixels, self.card["num_classes"], counts=self.counts))
+
+
+def counts(card: dict[str, Any]) -> list[int]:
+    """Images of each class, by a set's card."""
+    return card.get("counts") or [card["ipc"]] * card["num_classes"]
+
+
+def size(card: dict[str, Any]) -> str:
+    """How many images a set has, in words, by its card."""
+    found = counts(card)
+    if "counts" in card:
+        return f"{sum(found)} images, {min(found)} to {max(found)} per class,"
+    return f"{card['ipc']} images per class"
 
 
 def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card: dict[str, Any]) -> None:
@@ -95,8 +116,8 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
         folder: usually ``RUN/set``.
         synthetic: the set.
         preprocess: what its images went through; stored with it, so that the raw data are not needed.
-        card: ``method dataset class_names ipc seed cost`` and whatever else is worth knowing; shapes, kinds, versions
-            and the hash are added.
+        card: ``method dataset class_names ipc seed cost`` and whatever else is worth knowing, ``counts`` of a set
+            whose classes have not all ``ipc`` images among it; shapes, kinds, versions and the hash are added.
 
     Raises:
         ArtifactError: if `load_set` would refuse it, as for values that are not finite, or if something else than a set
@@ -125,7 +146,7 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
     with files.write_folder(folder) as temporary:
         files.write_bytes(temporary / "set.safetensors", tensors)
         files.write_text(temporary / "card.json", json.dumps(card, indent=1))
-        picture = grid(preprocess.invert(arrays["images"]), card["num_classes"])
+        picture = grid(preprocess.invert(arrays["images"]), card["num_classes"], counts=counts(card))
         files.write_bytes(temporary / "grid.png", png(picture))
 
 
@@ -189,6 +210,9 @@ def _card(path: Path) -> dict[str, Any]:
         sizes = [*(card[key] for key in whole), *card["image_shape"]]
         if not all(type(size) is int and 0 < size < 2**31 for size in sizes) or len(card["image_shape"]) != 3:
             raise UsageError("its sizes are not positive whole numbers")
+        numbers = card.get("counts", [])
+        if not isinstance(numbers, list) or not all(type(count) is int and 0 <= count < 2**31 for count in numbers):
+            raise UsageError("its counts are not whole numbers")
         if card["label_kind"] not in typing.get_args(LabelKind):
             raise UsageError(f"its label kind is {card['label_kind']!r:.40}")
         texts = (card["sha256"], card["dataset"], *card["class_names"])
@@ -217,7 +241,7 @@ def _most_bytes(card: dict[str, Any]) -> int:
 def _problem(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
     """What is wrong with the arrays, seen by themselves and with the card; empty if nothing is."""
     must, may = _shapes(card)
-    n, classes, ipc = card["count"], card["num_classes"], card["ipc"]
+    n, classes, of_class = card["count"], card["num_classes"], counts(card)
     whitening = {PREFIX + name for name in ("center", "whiten", "unwhiten")} & arrays.keys()
     if missing := must.keys() - arrays.keys():
         return f"it lacks {', '.join(sorted(missing))}"
@@ -225,8 +249,9 @@ def _problem(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
         return f"it holds {min(unknown)!r:.60}, which no set has"
     if len(whitening) not in (0, 3):
         return "its whitening is incomplete"
-    if n != classes * ipc:
-        return f"{n} images are not {ipc} for each of {classes} classes"
+    if n != sum(of_class) or len(of_class) != classes:
+        said = "as many as its counts say" if "counts" in card else f"{card['ipc']} for each"
+        return f"{n} images are not {said} of {classes} classes"
     if card["formation"] > min(card["image_shape"][:2]):
         return f"its images are too small for {card['formation']}x{card['formation']} tiles"
     for name, array in arrays.items():
@@ -241,7 +266,7 @@ def _problem(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
         return f"{PREFIX}std is not positive"
     labels, kind = arrays["labels"], card["label_kind"]
     if kind == "class" and not (
-        (labels[np.arange(n), np.arange(n) // ipc] == 1).all() and np.count_nonzero(labels) == n
+        (labels[np.arange(n), np.repeat(np.arange(classes), of_class)] == 1).all() and np.count_nonzero(labels) == n
     ):
         return "its labels are not one-hot, class by class"
     if kind == "probability" and (labels.min() < 0 or np.abs(labels.sum(1) - 1).max() > 1e-3):

@@ -73,10 +73,12 @@ class StoredBank(NamedTuple):
         return Variables(params, unflatten(jnp.asarray(statistics[epoch]), like.statistics))
 
     def history(self, expert: int) -> Seen:
-        """What an expert said of the training images: arrays ``[epochs, n]``, sorted by class."""
+        """What an expert said of the training images: arrays ``[epochs, n]``, sorted by class; no margins of experts
+        that were trained before those were recorded."""
         stored = self.held[expert].history if self.held else _arrays(self._expert(expert) / "history.npz")
         correct = np.unpackbits(stored["correct"], axis=1, count=stored["error"].shape[1]).astype(bool)
-        return Seen(jnp.asarray(correct), *(jnp.asarray(stored[name], jnp.float32) for name in ("confidence", "error")))
+        halves = {name: jnp.asarray(stored[name], jnp.float32) for name in Seen._fields[1:] if name in stored}
+        return Seen(jnp.asarray(correct), **halves)
 
     def _expert(self, number: int) -> Path:
         return self.folder / f"{number:05d}"

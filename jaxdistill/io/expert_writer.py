@@ -28,6 +28,7 @@ __all__ = ["DTYPES", "KIND", "SCHEMA", "Held", "Record", "Writer", "digest_of", 
 
 SCHEMA = 1
 KIND = "experts"
+_LARGEST = np.finfo(np.float16).max
 DTYPES = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(jnp.bfloat16)}
 
 
@@ -87,10 +88,13 @@ class Writer(abc.ABC):
         return {"sha256": self._digest.hexdigest(), **self.notes, "versions": versions}
 
     def _history(self) -> dict[str, np.ndarray]:
-        """What the expert said, a bit for what is right and half precision for the rest."""
-        correct, confidence, error = (np.stack(side) for side in zip(*self._seen, strict=True))
-        halves = (confidence.astype(np.float16), error.astype(np.float16))
-        return {"correct": np.packbits(correct, axis=1), "confidence": halves[0], "error": halves[1]}
+        """What the expert said, a bit for what is right and half precision for the rest; margins if all epochs have."""
+        sides = {name: [getattr(seen, name) for seen in self._seen] for name in Seen._fields}
+        known = {name: np.stack(side) for name, side in sides.items() if all(one is not None for one in side)}
+        correct = np.packbits(known.pop("correct"), axis=1)
+        return {"correct": correct} | {
+            name: np.clip(side, -_LARGEST, _LARGEST).astype(np.float16) for name, side in known.items()
+        }
 
 
 class Held(Writer):

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdistill.data.digest import Digests, digests_of
 from jaxdistill.data.source import Source
 from jaxdistill.errors import UsageError
 from jaxdistill.io.files import load_arrays, write_bytes
@@ -19,13 +20,19 @@ _NUMBER = re.compile(rb"(?:train_)?(\d+)")
 """An id that says where an image stands in its data set's original order, as CIFAR's ids in TFDS do."""
 
 
-def read_scores(path: Path, source: Source) -> np.ndarray:
+SHOWN, ENDS, LARGEST = 10, 5, 64
+"""Of the hardest and the easiest images that are kept with scores: classes, images of each, and pixels across."""
+
+
+def read_scores(path: Path, source: Source, digests: Digests | None = None, *, other_data: bool = False) -> np.ndarray:
     """Scores in the order of the training images, float64.
 
     Args:
         path: an .npy, in the data set's original order; or an .npz with ``scores``, and with what tells whose they are:
             ``labels`` in the same order, ``ids`` as TFDS (or, for a folder, the files' names) has them, or both.
         source: the data.
+        digests: theirs; made here where they are not given.
+        other_data: take scores that say that they are of other images.
 
     Raises:
         UsageError: if it cannot be read, or it cannot be told, or is told otherwise, that they are of these images.
@@ -46,6 +53,12 @@ def read_scores(path: Path, source: Source) -> np.ndarray:
             f"{path} does not hold {count} finite numbers, one for each training image in the data set's own order "
             f"(its shape is {found.shape}); give other scores"
         )
+    digest = str(arrays["digest"]) if "scores" in arrays and "digest" in arrays and not other_data else ""
+    if digest and digest != (digests or digests_of(source)).train_images:
+        raise UsageError(
+            f"the scores in {path} are of other training images than those of {source.name}; give scores of these, or "
+            "add --other-data if that is meant"
+        )
     for name, array in (("ids", ids), ("labels", labels)):
         if array is not None and array.size != count:
             raise UsageError(f"{path} has {array.size} {name} for {count} scores; give one for each")
@@ -60,18 +73,58 @@ def read_scores(path: Path, source: Source) -> np.ndarray:
     return np.asarray(found, np.float64)[orders[agree.index(count)]]
 
 
-def save_scores(path: Path, scores: np.ndarray, source: Source) -> None:
-    """Write scores in the order of the training images, with what `read_scores` tells those by.
+def save_scores(
+    path: Path,
+    scores: np.ndarray,
+    source: Source,
+    digests: Digests | None = None,
+    *,
+    hardness: np.ndarray | None = None,
+    name: str = "",
+    made: str = "",
+) -> None:
+    """Write scores in the order of the training images, with what `read_scores` tells those by and what pages show.
 
     Args:
         path: of the file.
         scores: one for each training image.
         source: the data set.
+        digests: its; made here where they are not given.
+        hardness: the scores, turned so that larger is harder; by default they are that.
+        name: of the score.
+        made: how they came about, in words.
     """
     buffer = io.BytesIO()
-    ids: dict[str, Any] = {} if source.train_ids is None else {"ids": source.train_ids}
-    np.savez(buffer, scores=scores, labels=source.train_labels, **ids)
+    arrays: dict[str, Any] = {} if source.train_ids is None else {"ids": source.train_ids}
+    arrays |= {"digest": (digests or digests_of(source)).train_images, "name": name, "made": made}
+    arrays |= _ends(scores if hardness is None else hardness, source)
+    np.savez(buffer, scores=scores, labels=source.train_labels, **arrays)
     write_bytes(path, buffer.getvalue())
+
+
+def _ends(hardness: np.ndarray, source: Source) -> dict[str, np.ndarray]:
+    """The hardest images of some classes, the hardest first, and the easiest, the easiest first.
+
+    ``shown`` says which classes, at most `SHOWN` that are spread evenly; ``hardest`` and ``easiest`` are uint8
+    ``[classes images h w c]``, at most `ENDS` of a class, as small as `LARGEST` pixels where they are larger.
+    """
+    classes = len(source.class_names)
+    shown = np.linspace(0, classes - 1, min(classes, SHOWN)).round().astype(int)
+    of_class = (np.flatnonzero(source.train_labels == label) for label in shown)
+    ranked = [members[np.argsort(-hardness[members], kind="stable")] for members in of_class]
+    count = min(ENDS, *map(len, ranked))
+    hardest, easiest = (np.stack([row[::turn][:count] for row in ranked]) for turn in (1, -1))
+    pictures = {"hardest": _small(source.train_images[hardest]), "easiest": _small(source.train_images[easiest])}
+    return {"shown": shown, **pictures}
+
+
+def _small(images: np.ndarray) -> np.ndarray:
+    """Images as bytes, by means of blocks where they are large."""
+    *lead, h, w, c = images.shape
+    down, across = (min(-(-max(h, w) // LARGEST), side) for side in (h, w))
+    whole = images[..., : h // down * down, : w // across * across, :]
+    blocks = whole.reshape(*lead, h // down, down, w // across, across, c).mean((-4, -2))
+    return np.clip(blocks if images.dtype == np.uint8 else 255 * blocks, 0, 255).round().astype(np.uint8)
 
 
 def _places(path: Path, source: Source, labelled: bool) -> list[np.ndarray]:

@@ -41,8 +41,8 @@ class Preset(NamedTuple):
     """Whether the images are whitened."""
     statistics: str = "default"
     """What channels are normalised by: a name for `jaxdistill.data.preprocess.constants`."""
-    beta: float = 0.0
-    """Share of the hardest images of each class that a start by difficulty leaves out."""
+    beta: float | None = None
+    """Share of the hardest images of each class that a start by difficulty leaves out; None where none was set."""
     eval_network: str | None = None
     """The network that the paper evaluates on, where it is not the one that distils."""
     network: Mapping[str, Any] = MappingProxyType({})

@@ -132,13 +132,13 @@ def _baselines(runs: Mapping[str, Outcome]) -> dict[str, str]:
         rows = [row for row in run.rows if row["set"] == BASELINE]
         if rows and len(rows) < len(run.rows):
             accuracies = tuple((row["network"], *row["accuracies"]) for row in rows)
-            found[name] = (run.config["ipc"], _protocol(run), accuracies)
+            found[name] = (run.short, _protocol(run), accuracies)
     kinds = list(dict.fromkeys(found.values()))
-    sizes = [ipc for ipc, _, _ in kinds]
+    sizes = [size for size, _, _ in kinds]
     called = {}
     for kind in kinds:
         first = next(name for name, other in found.items() if other == kind)
-        apart = f"{BASELINE}, {kind[0]} per class" if sizes.count(kind[0]) == 1 else f"{BASELINE} beside {first}"
+        apart = f"{BASELINE}, {kind[0]}" if sizes.count(kind[0]) == 1 else f"{BASELINE} beside {first}"
         called[kind] = BASELINE if len(kinds) == 1 and BASELINE not in runs else apart
     return {name: called[kind] for name, kind in found.items()}
 
@@ -166,11 +166,11 @@ def _context(runs: Mapping[str, Outcome], table: Table) -> dict[str, Any]:
 def _shown(name: str, run: Outcome) -> dict[str, Any]:
     """A run's line in the list, and its grid."""
     path, names = run.folder / "set" / "grid.png", run.class_names
-    shown = picture(tiled(bands(path, run.config["ipc"], len(names))), _WIDEST) if path.exists() and names else None
+    shown = picture(tiled(bands(path, run.widest, len(names))), _WIDEST) if path.exists() and names else None
     return {
         "name": name,
         "method": run.method,
-        "ipc": run.config["ipc"],
+        "size": run.short,
         "protocol": _protocol(run),
         "preprocessing": run.card.get("preprocessing", ""),
         "state": "not finished" if not run.card else "not evaluated" if not run.rows else "",

@@ -59,7 +59,9 @@ def again(config: dict[str, Any]) -> str:
         options = _flags(_changed(said, usual, _made_before(known)), nothing=True)
     else:
         options = _flags(said)
-    named = [("dataset", shlex.quote(dataset)), ("ipc", str(config["ipc"]))]
+    named = [("dataset", shlex.quote(dataset))]
+    if config.get("share") is None:  # which else says the size, among the options
+        named.append(("ipc", str(config["ipc"])))
     return _wrapped(["jaxdistill", config["command"], _name(config)], [*named, *options, ("out", "DIR")])
 
 

@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +14,7 @@ from PIL import Image
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["COLUMNS", "Outcome", "bands", "read", "tiled"]
+__all__ = ["COLUMNS", "GAP", "Outcome", "bands", "read", "tiled"]
 
 ROWS, COLUMNS, GAP = 20, 10, 2
 """How `jaxdistill.io.pictures` lays out a set: classes, images of a class, and pixels after each image."""
@@ -37,6 +38,8 @@ class Outcome(NamedTuple):
     """What it says of them, the loss first; NaN where that is not finite."""
     held_out: list[dict[str, Any]]
     """``step mean std`` of each look at held-out training images."""
+    search: Mapping[str, Any] = MappingProxyType({})
+    """``search.json``; empty where no window was searched for."""
 
     @property
     def method(self) -> str:
@@ -75,6 +78,29 @@ class Outcome(NamedTuple):
         return found
 
     @property
+    def counts(self) -> list[int]:
+        """Images of each class, where they differ."""
+        return self.card.get("counts", [])
+
+    @property
+    def widest(self) -> int:
+        """Most images of a class."""
+        return max(self.counts, default=self.config["ipc"])
+
+    @property
+    def size(self) -> str:
+        """How many images the set has, in words."""
+        ipc, counts = self.config["ipc"], self.counts
+        if counts:
+            return f"{sum(counts)} images in all, {min(counts)} to {max(counts)} of a class"
+        return f"{ipc} {'image' if ipc == 1 else 'images'} per class"
+
+    @property
+    def short(self) -> str:
+        """The same in a few words."""
+        return f"{sum(self.counts)} images in all" if self.counts else f"{self.config['ipc']} per class"
+
+    @property
     def legacy_best(self) -> dict[str, Any] | None:
         """``step mean std`` of the best of many looks at the test images, and ``said`` what it is; None without any."""
         found: Any = self.evaluation.get("legacy_best")
@@ -105,7 +131,9 @@ def read(folder: Path) -> Outcome:
         raise UsageError(f"{folder / 'config.json'} is damaged: it is no configuration of a run; restore it")
     card, evaluation = _json(folder / "set" / "card.json"), _json(folder / "evaluation.json")
     names, cost = card.get("class_names", []), card.get("cost") or {}
-    texts = isinstance(names, list) and all(isinstance(name, str) for name in names)
+    counts = card.get("counts", [])
+    whole = isinstance(counts, list) and all(type(count) is int and count >= 0 for count in counts)
+    texts = whole and isinstance(names, list) and all(isinstance(name, str) for name in names)
     if not texts or not isinstance(cost, dict) or not all(_is_number(cost.get(name) or 0) for name in _COSTS):
         raise UsageError(f"{folder / 'set' / 'card.json'} is damaged: it is not the card of a set; copy the set again")
     rows = evaluation.get("rows", [])
@@ -118,7 +146,10 @@ def read(folder: Path) -> Outcome:
         evaluation["rows"] = [{"std": 0.0, **row} for row in rows]
     looks = evaluation.get("held_out") or _lines(folder / "held_out.jsonl")
     held_out = [look for look in looks if _is_look(look)] if isinstance(looks, list) else []
-    return Outcome(folder, config, card, evaluation, *_scalars(folder / "metrics.jsonl"), held_out)
+    search = _json(folder / "search.json")
+    if search and not _is_search(search):
+        raise UsageError(f"{folder / 'search.json'} is damaged: its rows are no windows; remove it to leave it out")
+    return Outcome(folder, config, card, evaluation, *_scalars(folder / "metrics.jsonl"), held_out, search)
 
 
 def runs_in(folder: Path) -> list[Path]:
@@ -209,6 +240,21 @@ def _is_row(row: Any) -> bool:
 
 def _is_look(look: Any) -> bool:
     return isinstance(look, dict) and type(look.get("step")) is int and _is_number(look.get("mean"))
+
+
+def _is_search(found: Mapping[str, Any]) -> bool:
+    """Whether this is what a search for the window leaves."""
+    rows = found.get("rows")
+    texts = [found.get("said"), *(found.get(name) for name in ("network", "protocol") if rows)]
+    numbers = [found.get(name) for name in ("held_out", "networks") if rows]
+    said = all(isinstance(text, str) and text for text in texts) and all(map(_is_number, numbers))
+    return said and isinstance(rows, list) and all(map(_is_window, rows))
+
+
+def _is_window(row: Any) -> bool:
+    if not isinstance(row, dict) or not isinstance(row.get("accuracies"), list) or type(row.get("best")) is not bool:
+        return False
+    return all(_is_number(row.get(name)) for name in ("ipc", "ratio", "start", "mean", "std"))
 
 
 def _is_number(value: Any) -> bool:

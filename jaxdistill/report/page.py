@@ -13,6 +13,7 @@ from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.io.files import write_text
 from jaxdistill.presets.base import Preset
 from jaxdistill.report import curves
+from jaxdistill.report.ends import ends
 from jaxdistill.report.further import again, preset_of, to_try
 from jaxdistill.report.html import duration, here, picture, render
 from jaxdistill.report.outcome import COLUMNS, Outcome, bands, read, tiled
@@ -48,11 +49,11 @@ def headline(run: Outcome) -> str:
     if not run.rows:
         return ""
     row, baseline = _first(run)
-    ipc, count = run.config["ipc"], len(row["accuracies"])
+    count = len(row["accuracies"])
     owner = f"{run.dataset}{chr(39) if run.dataset.endswith('s') else chr(39) + 's'}"
     many = f" (± {_percent(row['std'])} over {count} networks)" if count > 1 else ""
     who = "networks reach" if count > 1 else f"{row['network']} reaches"
-    said = f"With {ipc} {'image' if ipc == 1 else 'images'} per class, {who} {_percent(row['mean'])} %{many} "
+    said = f"With {run.size}, {who} {_percent(row['mean'])} %{many} "
     said += f"on {owner} test images"
     if baseline is None:
         return f"{said}."
@@ -98,12 +99,17 @@ def _context(run: Outcome) -> dict[str, Any]:
         "unfinished": not card,
         "done": run.done,
         "headline": headline(run),
-        "classes": _classes(run.folder / "set" / "grid.png", config["ipc"], names),
+        "classes": _classes(run.folder / "set" / "grid.png", run.widest, names),
         "num_classes": len(names),
         "columns": COLUMNS,
+        "ends": ends(run.folder / "scores.npz", names),
+        "size": run.size,
+        "short": run.short,
+        "widest": run.widest,
         "stages": _stages(run.folder / "previews", config["ipc"], len(names) or None),
         "curves": list(_curves(run)),
         "held_out": bool(run.held_out),
+        "windows": _windows(run),
         "learned": run.cost.get("steps", config.get("steps")),
         "kept_step": card.get("kept_step"),
         "legacy_best": run.legacy_best,
@@ -162,6 +168,25 @@ def _covered(run: Outcome) -> Iterator[curves.Lines]:
         }
         if lines := curves.overlay(f"test images covered ({space}), %", parts, linear=True):
             yield lines
+
+
+def _windows(run: Outcome) -> dict[str, Any] | None:
+    """Accuracy against where a window begins, for windows of each size."""
+    if not run.search:
+        return None
+    sizes: dict[str, list[dict[str, Any]]] = {}
+    for row in run.search["rows"]:
+        sizes.setdefault(f"{row['ipc']} per class ({100 * row['ratio']:.3g} %)", []).append(row)
+    drawn = {
+        size: (100 * np.array([row["start"] for row in rows]), 100 * np.array([row["mean"] for row in rows]))
+        for size, rows in sizes.items()
+    }
+    name = "accuracy on held-out training images, %, against the share of hardest images that is left out, %"
+    return {
+        "lines": curves.overlay(name, drawn, linear=True),
+        "numbers": {size: i % 8 for i, size in enumerate(sizes)},
+        **run.search,
+    }
 
 
 def _classes(path: Path, ipc: int, names: list[str]) -> list[dict[str, Any]]:

@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill import types
 from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.kernels.regression import LINEAR
-from jaxdistill.selection.outputs import Outputs, outputs
+from jaxdistill.selection.curve import Searched
+from jaxdistill.selection.outputs import Outputs, Tuned, outputs
 from jaxdistill.selection.window import Difficulty
 from jaxdistill.training.inference import embedding, predict
 from jaxdistill.training.proxy import pixels
@@ -28,9 +29,12 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "ProxyModel", "ProxyOutputs",
-    "RandomSets", "Scores", "Selection", "Teachers", "Trials",
+    "SEARCH", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel",
+    "ProxyOutputs", "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
+
+SEARCH = frozenset({"search", "search_starts", "search_networks", "search_epochs", "search_ratios"})
+"""Options of a search for the window."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +58,9 @@ class Selection:
     """``select(key, data, ipc, inputs)``, without `inputs` where nothing is needed."""
     paper: str = ""
     """Where it is from; empty where it is from nowhere."""
+    budgets: Literal["any", "unbalanced", "ipc"] = "any"
+    """Beside as many images of each class: any other numbers of them; only one of all classes together, since what it
+    takes of a class depends on the others; or nothing else. See `jaxdistill.selection.budgets`."""
 
     @standard
     def __call__(self, key: Key, data: RealData, ipc: int, inputs: Any = None) -> SyntheticSet:
@@ -92,6 +99,14 @@ class ProxyModel(NamedTuple):
     variables: Variables
     """After that epoch."""
     data: RealData
+
+
+class Parted(NamedTuple):
+    """What networks that were each trained on a part of a split are right about, without augmentation."""
+
+    saw: Bool[np.ndarray, "networks n"]
+    """Which images each was trained on."""
+    correct: Bool[np.ndarray, "networks n"]
 
 
 class Teachers(NamedTuple):
@@ -133,10 +148,16 @@ class Context(NamedTuple):
     """Where one trained network stands: the first of the experts at its end, or one that is trained for it."""
     proxies: Callable[[bool], Iterator[ProxyModel]]
     """The experts, or networks that are trained for it, and what they said; only if asked for, where they stand."""
+    parted: Callable[[], Parted]
+    """Networks that are trained on parts of the split."""
     given_scores: Callable[[], Float[np.ndarray, " n"]]
     """The scores in the file that was given, in the order of the split."""
     judge: Callable[[Key, SyntheticSet], float]
     """Accuracy on training images of a network that is trained on a set."""
+    search: Callable[[Float[np.ndarray, " n"], bool], Searched]
+    """Where held-out training images say that the window should begin, by the scores of all; thoroughly or not."""
+    held_out: RealData | None = None
+    """Training images that were set aside, where a selection may go by them."""
 
 
 class Need:
@@ -156,9 +177,30 @@ class Need:
     """Whether what is selected by it comes hardest first, class by class."""
     reads_all: ClassVar[bool] = True
     """Whether all images are looked at, if not always."""
+    reselects: ClassVar[bool] = False
+    """Whether a network says all of it, so that one may be asked again and again while it trains (`of_network`)."""
 
     def build(self, context: Context) -> Any:
         """Make the inputs."""
+        raise NotImplementedError
+
+    def of_network(
+        self,
+        network: Network,
+        variables: Variables,
+        data: RealData,
+        options: Any = None,
+        held_out: RealData | None = None,
+    ) -> Any:
+        """The inputs by a network as it stands, which is not the one of a `Context`.
+
+        Args:
+            network: any.
+            variables: where it stands.
+            data: the split that is selected from.
+            options: values of the options that needs read; by default those that functions have.
+            held_out: training images that were set aside, for selections that go by some.
+        """
         raise NotImplementedError
 
     def stand_in(self, context: Context) -> Any:
@@ -168,6 +210,17 @@ class Need:
     def accepts(self, inputs: Any) -> bool:
         """Whether these are such inputs."""
         return isinstance(inputs, self.kind)
+
+    def part(self, inputs: Any, labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]) -> Any:
+        """Inputs for some of the images, in other groups than their classes: of their rows, where there are rows.
+
+        Args:
+            inputs: of all images.
+            labels: the class of each.
+            groups: the group of each class, -1 where its images are left out.
+        """
+        rows = np.flatnonzero(groups[labels] >= 0)
+        return jax.tree.map(lambda leaf: leaf[rows] if np.shape(leaf)[:1] == (len(labels),) else leaf, inputs)
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """The options that have an effect, the others being as they are."""
@@ -192,6 +245,14 @@ class Need:
     def scores_of(self, inputs: Any) -> np.ndarray | None:
         """The scores among inputs, as files have them, in the order of the split; None where there are none."""
         del inputs
+
+    def search_of(self, inputs: Any) -> Searched | None:
+        """What chose the window among inputs; None where there is none, or it was given."""
+        del inputs
+
+    def score_in(self, options: Any) -> Scores | None:
+        """The score that it goes by; None where it goes by none."""
+        del options
 
 
 class Nothing(Need):
@@ -236,24 +297,66 @@ class Features(Need):
         return _embedding(options, experts) if self.uses_experts(options) else "pixels"
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
 class ProxyOutputs(Need):
     """The embedding and the logits that one trained network has of each image."""
 
-    words, kind = "what a trained network says", Outputs
-    options, takes_experts = frozenset({"feature_epochs"}), True
+    tuning: tuple[str, str] | None = None
+    """One more option that is read, and the name that the selection's function has for it."""
+    validated: bool = False
+    """Whether the function's ``validation`` is what the network says of held-out images, where there are some."""
 
-    def build(self, context: Context) -> Outputs:
+    words, kind, takes_experts, reselects = "what a trained network says", Outputs, True, True
+
+    @property
+    def options(self) -> frozenset[str]:
+        """The epochs of the network, and the option of the selection."""
+        return frozenset({"feature_epochs"} | {*(self.tuning or ())[:1]})
+
+    def build(self, context: Context) -> Outputs | Tuned:
         """Of one trained network."""
-        return outputs(context.network, context.proxy(), context.data)
+        return self.of_network(context.network, context.proxy(), context.data, context.options, context.held_out)
+
+    def of_network(
+        self,
+        network: Network,
+        variables: Variables,
+        data: RealData,
+        options: Any = None,
+        held_out: RealData | None = None,
+    ) -> Outputs | Tuned:
+        """Its embedding and logits, with what the selection's function has options for."""
+        said, tuned = outputs(network, variables, data), {}
+        if self.tuning is not None and options is not None:
+            tuned[self.tuning[1]] = getattr(options, self.tuning[0])
+        if self.validated and held_out is not None:
+            tuned["validation"] = outputs(network, variables, held_out), jnp.asarray(held_out.labels)
+        return Tuned(said, tuned) if tuned else said
 
     def stand_in(self, context: Context) -> Outputs:
         """Embeddings of one number, and equal logits."""
         data = context.data
         return Outputs(jax.random.normal(context.key, (data.count, 1)), jnp.zeros((data.count, len(data.counts))))
 
+    def accepts(self, inputs: Any) -> bool:
+        """With options too, where the function has some."""
+        return isinstance(inputs, Outputs) or (self.tuning is not None and isinstance(inputs, Tuned))
+
+    def part(
+        self, inputs: Outputs | Tuned, labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]
+    ) -> Outputs | Tuned:
+        """With the classes of the images, of which their gradients are; validation images go by the same groups."""
+        if isinstance(inputs, Outputs):
+            return super().part(inputs._replace(classes=labels), labels, groups)
+        options = inputs.options
+        if "validation" in options:
+            held_out, of = options["validation"][0], np.asarray(options["validation"][1])
+            options = {**options, "validation": (self.part(held_out, of, groups), groups[of][groups[of] >= 0])}
+        return Tuned(self.part(inputs.outputs, labels, groups), options)
+
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
-        """The epochs of the network, unless there is one."""
-        return frozenset() if experts else self.options
+        """Not the epochs of the network, if there is one."""
+        return self.options - {"feature_epochs"} if experts else self.options
 
     def features(self, options: Any, experts: bool) -> str:
         """Whose embedding."""
@@ -264,38 +367,65 @@ class ProxyOutputs(Need):
 class Scores(Need):
     """How hard each image is: by a file, or the mean over networks of a score."""
 
-    score: Callable[[ProxyModel], Float[Array, " n"]]
-    """Of one network; larger is harder."""
+    score: Callable[[Any], Float[Array | np.ndarray, " n"]]
+    """Of one network, a `ProxyModel`; larger is harder."""
     asks_network: bool = False
     """Whether it needs the network itself, and not only what it said while it was trained."""
     high_is_easy: bool = False
     """Whether files have it the other way round, from 0 for what is hardest to 1."""
 
+    thorough: bool = False
+    """Whether a search for the window is one of many windows and networks, if it is not asked to be."""
+
     words, kind, ordered = "a score for each image", Difficulty, True
-    options, takes_experts = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs"}), True
+    options = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs", *SEARCH})
+    takes_experts = True
 
     def build(self, context: Context) -> Difficulty:
-        """Scores and the window of them."""
-        return Difficulty(self.hardness(context), context.options.beta, context.options.window_start)
+        """Scores and the window of them, which is searched for where nothing says where it begins."""
+        options, scores = context.options, self.hardness(context)
+        if options.beta is not None and not options.search:
+            return Difficulty(scores, options.beta, options.window_start)
+        found = context.search(scores, self.thorough or options.search)
+        return Difficulty(scores, found.beta, search=found)
 
     def stand_in(self, context: Context) -> Difficulty:
         """All alike."""
-        return Difficulty(np.zeros(context.data.count), context.options.beta, context.options.window_start)
+        return Difficulty(np.zeros(context.data.count))
 
     def hardness(self, context: Context) -> np.ndarray:
         """How hard each image is, larger is harder, in the order of the split."""
         if context.options.scores is not None:
-            return self._turned(context.given_scores())
+            return self.turned(context.given_scores())
+        return self.own(context)
+
+    def own(self, context: Context) -> np.ndarray:
+        """The same where no file says it."""
         return np.mean([np.asarray(self.of(model)) for model in context.proxies(self.asks_network)], axis=0)
 
     @standard
-    def of(self, model: ProxyModel) -> Float[Array, " n"]:
+    def of(self, model: Any) -> Float[Array | np.ndarray, " n"]:
         """The score of one network."""
         return self.score(model)
 
+    def made(self, options: Any, experts: int) -> str:
+        """How scores came about, in words, for a file of them.
+
+        Args:
+            options: those that it reads.
+            experts: how many there are; 0 where there are none.
+        """
+        if options.scores is not None:
+            return f"read from {options.scores.name}"
+        if experts:
+            return f"mean over {experts} experts, with --score-epochs {options.score_epochs}"
+        return f"mean over {options.score_networks} networks of {options.score_epochs} epochs"
+
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """What a file, or the experts, leave open."""
-        unread = set() if options.beta > 0 else {"window_start"}
+        given = options.beta is not None and not options.search
+        unread = {*SEARCH} - {"search"} if given else {"window_start"}
+        unread |= set() if options.beta else {"window_start"}
         unread |= {"score_networks"} if experts or options.scores is not None else set()
         unread |= {"score_epochs"} if options.scores is not None else set()
         return self.options - unread
@@ -310,9 +440,18 @@ class Scores(Need):
 
     def scores_of(self, inputs: Difficulty) -> np.ndarray:
         """C-scores in [0, 1] and low for what is hard, in float64, in which 1 minus it loses nothing; others as is."""
-        return self._turned(inputs.scores)
+        return self.turned(inputs.scores)
 
-    def _turned(self, scores: np.ndarray) -> np.ndarray:
+    def search_of(self, inputs: Difficulty) -> Searched | None:
+        """What chose the window."""
+        return inputs.search
+
+    def score_in(self, options: Any) -> Scores:
+        """Its own."""
+        del options
+        return self
+
+    def turned(self, scores: np.ndarray) -> np.ndarray:
         """Hardness of what a file says, and the other way round."""
         return 1 - np.asarray(scores, np.float64) if self.high_is_easy else scores
 
@@ -321,7 +460,7 @@ class ByScore(Need):
     """The score of another selection, which an option names; what is done with it is for the selection to say."""
 
     words = "the score of another selection"
-    options, takes_experts = Scores.options | {"score"}, True
+    options, takes_experts = Scores.options | {"score", "subset_share"}, True
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """Which score, and what that reads."""
@@ -334,6 +473,10 @@ class ByScore(Need):
     def whole_split(self, options: Any, experts: bool) -> bool:
         """Where that score does."""
         return options.scored.whole_split(options, experts)
+
+    def score_in(self, options: Any) -> Scores:
+        """The one that is named."""
+        return options.scored
 
 
 class RandomSets(Need):

@@ -16,9 +16,9 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.common import draws
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.base import ByScore, Context, Selection
+from jaxdistill.selection.base import SEARCH, ByScore, Context, Selection
 from jaxdistill.selection.strategies import real_set
-from jaxdistill.selection.window import hardest_first
+from jaxdistill.selection.window import Difficulty, hardest_first
 from jaxdistill.types import Key, SyntheticSet
 
 __all__ = ["CCS", "Strata", "Stratified", "ccs", "share_out", "stratified"]
@@ -42,21 +42,22 @@ class Stratified(ByScore):
     """How hard images are by the score that is named, and the strata of that."""
 
     kind = Strata
-    options = (ByScore.options | {"strata"}) - {"window_start"}
+    options = (ByScore.options | {"strata"}) - {"window_start", *SEARCH}
 
     def build(self, context: Context) -> Strata:
         """Scores, made as for the selection that goes by them."""
         options = context.options
-        difficulty = options.scored.build(context)
-        return Strata(difficulty.scores, options.beta, options.strata, options.scored.scores_of(difficulty))
+        scores = options.scored.hardness(context)
+        stored = options.scored.scores_of(Difficulty(scores))
+        return Strata(scores, options.beta or 0.0, options.strata, stored)
 
     def stand_in(self, context: Context) -> Strata:
         """All alike."""
-        return Strata(np.zeros(context.data.count), context.options.beta, context.options.strata)
+        return Strata(np.zeros(context.data.count), context.options.beta or 0.0, context.options.strata)
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
-        """The share that is left out is always one of the class."""
-        return (super().reads(options, experts) | {"strata"}) - {"window_start"}
+        """The share that is left out is always one of the class, and is not searched for."""
+        return (super().reads(options, experts) | {"strata"}) - {"window_start", *SEARCH}
 
     def scores_of(self, inputs: Strata) -> np.ndarray:
         """As the selection that goes by them leaves them."""

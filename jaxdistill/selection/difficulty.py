@@ -17,11 +17,19 @@ from jaxtyping import Array, Bool, Float, Int
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.selection.base import Scores, Selection
+from jaxdistill.selection.outputs import Outputs, gradients, squares
 from jaxdistill.selection.window import by_difficulty
 from jaxdistill.training.gradients import training_gradient
+from jaxdistill.training.inference import BATCH, each_batch, embedding, logits
 from jaxdistill.types import Network, Variables
 
-__all__ = ["CSCORE", "EL2N", "FORGETTING", "GRAND", "cscore", "el2n", "forgetting", "grand"]
+__all__ = [
+    "AUM", "CSCORE", "EL2N", "FORGETTING", "GRAND", "GRAND_LAST", "aum", "cscore", "el2n", "forgetting", "grand",
+    "grand_last",
+]  # fmt: skip
+
+GRADIENTS = 2**31
+"""Bytes of the gradients of single examples that are there at a time; a CPU has those of a few images."""
 
 
 def forgetting(correct: Bool[Array | np.ndarray, "epochs n"]) -> Float[Array, " n"]:
@@ -72,12 +80,33 @@ def cscore(confidence: Float[Array | np.ndarray, "epochs n"]) -> Float[Array, " 
     return 1 - jnp.mean(jnp.asarray(confidence), axis=0)
 
 
+def aum(margin: Float[Array | np.ndarray, "epochs n"] | None) -> Float[Array, " n"]:
+    """The negative of the area under the margin: of the mean over epochs of the label's logit minus the largest other.
+
+    Mislabelled images have the smallest areas, below zero as a rule: another class's logit stays above the label's.
+
+    Args:
+        margin: of each epoch (`jaxdistill.training.sgd.Seen`); None where it was not recorded.
+
+    Raises:
+        UsageError: if there is none.
+
+    Source: Pleiss et al., NeurIPS 2020, arXiv:2001.10528, eq. 1 and 2.
+    """
+    if margin is None:
+        raise UsageError(
+            "these experts were trained before margins were recorded, which aum goes by; train experts anew with "
+            "'jaxdistill experts', or give none"
+        )
+    return -jnp.mean(jnp.asarray(margin), axis=0)
+
+
 @partial(jax.jit, static_argnames="network")
 def grand(network: Network, variables: Variables, data: RealData) -> Float[Array, " n"]:
     """Length of the gradient of each example's loss in all parameters: GraNd of one network.
 
     The paper averages over networks, and trains each for some epochs: at initialisation the score says little. Batch
-    normalisation uses its running averages. One example at a time, so that only one gradient is ever stored.
+    normalisation uses its running averages. As many examples at a time as have gradients of `GRADIENTS` bytes.
 
     Args:
         network: what was trained.
@@ -87,12 +116,33 @@ def grand(network: Network, variables: Variables, data: RealData) -> Float[Array
     Source: Paul, Ganguli & Dziugaite, NeurIPS 2021, arXiv:2107.07075.
     """
 
-    def length(index: Int[Array, ""]) -> Float[Array, ""]:
-        example = data.take(index[None])
-        found = training_gradient(network, variables, example.images, example.labels, "class", train=False)
-        return optax.global_norm(found.gradient)
+    def length(image: Float[Array, "h w c"], label: Int[Array, ""]) -> Float[Array, ""]:
+        labels = jax.nn.one_hot(label[None], data.counts.shape[0])
+        return optax.global_norm(training_gradient(network, variables, image[None], labels, "class", train=False)[0])
 
-    return jax.lax.map(length, jnp.arange(data.count))
+    taken = sum(leaf.nbytes for leaf in jax.tree.leaves(variables.params))
+    return each_batch(jax.vmap(length), data, max(1, min(BATCH, GRADIENTS // max(taken, 1))))
+
+
+@partial(jax.jit, static_argnames="network")
+def grand_last(network: Network, variables: Variables, data: RealData) -> Float[Array, " n"]:
+    """GraNd in the parameters of the last layer alone, in closed form: one pass forward, and no gradient.
+
+    With h the layer's input, p the probabilities and y the one-hot label it is ``|p - y| sqrt(1 + |h|^2)``, exactly.
+
+    Args:
+        network: whose embedding is the input of its last layer, which has biases.
+        variables: where it stands.
+        data: the split; a score for each of its examples, in its order.
+
+    Source: Paul, Ganguli & Dziugaite, NeurIPS 2021, arXiv:2107.07075; see `jaxdistill.selection.outputs`.
+    """
+
+    def lengths(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Float[Array, " b"]:
+        said = Outputs(embedding(network, variables, images), logits(network, variables, images))
+        return jnp.sqrt(squares(gradients(said, labels)))
+
+    return each_batch(lengths, data)
 
 
 FORGETTING = Selection(
@@ -105,6 +155,11 @@ GRAND = Selection(
     "grand", Scores(lambda model: grand(model.network, model.variables, model.data), asks_network=True), by_difficulty,
     "Paul et al., NeurIPS 2021",
 )  # fmt: skip
+GRAND_LAST = Selection(
+    "grand_last", Scores(lambda model: grand_last(model.network, model.variables, model.data), asks_network=True),
+    by_difficulty, "Paul et al., NeurIPS 2021, of the last layer alone",
+)  # fmt: skip
+AUM = Selection("aum", Scores(lambda model: aum(model.seen.margin)), by_difficulty, "Pleiss et al., NeurIPS 2020")
 CSCORE = Selection(
     "cscore", Scores(lambda model: cscore(model.seen.confidence), high_is_easy=True), by_difficulty,
     "Jiang et al., ICML 2021",

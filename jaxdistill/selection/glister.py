@@ -99,4 +99,7 @@ def _moved(
     return -eta * reach[:, None] * gradient.error
 
 
-GLISTER = Selection("glister", ProxyOutputs(), weighed(glister), "Killamsetty et al., AAAI 2021")
+GLISTER = Selection(
+    "glister", ProxyOutputs(tuning=("glister_eta", "eta"), validated=True), weighed(glister),
+    "Killamsetty et al., AAAI 2021", budgets="unbalanced",
+)  # fmt: skip

@@ -11,6 +11,7 @@ from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.errors import UsageError
@@ -34,7 +35,13 @@ __all__ = ["GRADMATCH", "gradmatch", "nonnegative", "pursue"]
 
 
 def gradmatch(
-    key: Key, outputs: Outputs, labels: Int[Array, " n"], ipc: int, num_classes: int, lam: float = 0.1
+    key: Key,
+    outputs: Outputs,
+    labels: Int[Array, " n"],
+    ipc: int,
+    num_classes: int,
+    lam: float = 0.1,
+    validation: tuple[Outputs, Int[Array, " v"]] | None = None,
 ) -> Weighed:
     """Pick and weigh examples by orthogonal matching pursuit of the mean gradient of their class.
 
@@ -53,31 +60,50 @@ def gradmatch(
             units of its networks' gradients, whose scale grows with the width of the last layer and shrinks in
             training. A share stays what it is: at 0.1 the weight of an example whose gradient is a third as long as
             is typical comes out as about half of what the fit alone would have, and that of longer ones hardly changes.
+        validation: outputs of the same network for other images, and their classes, of which the mean gradient of each
+            class is matched, as the paper does under class imbalance. By default the examples themselves.
 
     Returns:
         Indices in the order they were picked, and weights. A pick that a later one made superfluous keeps its place
         with weight 0; a class where all weights are 0 (the mean gradient vanishes) gets ones.
 
     Raises:
-        UsageError: if `ipc` is below 1 or above the size of a class, outputs and labels differ in length, or `lam` is
-            not above 0.
+        UsageError: if `ipc` is below 1 or above the size of a class, outputs and labels differ in length, `lam` is not
+            above 0, or there is no validation image of a class.
     """
     del key
     if not lam > 0:
         raise UsageError(f"`lam` must be above 0, not {lam}: equal examples have no unique weights without a penalty")
-    groups = group(outputs.embedding, labels, ipc, num_classes)
-    return _gradmatch(outputs, jnp.asarray(labels), groups, ipc, lam)
+    groups, held_out = group(outputs.embedding, labels, ipc, num_classes), None
+    if validation is not None:
+        said, of = validation
+        counts = np.bincount(np.asarray(of), minlength=num_classes)
+        if not counts.all():
+            raise UsageError(f"there is no validation image of class {int(counts.argmin())}; give some of each class")
+        held_out = gradients(said, jnp.asarray(of)), group(said.embedding, of, 1, num_classes)
+    return _gradmatch(outputs, jnp.asarray(labels), groups, ipc, lam, held_out)
 
 
 @partial(jax.jit, static_argnames="ipc")
 def _gradmatch(
-    outputs: Outputs, labels: Int[Array, " n"], groups: Groups, ipc: int, lam: float | Float[Array, ""]
+    outputs: Outputs,
+    labels: Int[Array, " n"],
+    groups: Groups,
+    ipc: int,
+    lam: float | Float[Array, ""],
+    held_out: tuple[Gradients, Groups] | None,
 ) -> Weighed:
-    return weigh_per_class(partial(pursue, ipc=ipc, lam=lam), gradients(outputs, labels), groups)
+    return weigh_per_class(partial(pursue, ipc=ipc, lam=lam), gradients(outputs, labels), groups, held_out)
 
 
 def pursue(
-    gradients: Gradients, valid: Bool[Array, " size"], ipc: int, lam: float | Float[Array, ""]
+    gradients: Gradients,
+    valid: Bool[Array, " size"],
+    held_out: Gradients | None = None,
+    valid_held_out: Bool[Array, " held"] | None = None,
+    *,
+    ipc: int,
+    lam: float | Float[Array, ""],
 ) -> tuple[Int[Array, " ipc"], Float[Array, " ipc"]]:
     """Orthogonal matching pursuit in one class: picks, and weights as they solve the problem, unscaled.
 
@@ -87,10 +113,13 @@ def pursue(
     Args:
         gradients: of the class's examples.
         valid: which rows are examples, not padding.
+        held_out: of other images of the class, whose mean gradient is matched instead.
+        valid_held_out: which of their rows are images.
         ipc: images per class.
         lam: penalty of large weights, relative to the mean squared length of the gradients.
     """
-    targets = along(gradients, mean(gradients, valid))
+    matched = mean(gradients, valid) if held_out is None else mean(held_out, valid_held_out)
+    targets = along(gradients, matched)
     penalty = lam * jnp.sum(jnp.where(valid, squares(gradients), 0)) / valid.sum()
 
     def pick(carry: tuple, number: Int[Array, ""]) -> tuple[tuple, None]:
@@ -151,4 +180,9 @@ def nonnegative(
     return jax.lax.while_loop(lambda carry: ~carry[2] & (carry[3] < 3 * k), improve, carry)[0]
 
 
-GRADMATCH = Selection("gradmatch", ProxyOutputs(), weighed(gradmatch), "Killamsetty et al., ICML 2021")
+GRADMATCH = Selection(
+    "gradmatch",
+    ProxyOutputs(tuning=("gradmatch_lam", "lam"), validated=True),
+    weighed(gradmatch),
+    "Killamsetty et al., ICML 2021",
+)

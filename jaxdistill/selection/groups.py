@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.errors import UsageError
+from jaxdistill.types import PyTree
 
 __all__ = ["Groups", "check_ipc", "group", "pick_per_class"]
 
@@ -61,9 +62,7 @@ def group(features: Float[Array, "rows d"] | None, labels: Int[Array, " n"], ipc
 
 
 def pick_per_class(
-    pick: Callable[[Float[Array, "size d"], Bool[Array, " size"]], Int[Array, " ipc"]],
-    features: Float[Array, "n d"],
-    groups: Groups,
+    pick: Callable[[PyTree, Bool[Array, " size"]], Int[Array, " ipc"]], features: PyTree, groups: Groups
 ) -> Int[Array, "classes ipc"]:
     """Indices of what `pick` takes from each class, one class at a time to bound the memory.
 
@@ -71,12 +70,12 @@ def pick_per_class(
 
     Args:
         pick: positions among the rows of one class.
-        features: of all examples.
+        features: of all examples; arrays with a row for each.
         groups: which rows belong to each class.
     """
 
     def pick_one(one: Groups) -> Int[Array, " ipc"]:
         valid = jnp.arange(one.members.shape[0]) < one.counts
-        return one.members[pick(features[one.members], valid)]
+        return one.members[pick(jax.tree.map(lambda rows: rows[one.members], features), valid)]
 
     return jax.lax.map(pick_one, groups)

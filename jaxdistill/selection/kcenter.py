@@ -5,6 +5,7 @@ Deviation: the first centre is the example nearest the class mean rather than a 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -17,7 +18,7 @@ from jaxdistill.selection.groups import group, pick_per_class
 from jaxdistill.selection.strategies import picked
 from jaxdistill.types import Key
 
-__all__ = ["KCENTER", "k_center", "kcenter"]
+__all__ = ["KCENTER", "cover", "k_center", "kcenter"]
 
 
 @standard
@@ -56,16 +57,31 @@ def k_center(features: Float[Array, "size d"], valid: Bool[Array, " size"], ipc:
     def to(point: Float[Array, " d"]) -> Float[Array, " size"]:
         return ((features - point) ** 2).sum(1)
 
+    first = jnp.argmin(jnp.where(valid, to(mean), jnp.inf))
+    return cover(lambda chosen: to(features[chosen]), first, valid, ipc)
+
+
+def cover(
+    to: Callable[[Int[Array, ""]], Float[Array, " size"]], first: Int[Array, ""], valid: Bool[Array, " size"], ipc: int
+) -> Int[Array, " ipc"]:
+    """Start with one row, then pick the row farthest from all picks, `ipc` in all.
+
+    Args:
+        to: distances of all rows to one of them; nowhere negative.
+        first: where to start.
+        valid: which rows are examples.
+        ipc: images per class.
+    """
+
     def pick(
         carry: tuple[Float[Array, " size"], Int[Array, ""]], _: None
     ) -> tuple[tuple[Float[Array, " size"], Int[Array, ""]], Int[Array, ""]]:
         nearest, chosen = carry
         # A pick is marked by -1, below any distance, so that copies of it are taken before it is taken twice.
-        nearest = jnp.minimum(nearest, to(features[chosen])).at[chosen].set(-1)
+        nearest = jnp.minimum(nearest, to(chosen)).at[chosen].set(-1)
         return (nearest, jnp.argmax(nearest)), chosen
 
-    first = jnp.argmin(jnp.where(valid, to(mean), jnp.inf))
-    start = jnp.where(valid, jnp.inf, -1).astype(features.dtype)
+    start = jnp.where(valid, jnp.inf, -1).astype(to(first).dtype)
     _, chosen = jax.lax.scan(pick, (start, first), length=ipc)
     return chosen
 

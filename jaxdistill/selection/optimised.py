@@ -54,4 +54,4 @@ def optimised(key: Key, data: RealData, ipc: int, trials: Trials) -> SyntheticSe
     return real_set(data, draw(int(best[jax.random.randint(key_choose, (), 0, len(best))])))
 
 
-OPTIMISED = Selection("optimised", RandomSets(), optimised, "Wang et al., 2018")
+OPTIMISED = Selection("optimised", RandomSets(), optimised, "Wang et al., 2018", budgets="unbalanced")

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,10 @@ from jaxdistill.data.feeds import RealData
 from jaxdistill.selection.groups import Groups
 from jaxdistill.selection.strategies import Strategy, real_set
 from jaxdistill.training.inference import embedding, logits, predict
-from jaxdistill.types import Key, Network, SyntheticSet, Variables
+from jaxdistill.types import AnyArray, Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "Gradients", "Outputs", "Weighed", "along", "gradients", "gram", "mean", "outputs", "squares",
+    "Gradients", "Outputs", "Tuned", "Weighed", "along", "gradients", "gram", "mean", "outputs", "squares",
     "weigh_per_class", "weighed",
 ]  # fmt: skip
 
@@ -33,6 +33,16 @@ class Outputs(NamedTuple):
     embedding: Float[Array, "n d"]
     """Input of the last layer."""
     logits: Float[Array, "n classes"]
+    classes: Int[AnyArray, " n"] | None = None
+    """Of the images, where what they are labelled with is something else: see `jaxdistill.selection.budgets`."""
+
+
+class Tuned(NamedTuple):
+    """Outputs, and how a selection goes by them."""
+
+    outputs: Outputs
+    options: dict[str, Any]
+    """Of its function, by name: a step size, what a network says of validation images ..."""
 
 
 class Gradients(NamedTuple):
@@ -51,9 +61,9 @@ class Weighed(NamedTuple):
     """Of mean 1 in each class, so that they leave the step size of training what it was."""
 
 
-Pick: TypeAlias = Callable[[Gradients, Bool[Array, " size"]], tuple[Int[Array, " ipc"], Float[Array, " ipc"]]]
+Pick: TypeAlias = Callable[..., tuple[Int[Array, " ipc"], Float[Array, " ipc"]]]
 """``pick(gradients, valid)`` sees the images of one class, padding included, and gives positions among them and their
-weights, of any scale."""
+weights, of any scale. With held-out images it is called as ``pick(gradients, valid, held_out, valid_held_out)``."""
 
 
 def outputs(network: Network, variables: Variables, data: RealData) -> Outputs:
@@ -75,6 +85,7 @@ def _both(network: Network, variables: Variables, images: Float[Array, "b h w c"
 def gradients(outputs: Outputs, labels: Int[Array, " n"]) -> Gradients:
     """Last-layer gradients of the cross-entropy of each image."""
     said = outputs.logits
+    labels = labels if outputs.classes is None else outputs.classes
     return Gradients(jax.nn.softmax(said) - jax.nn.one_hot(labels, said.shape[-1], dtype=said.dtype), outputs.embedding)
 
 
@@ -104,30 +115,40 @@ def along(
     return (gradients.error * projected).sum(1)
 
 
-def weigh_per_class(pick: Pick, gradients: Gradients, groups: Groups) -> Weighed:
+def weigh_per_class(
+    pick: Pick, gradients: Gradients, groups: Groups, held_out: tuple[Gradients, Groups] | None = None
+) -> Weighed:
     """What `pick` takes from each class, one class at a time to bound the memory; a class without weights gets ones.
 
     Args:
         pick: positions and weights among the rows of one class.
         gradients: of all examples.
         groups: which rows belong to each class.
+        held_out: gradients of other images, and which of those belong to each class.
     """
 
-    def pick_one(one: Groups) -> Weighed:
+    def rows(gradients: Gradients, one: Groups) -> tuple[Gradients, Bool[Array, " size"]]:
         valid = jnp.arange(one.members.shape[0]) < one.counts
-        chosen, weights = pick(jax.tree.map(lambda leaf: leaf[one.members], gradients), valid)
+        return jax.tree.map(lambda leaf: leaf[one.members], gradients), valid
+
+    def pick_one(both: tuple[Groups, Groups | None]) -> Weighed:
+        one, other = both
+        beside = () if held_out is None else rows(held_out[0], other)
+        chosen, weights = pick(*rows(gradients, one), *beside)
         total = weights.sum()
         weights = jnp.where(total > 0, weights * (len(weights) / jnp.where(total > 0, total, 1)), 1)
         return Weighed(one.members[chosen], weights)
 
-    return jax.lax.map(pick_one, groups)
+    return jax.lax.map(pick_one, (groups, None if held_out is None else held_out[1]))
 
 
-def weighed(select: Callable[[Key, Outputs, Int[Array, " n"], int, int], Weighed]) -> Strategy:
-    """The strategy that takes the real images which ``select(key, outputs, labels, ipc, num_classes)`` weighs."""
+def weighed(select: Callable[..., Weighed]) -> Strategy:
+    """The strategy that takes the real images which ``select(key, outputs, labels, ipc, num_classes)`` weighs, with the
+    options that come with `Tuned` outputs."""
 
-    def strategy(key: Key, data: RealData, ipc: int, outputs: Outputs) -> SyntheticSet:
-        found = select(key, outputs, jnp.asarray(data.labels), ipc, len(data.counts))
+    def strategy(key: Key, data: RealData, ipc: int, inputs: Outputs | Tuned) -> SyntheticSet:
+        outputs, options = inputs if isinstance(inputs, Tuned) else (inputs, {})
+        found = select(key, outputs, jnp.asarray(data.labels), ipc, len(data.counts), **options)
         return dataclasses.replace(real_set(data, found.indices), weights=found.weights.reshape(-1))
 
     return strategy

@@ -35,4 +35,4 @@ def label_solve(key: Key, data: RealData, ipc: int, kernel: types.Kernel) -> Syn
     return dataclasses.replace(chosen, labels=labels, label_kind="target")
 
 
-LABEL_SOLVE = Selection("label_solve", Kernel(), label_solve, "Nguyen et al., ICLR 2021")
+LABEL_SOLVE = Selection("label_solve", Kernel(), label_solve, "Nguyen et al., ICLR 2021", budgets="ipc")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
-from jaxdistill.common.sets import class_set
 from jaxdistill.data.feeds import RealData
 from jaxdistill.types import Key, SyntheticSet
 
@@ -22,16 +21,17 @@ Raises UsageError if `ipc` is below 1 or, where it is real images that are picke
 
 
 def picked(select: Callable[..., Int[Array, "classes ipc"]]) -> Strategy:
-    """The strategy that takes the real images which ``select(key, features, labels, ipc, num_classes)`` names; their
-    order does not matter. Without features in what it is given, `select` is given none."""
+    """The strategy that takes the real images which ``select(key, inputs, labels, ipc, num_classes)`` names; their
+    order does not matter. Without inputs in what it is given, `select` is given none."""
 
-    def strategy(key: Key, data: RealData, ipc: int, *features: Rows) -> SyntheticSet:
-        return real_set(data, select(key, *features, jnp.asarray(data.labels), ipc, len(data.counts)))
+    def strategy(key: Key, data: RealData, ipc: int, *inputs: Any) -> SyntheticSet:
+        return real_set(data, select(key, *inputs, jnp.asarray(data.labels), ipc, len(data.counts)))
 
     return strategy
 
 
 def real_set(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
     """The set of these real images, marked as selected ones."""
-    found = class_set(data.read(indices).images)
-    return dataclasses.replace(found, selected=jnp.ones(found.count, bool), indices=jnp.asarray(indices).reshape(-1))
+    indices = jnp.asarray(indices).reshape(-1)
+    found = data.take(indices)
+    return dataclasses.replace(found, selected=jnp.ones(found.count, bool), indices=indices)

@@ -106,5 +106,5 @@ def _logits(
     return predict_on_host(teachers.network, teachers.variables(number), read, len(indices), BLOCK)
 
 
-CORRECT = Selection("correct", Experts(), correct, "Guo et al., ICLR 2024")
-LABELLED = Selection("labelled", Experts(), labelled)
+CORRECT = Selection("correct", Experts(), correct, "Guo et al., ICLR 2024", budgets="ipc")
+LABELLED = Selection("labelled", Experts(), labelled, budgets="ipc")

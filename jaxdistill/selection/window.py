@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
+from jaxdistill.selection.curve import Searched
 from jaxdistill.selection.groups import group
 from jaxdistill.selection.strategies import real_set
 from jaxdistill.types import Key, SyntheticSet
@@ -26,6 +27,8 @@ class Difficulty(NamedTuple):
     """Share of the hardest that is left out."""
     start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
     """Of what that is a share; see `window`."""
+    search: Searched | None = None
+    """What chose `beta`, if it was not given."""
 
 
 def by_difficulty(key: Key, data: RealData, ipc: int, difficulty: Difficulty) -> SyntheticSet:

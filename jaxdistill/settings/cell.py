@@ -109,6 +109,7 @@ def differences(
     published = dataclasses.replace(config, **fields(preset, config.data.dataset))
     ours, theirs = (_same(one, preset, size) for one in (config, published))
     skipped = APART if needs_of(config.init).options else APART | {"basis"}
+    skipped |= {"basis.scores"} if preset.init == "cscore" else set()
     found = list(_compare(ours, theirs, skipped))
     if config.init == preset.init == "cscore" and config.basis.scores is None:
         found.append("scores of our stand-in (published the C-scores of their authors)")
@@ -148,7 +149,6 @@ def _same(config: Distill, preset: Preset, size: int | None) -> Distill:
         data=dataclasses.replace(config.data, statistics=_statistics(config.data.statistics, dataset)),
         augment=for_dataset(config.augment, dataset),
         network=network,
-        basis=dataclasses.replace(config.basis, scores=None) if preset.init == "cscore" else config.basis,
         evaluation=evaluation,
     )
 

@@ -53,7 +53,8 @@ class DataConfig:
     own in any case), or the name of a data set whose constants are taken."""
     hold_out: float = 0.0
     """Share of each class's training images that is set aside for --eval-every, and for choosing by: nothing else sees
-    them. With --eval-every a tenth, unless it is said."""
+    them, but select gradmatch and glister, whose validation images they are. With --eval-every a tenth, unless it is
+    said."""
     max_device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
@@ -207,41 +208,73 @@ class BasisConfig:
 
     features: Literal["pixels", "embedding"] = "pixels"
     """What distances are measured in: pixels, or the embedding of the first of the --experts, without which a network
-    is trained on the whole training set. craig, gradmatch and glister always look at such a network."""
+    is trained on the whole training set. craig, gradmatch, glister, facility_location, graph_cut and
+    contextual_diversity always look at such a network."""
     feature_epochs: int = 20
     """Epochs that the embedding's network is trained for."""
-    beta: float = 0.0
-    """Share of each class that selections by a score leave out, its hardest images; the next are taken."""
+    beta: float | None = None
+    """Share of each class that selections by a score leave out, its hardest images; the next are taken. By default what
+    a method's preset has, else what training images that are held out choose."""
     window_start: Literal["class_fraction", "ipc_fraction"] = "class_fraction"
     """Whether --beta is a share of the class (SelMatch's paper) or of the --ipc (its released code)."""
     scores: Path | None = None
     """A file with a score for each training image: an .npy in the data set's original order, or an .npz with scores and
-    the labels or ids of their images. C-scores for cscore (low is hard), else high is hard. By default from what
-    experts, or networks trained for that, recorded."""
+    the labels or ids of their images. C-scores for cscore and consistency (low is hard), else high is hard: for aum,
+    the margin's negative. By default from what experts, or networks trained for that, recorded."""
+    search: bool = False
+    """Let training images that are held out (--hold-out, else a tenth of each class) choose --beta, where a preset has
+    one too, by as many windows and networks as select window."""
+    search_starts: int | None = None
+    """Windows that are tried, from the hardest to the easiest; by default 11 of select window and --search, else 6."""
+    search_networks: int | None = None
+    """Networks that are trained on each window; by default 3 of select window and --search, else 1."""
+    search_epochs: int | None = None
+    """Epochs of each; by default those of --protocol for select window and --search, else at most so many that all of
+    them see a quarter of the images that networks see in training for scores."""
+    search_ratios: tuple[float, ...] = ()
+    """Other sizes of windows, as shares of a class, of which the search tells accuracies too."""
     score: str = "forgetting"
-    """The selection whose score ccs goes by: forgetting, el2n, cscore ... With --update-share below 1 the images of the
-    start that are hardest by it are kept, unless the start has an order."""
+    """The selection whose score ccs and window go by: forgetting, el2n, cscore ... With --update-share below 1 the
+    images of the start that are hardest by it are kept, unless the start has an order."""
     strata: int = 50
     """Parts of equal width that ccs cuts the range of scores into."""
+    glister_eta: float = 0.01
+    """Step size of glister on the gradient of each of its picks."""
+    gradmatch_lam: float = 0.1
+    """Penalty of gradmatch on large weights, as a share of the mean squared gradient length of a class."""
     trials: int = 20
     """Random sets that optimised tries, at least 5."""
     trial_epochs: int = 100
     """Epochs that a network is trained on each random set that optimised tries."""
     score_networks: int = 5
     """Networks that are trained for scores where there are no experts; scores are averaged over them."""
+    subset_share: float = 0.7
+    """Share of each class that a network sees that is trained for consistency or memorisation; those for other scores
+    see all."""
     score_epochs: int = 20
-    """Epochs that networks are trained for, for scores; el2n, grand, entropy, margin and least_confidence look at the
-    last of them, of experts too."""
+    """Epochs that networks are trained for, for scores; el2n, grand, grand_last, entropy, margin, least_confidence, cal
+    and deepfool look at the last of them, of experts too."""
 
     def __post_init__(self) -> None:
-        if not 0 <= self.beta <= 1:
+        if not 0 < self.subset_share < 1:
+            raise UsageError(f"--subset-share is a share above 0 and below 1, not {self.subset_share}")
+        if self.beta is not None and not 0 <= self.beta <= 1:
             raise UsageError(f"--beta is a share from 0 to 1, not {self.beta}")
+        if self.search_starts is not None and self.search_starts < 2:
+            raise UsageError(f"--search-starts is a number of windows, at least 2, not {self.search_starts}")
+        if min(1 if number is None else number for number in (self.search_networks, self.search_epochs)) < 1:
+            raise UsageError("--search-networks and --search-epochs are at least 1")
+        if not all(0 < ratio <= 1 for ratio in self.search_ratios):
+            raise UsageError("--search-ratios are shares of a class, above 0 and up to 1")
         if min(self.score_networks, self.score_epochs, self.feature_epochs, self.trials, self.trial_epochs) < 1:
             raise UsageError(
                 "--score-networks, --score-epochs, --feature-epochs, --trials and --trial-epochs are at least 1"
             )
         if self.strata < 1:
             raise UsageError(f"--strata is at least 1, not {self.strata}")
+        for name in ("glister_eta", "gradmatch_lam"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise UsageError(f"--{name.replace('_', '-')} is a number above 0, not {getattr(self, name)}")
         score_of(self.score)
 
     @property
@@ -344,17 +377,39 @@ class Select:
     strategy: Annotated[str, tyro.conf.Suppress]
     data: DataConfig
     run: RunConfig
-    ipc: int
-    """Images per class."""
+    ipc: int | None = None
+    """Images per class, unless --share says how many."""
+    share: float | None = None
+    """Share of each class that is selected, rounded, at least one image, in the place of --ipc; 0.1 is a tenth."""
+    unbalanced: bool = False
+    """Select of all classes together, so that --ipc is a mean and --share is one of all images: what a selection finds
+    best, whatever class it is of."""
     seed: int = 0
     """Seed from which everything random follows."""
+    reselect_every: int | None = None
+    """Also train networks on images that are selected anew, and weighed anew, after so many epochs of the evaluation,
+    each from the network as it stands: the papers' way. They are judged in a row of their own; the set that is kept is
+    the one that is selected once."""
+    reselect_after: int | None = None
+    """Epochs on random images before the first of the selections of --reselect-every; by default as many as between
+    two, as in the authors' code. 0 asks the network as it starts."""
     network: NetworkConfig = NetworkConfig()
     bank: BankConfig = dataclasses.field(default_factory=BankConfig)
     basis: BasisConfig = BasisConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def __post_init__(self) -> None:
-        _check(self.ipc, self.seed)
+        if self.share is None and self.ipc is None:
+            raise UsageError("say how many images are selected: give --ipc (of each class) or --share (of all)")
+        if self.share is not None and not 0 < self.share <= 1:
+            raise UsageError(f"--share is a share of the images, above 0 and at most 1, not {self.share}")
+        _check(1 if self.ipc is None else self.ipc, self.seed)
+        if self.reselect_every is not None and self.reselect_every < 1:
+            raise UsageError(f"--reselect-every is a number of epochs, at least 1, not {self.reselect_every}")
+        if self.reselect_after is not None and self.reselect_after < 0:
+            raise UsageError(f"--reselect-after is a number of epochs, not {self.reselect_after}")
+        if self.reselect_every is None and self.reselect_after is not None:
+            raise UsageError("--reselect-after is of --reselect-every; say with that how far apart selections are")
 
 
 def _check(ipc: int, seed: int) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
+from jaxdistill.selection.base import SEARCH
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
@@ -17,6 +18,7 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
+    "RESELECTING",
     "STEPPED",
     "check_data_read",
     "check_evaluation_read",
@@ -41,6 +43,8 @@ STEPPED = frozenset(
 )
 """What is of steps: a selection, or a run of none, does not read it."""
 _COVERED = frozenset({"coverage_features", "coverage_same_class"})
+RESELECTING = frozenset({"reselect_every", "reselect_after"})
+"""What is of selections that are made again and again: others do not read it."""
 
 
 def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
@@ -71,6 +75,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     Raises:
         UsageError: for the first.
     """
+    if {"ipc", "share"} <= {*options}:
+        raise UsageError("--ipc and --share both say how many images are selected; give one of them")
     check_data_read(config.data, options)
     check_networks_read(f"{config.network.network},{config.evaluation.eval_network or ''}", options)
     if not config.bank.given:
@@ -79,11 +85,19 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     start = config.strategy if selects else config.init
     read = needs_of(start).reads(config.basis, config.bank.given)
     if isinstance(config, Distill) and config.keeps_by is not None:
-        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start"}
+        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start", *SEARCH}
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
+    if not config.basis.beta:  # none left out, as where nothing is read of it
+        unread -= {"beta"}
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
-    if not config.evaluation.eval_seeds and config.evaluation.eval_every is None:  # looks go by them too
-        judged = {"coverage", "eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
+    if config.basis.search and "beta" in options:
+        raise UsageError(
+            "--beta says where the window begins, so that nothing is searched; leave --beta or --search out"
+        )
+    if not config.evaluation.eval_seeds:
+        judged = {*RESELECTING}
+        if config.evaluation.eval_every is None:  # looks go by the others too
+            judged |= {"coverage", "eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if not config.evaluation.coverage:
         _refuse(_COVERED & {*options}, "no coverage is asked for (--coverage)")
@@ -92,6 +106,9 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
+        if not needs_of(start).reselects:
+            why = f"{start} asks no network that it could ask again while it trains"
+            _refuse(RESELECTING & {*options}, why)
         _refuse((STEPPED | {"parallel_classes"}) & {*options}, "a selection has no steps")
     elif not config.steps:
         _refuse(STEPPED & {*options}, "there are 0 steps")

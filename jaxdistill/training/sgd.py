@@ -16,7 +16,7 @@ from jaxdistill.common.sets import as_probabilities
 from jaxdistill.training.gradients import Training, training_gradient
 from jaxdistill.types import Examples, Key, Network, PyTree, SyntheticSet, Variables
 
-__all__ = ["Seen", "epoch", "fit", "sgd", "train_step"]
+__all__ = ["Seen", "by_step", "epoch", "fit", "sgd", "train_step"]
 
 
 class Seen(NamedTuple):
@@ -28,9 +28,13 @@ class Seen(NamedTuple):
     """Probability of the label's most likely class."""
     error: Float[Array, " n"]
     """Length of probabilities minus label: EL2N (Paul, Ganguli & Dziugaite, NeurIPS 2021)."""
+    margin: Float[Array, " n"] | None = None
+    """The label's logit minus the largest other one (Pleiss et al., NeurIPS 2020); None where it was not recorded."""
 
 
-def sgd(rate: float | Float[Array, ""], *, momentum: float = 0.0, decay: float = 0.0) -> optax.GradientTransformation:
+def sgd(
+    rate: float | Float[Array, ""], *, momentum: float = 0.0, decay: float = 0.0, nesterov: bool = False
+) -> optax.GradientTransformation:
     """SGD with coupled weight decay and heavy-ball momentum; the step size scales the momentum buffers.
 
     optax keeps a schedule's count in the state; here the step size is that of the moment and the state is a tree like
@@ -40,15 +44,39 @@ def sgd(rate: float | Float[Array, ""], *, momentum: float = 0.0, decay: float =
         rate: step size.
         momentum: of the buffers.
         decay: weight decay.
+        nesterov: step along the gradient and `momentum` times the new buffers, as PyTorch has it, not along these.
     """
 
     def update(gradients: PyTree, velocity: PyTree, params: PyTree | None = None) -> tuple[PyTree, PyTree]:
         gradients = jax.tree.map(lambda g, p: g + decay * p, gradients, params)
         velocity = jax.tree.map(lambda v, g: momentum * v + g, velocity, gradients)
-        return jax.tree.map(lambda v: -rate * v, velocity), velocity
+        ahead = jax.tree.map(lambda v, g: momentum * v + g, velocity, gradients) if nesterov else velocity
+        return jax.tree.map(lambda v: -rate * v, ahead), velocity
 
     init = partial(jax.tree.map, jnp.zeros_like)
     return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def by_step(
+    optimizer: Callable[[Float[Array, ""]], optax.GradientTransformation],
+    rate: Callable[[Int[Array, ""]], Float[Array, ""]],
+) -> optax.GradientTransformation:
+    """An optimizer whose step size changes from step to step; its state has the number of the step beside it.
+
+    Args:
+        optimizer: by step size, which its state does not depend on.
+        rate: of step number i, from 0.
+    """
+
+    def init(params: PyTree) -> tuple[PyTree, Int[Array, ""]]:
+        return optimizer(jnp.float32(0)).init(params), jnp.asarray(0)
+
+    def update(gradients: PyTree, state: tuple[PyTree, Int[Array, ""]], params: PyTree | None = None):
+        inner, step = state
+        updates, inner = optimizer(rate(step)).update(gradients, inner, params)
+        return updates, (inner, step + 1)
+
+    return optax.GradientTransformation(init, update)
 
 
 def train_step(
@@ -158,4 +186,6 @@ def _seen(logits: Float[Array, "b classes"], labels: Float[Array, "b classes"]) 
     probabilities = jax.nn.softmax(logits)
     confidence = jnp.take_along_axis(probabilities, label[:, None], axis=-1)[:, 0]
     error = jnp.sqrt(jnp.sum((probabilities - labels) ** 2, axis=-1))
-    return Seen(jnp.argmax(logits, -1) == label, confidence, error)
+    own = jnp.take_along_axis(logits, label[:, None], axis=-1)[:, 0]
+    others = jnp.where(jax.nn.one_hot(label, logits.shape[-1], dtype=bool), -jnp.inf, logits)
+    return Seen(jnp.argmax(logits, -1) == label, confidence, error, own - others.max(-1))
