@@ -140,9 +140,9 @@ def begin(
     context = context_of(bound, network_key, config.ipc * plan.images.per_start, tell)
 
     def inputs(name: str) -> Any:
-        found = by(name, context)
-        searched(needs_of(name).search_of(found))
-        return found
+        made = by(name, context)
+        searched(needs_of(name).search_of(made))
+        return made
 
     found = start(
         bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, inputs,

@@ -67,17 +67,6 @@ class Outcome(NamedTuple):
         return self.card.get("class_names", [])
 
     @property
-    def covered(self) -> dict[str, list[tuple[int, dict[str, float]]]]:
-        """By feature space, steps and the shares of the test images that looks found covered."""
-        found: dict[str, list[tuple[int, dict[str, float]]]] = {}
-        for look in _lines(self.folder / "held_out.jsonl"):
-            spaces = look.get("coverage") if type(look.get("step")) is int else None
-            for name, shares in spaces.items() if isinstance(spaces, dict) else ():
-                if isinstance(shares, dict) and all(_is_number(shares.get(part)) for part in ("all", "easy", "hard")):
-                    found.setdefault(name, []).append((look["step"], shares))
-        return found
-
-    @property
     def counts(self) -> list[int]:
         """Images of each class, where they differ."""
         return self.card.get("counts", [])
@@ -99,6 +88,17 @@ class Outcome(NamedTuple):
     def short(self) -> str:
         """The same in a few words."""
         return f"{sum(self.counts)} images in all" if self.counts else f"{self.config['ipc']} per class"
+
+    @property
+    def covered(self) -> dict[str, list[tuple[int, dict[str, float]]]]:
+        """By feature space, steps and the shares of the test images that looks found covered."""
+        found: dict[str, list[tuple[int, dict[str, float]]]] = {}
+        for look in _lines(self.folder / "held_out.jsonl"):
+            spaces = look.get("coverage") if type(look.get("step")) is int else None
+            for name, shares in spaces.items() if isinstance(spaces, dict) else ():
+                if isinstance(shares, dict) and all(_is_number(shares.get(part)) for part in ("all", "easy", "hard")):
+                    found.setdefault(name, []).append((look["step"], shares))
+        return found
 
     @property
     def legacy_best(self) -> dict[str, Any] | None:

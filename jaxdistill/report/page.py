@@ -159,17 +159,6 @@ def _curves(run: Outcome) -> Iterator[curves.Curve]:
             yield curve
 
 
-def _covered(run: Outcome) -> Iterator[curves.Lines]:
-    """Coverage of the test images by the set at each look, a panel for each feature space."""
-    for space, seen in run.covered.items():
-        steps = np.array([step for step, _ in seen], float)
-        parts = {
-            name: (steps, np.array([100 * shares[part] for _, shares in seen], float)) for part, name in _PARTS.items()
-        }
-        if lines := curves.overlay(f"test images covered ({space}), %", parts, linear=True):
-            yield lines
-
-
 def _windows(run: Outcome) -> dict[str, Any] | None:
     """Accuracy against where a window begins, for windows of each size."""
     if not run.search:
@@ -187,6 +176,17 @@ def _windows(run: Outcome) -> dict[str, Any] | None:
         "numbers": {size: i % 8 for i, size in enumerate(sizes)},
         **run.search,
     }
+
+
+def _covered(run: Outcome) -> Iterator[curves.Lines]:
+    """Coverage of the test images by the set at each look, a panel for each feature space."""
+    for space, seen in run.covered.items():
+        steps = np.array([step for step, _ in seen], float)
+        parts = {
+            name: (steps, np.array([100 * shares[part] for _, shares in seen], float)) for part, name in _PARTS.items()
+        }
+        if lines := curves.overlay(f"test images covered ({space}), %", parts, linear=True):
+            yield lines
 
 
 def _classes(path: Path, ipc: int, names: list[str]) -> list[dict[str, Any]]:
