@@ -260,4 +260,4 @@ def _prepare(config: Run, given: Given, options: frozenset[str], fitted: Preproc
             purposes["evaluation"], judged, bench, evaluation.coverage_features,
             same_class=evaluation.coverage_same_class, make=partial(networks, config=config.network, bench=bench),
         )  # fmt: skip
-    return Bound(config, bench, network, judged, protocol, purposes, experts, cover)
+    return Bound(config, bench, network, judged, protocol, purposes, experts, cover=cover)
