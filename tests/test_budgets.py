@@ -15,8 +15,9 @@ from jaxdistill.errors import UsageError
 from jaxdistill.io.artifact import ArtifactError, load_set, save_set
 from jaxdistill.io.pictures import grid
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.base import Features, Scores, Trials
+from jaxdistill.selection.base import Trials
 from jaxdistill.selection.budgets import Budget, budget_of, counts_of, select_within
+from jaxdistill.selection.ccs import Strata
 from jaxdistill.selection.outputs import Outputs
 from jaxdistill.selection.window import Difficulty
 
@@ -40,11 +41,8 @@ def split(sizes=SIZES):
 
 def inputs_of(selection):
     """What a selection goes by."""
-    if isinstance(selection.needs, Features):
-        return jnp.asarray(FEATURES)
-    if isinstance(selection.needs, Scores):
-        return Difficulty(SCORES, 0.1)
-    return SAID if selection.needs.accepts(SAID) else None
+    known = (jnp.asarray(FEATURES), Difficulty(SCORES, 0.1), SAID, Strata(SCORES, 0.1, 3), None)
+    return next(one for one in known if selection.needs.accepts(one))
 
 
 def numbers(synthetic):
@@ -57,9 +55,9 @@ def same(one, other):
         np.testing.assert_array_equal(leaf, other.arrays[name])
 
 
-def chosen(name, budget, **others):
+def chosen(name, budget, *inputs):
     selection = SELECTIONS[name]
-    return select_within(KEY, selection, split(), budget, others.get("inputs", inputs_of(selection)))
+    return select_within(KEY, selection, split(), budget, *(inputs or (inputs_of(selection),)))
 
 
 def arrays(**others):
@@ -93,11 +91,12 @@ def test_each_class_of_a_share_is_what_the_selection_takes_of_it_alone(name):
     assert counts_of(found) == (4, 1, 2, 4)
     np.testing.assert_array_equal(found.labels, np.eye(4)[np.repeat(np.arange(4), (4, 1, 2, 4))])
     assert found.selected.all()
+    np.testing.assert_array_equal(found.indices, numbers(found))
     assert (CLASSES[numbers(found)] == found.labels.argmax(-1)).all()
     assert len({*numbers(found)}) == 11
     if found.weights is not None:
         assert found.weights.mean() == pytest.approx(1)
-    if name in ("random", "kmeans"):
+    if name in ("random", "kmeans", "ccs"):
         return
     for c, count in enumerate((4, 1, 2, 4)):
         rows = np.flatnonzero(c == CLASSES)
@@ -195,13 +194,13 @@ def test_random_sets_of_all_classes_are_judged_with_their_true_ones():
         seen.append(frozenset(numbers(synthetic).tolist()))
         return float(len(seen) == 3)
 
-    found = chosen("optimised", Budget(2, total=9), inputs=Trials(judge, 5))
+    found = chosen("optimised", Budget(2, total=9), Trials(judge, 5))
     assert {*numbers(found)} == seen[2]
     assert len({*seen}) == 5
 
 
 def test_a_class_may_be_left_empty_and_its_row_of_the_picture_white():
-    found = chosen("el2n", Budget(1, total=4), inputs=Difficulty(-CLASSES.astype(float)))
+    found = chosen("el2n", Budget(1, total=4), Difficulty(-CLASSES.astype(float)))
     assert counts_of(found) == (4, 0, 0, 0)
     shades = np.linspace(0.1, 0.5, 5, dtype=np.float32)[:, None, None, None]
     picture = grid(np.broadcast_to(shades, (5, 48, 48, 1)), 3, counts=(3, 0, 2))

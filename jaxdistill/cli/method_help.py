@@ -33,7 +33,7 @@ from jaxdistill.settings.config import (
 )
 from jaxdistill.settings.needs import Needs, needs
 from jaxdistill.settings.starts import needs_of
-from jaxdistill.settings.unread import RESELECTING, STEPPED
+from jaxdistill.settings.unread import COVERED, RESELECTING, STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
 
@@ -137,6 +137,8 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
     judges = peek(arguments, "--eval-network") or evaluation.eval_network or ""
     names = f"{peek(arguments, '--network') or network.network},{judges}".split(",")
     unread = {*_fields(BasisConfig)} - start.options
+    if "--coverage" not in arguments:
+        unread |= COVERED
     if not asked.experts and not start.takes_experts and peek(arguments, "--experts") is None:
         unread |= {*_fields(BankConfig)}
     if not (asked.kernel or start.by_kernel or hasattr(protocol, "kernel")):

@@ -140,9 +140,9 @@ def begin(
     context = context_of(bound, network_key, config.ipc * plan.images.per_start, tell)
 
     def inputs(name: str) -> Any:
-        found = by(name, context)
-        searched(needs_of(name).search_of(found))
-        return found
+        made = by(name, context)
+        searched(needs_of(name).search_of(made))
+        return made
 
     found = start(
         bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, inputs,
@@ -180,7 +180,7 @@ def train(
         judge = Look(
             bound.bench, next(iter(bound.judges.values())), bound.protocol,
             replicate(jax.random.fold_in(bound.keys["evaluation"], LOOKS), mesh), evaluation.eval_every_seeds,
-            test=evaluation.legacy_best, parallel_networks=config.run.parallel_networks,
+            test=evaluation.legacy_best, parallel_networks=config.run.parallel_networks, cover=bound.cover,
         )  # fmt: skip
         look = partial(_looked, judge, plan.images)
     try:

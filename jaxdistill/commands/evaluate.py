@@ -12,7 +12,7 @@ from typing import Any
 
 from rich.console import Console
 
-from jaxdistill.commands.cover import check_cover
+from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank
 from jaxdistill.commands.judge import budget_by, check_networks, judge
 from jaxdistill.commands.train_experts import fields_of_card
@@ -145,14 +145,19 @@ def evaluate_stored(
     teachers = {
         name: _teacher(bank, recipe, protocol, one, other_data=config.other_data) for name, one in benches.items()
     }
-    key = replicate(keys(config.seed)["evaluation"], bench.mesh)
+    key, cover = replicate(keys(config.seed)["evaluation"], bench.mesh), None
+    if config.coverage:
+        cover = Cover(
+            key, judged, bench, config.coverage_features or "embedding", same_class=config.coverage_same_class,
+            make=lambda name: _judged(dataclasses.replace(config, network=name), usual, None, bench),
+        )  # fmt: skip
     say(console, bench.source.summary())
     results: dict[str, Any] = {}
     for name, group in spaces.items():
         found = judge(
             key, {label: other.synthetic for label, other in group.items()}, judged, benches[name], protocol, recipe,
             config.seeds, ipc={label: budget_by(other.card, other.synthetic) for label, other in group.items()},
-            space=name if len(spaces) > 1 else "", parallel_networks=config.parallel_networks, coverage=config.coverage,
+            space=name if len(spaces) > 1 else "", parallel_networks=config.parallel_networks, cover=cover,
             teach=teachers[name], tell=partial(say, console),
         )  # fmt: skip
         results = {**found, "rows": [*results.get("rows", []), *found["rows"]]}

@@ -91,8 +91,8 @@ def judged(bound: Bound, synthetic: SyntheticSet, tell: Callable[[str], None]) -
     budget = budget_by({**selected_card(bound, synthetic), "ipc": config.ipc}, synthetic)
     results = judge(
         key, {name_of(config): synthetic}, bound.judges, bench, bound.protocol, config.evaluation.protocol,
-        config.evaluation.eval_seeds, ipc=budget, parallel_networks=config.run.parallel_networks,
-        coverage=config.evaluation.coverage, tell=tell,
+        config.evaluation.eval_seeds, ipc=budget, parallel_networks=config.run.parallel_networks, cover=bound.cover,
+        tell=tell,
     )  # fmt: skip
     return {**results, "rows": beside(results["rows"], reselected(jax.random.clone(key), bound, tell))}
 

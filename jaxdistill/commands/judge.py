@@ -6,13 +6,14 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill.commands.cover import cover
+from jaxdistill.commands.cover import Cover
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
 from jaxdistill.common import draws
 from jaxdistill.data.feeds import RealData
@@ -40,7 +41,7 @@ def judge(
     ipc: int | Budget | Mapping[str, Budget],
     space: str = "",
     parallel_networks: int | None = None,
-    coverage: bool = False,
+    cover: Cover | None = None,
     teach: Callable[[SyntheticSet], SyntheticSet] | None = None,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -58,13 +59,14 @@ def judge(
         ipc: images per class, or another budget, of all sets or of each by its name.
         space: what the baselines' names say of the images' preprocessing, where there are several.
         parallel_networks: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
-        coverage: add how much of the test images each set covers, in the features of the first network.
+        cover: add how much of the test images each set covers, and the accuracies on their easy and hard half.
         teach: gives sets, random ones too, a teacher's labels.
         tell: told one line a row.
 
     Returns:
         The content of evaluation.json: the protocol, and a row for each set and network with every accuracy, the images
-        per class, and the name of the baseline that it is compared with (None of a baseline).
+        per class, and the name of the baseline that it is compared with (None of a baseline); with `cover`, in
+        ``halves`` the accuracies on each half of the test images too.
     """
     key_train, key_random = jax.random.split(key)
     of_all = Budget(ipc) if isinstance(ipc, int) else ipc
@@ -82,8 +84,7 @@ def judge(
     if seeds and max(balanced, default=0) > (fewest := int(np.asarray(bench.train.counts).min())):
         tell(f"note: the smallest class has {fewest} training images, so random has no more of it")
     rows = []
-    first = next(iter(networks.items()))
-    judged = networks if protocol.learner == "network" else {protocol.learner: first[1]}
+    judged = networks if protocol.learner == "network" else {protocol.learner: next(iter(networks.values()))}
     per_set = seeds if protocol.stochastic else 1  # a recipe that draws nothing says all of a set at once
     # A set that is itself called random is not its own baseline.
     apart = {name: f"{name} set" if name in baselines else name for name in sets}
@@ -97,6 +98,7 @@ def judge(
     if teach is not None:
         named = {name: teach(chosen) for name, chosen in named.items()}
         baselines = {name: [teach(one) for one in drawn] for name, drawn in baselines.items()}
+    parts = {} if cover is None else cover.halves
     left = len(judged) * (len(named) * per_set + len(baselines) * seeds)
     for network_name, network in judged.items():
         for name, chosen in {**named, **baselines}.items():
@@ -107,20 +109,20 @@ def judge(
 
             result = accuracy(
                 key_train, chosen, network, bench.test, bench, protocol, count,
-                parallel_networks=parallel_networks, tell=said,
+                parallel_networks=parallel_networks, parts=parts, tell=said,
             )  # fmt: skip
             left -= count
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             row |= {"ipc": sizes[name].ipc, "baseline": of[name]}
+            if parts:
+                row["halves"] = {half: _said(found) for half, found in result.parts.items()}
             rows.append(row)
     settings = {name: repr(value) if callable(value) else value for name, value in vars(protocol).items()}
     described = {"name": protocol_name, **settings, "summary": protocol.summary}
     results = {"protocol": described, "test_images": bench.test.count, "rows": rows}
-    if coverage:
-        name, network = first
-        shown = {**named, **{name: drawn[0] for name, drawn in baselines.items() if drawn}}
-        results["coverage"] = cover(jax.random.fold_in(key, 2), shown, network, name, bench)
+    if cover is not None:
+        results["coverage"] = cover.results({**named, **{name: drawn[0] for name, drawn in baselines.items() if drawn}})
     return results
 
 
@@ -134,6 +136,7 @@ def accuracy(
     seeds: int,
     *,
     parallel_networks: int | None = None,
+    parts: Mapping[str, np.ndarray] = MappingProxyType({}),
     tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
 ) -> Evaluation:
     """`jaxdistill.evaluation.evaluate` with the devices and the data set of a bench.
@@ -147,6 +150,7 @@ def accuracy(
         protocol: the recipe.
         seeds: independent networks.
         parallel_networks: of them side by side on a device; see `judge`.
+        parts: of the split, whose accuracies are wanted apart too.
         tell: told the accuracies so far.
     """
     share = -(-seeds // bench.mesh.size)
@@ -160,8 +164,13 @@ def accuracy(
         seeds=seeds,
         seeds_per_call=size * bench.mesh.size,
         map_seeds=spread(bench.mesh, size, gather=True),
+        parts=parts,
         tell=tell,
     )
+
+
+def _said(accuracies: np.ndarray) -> dict[str, Any]:
+    return {"accuracies": accuracies.tolist(), "mean": float(accuracies.mean()), "std": float(accuracies.std())}
 
 
 class _Progress:

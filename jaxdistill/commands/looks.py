@@ -1,4 +1,5 @@
-"""Looks at a set while it is made: how well a few networks that are trained on it do on held-out training images."""
+"""Looks at a set while it is made: how well a few networks that are trained on it do on held-out training images, and
+how much of the test images it covers."""
 
 from __future__ import annotations
 
@@ -11,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from jaxdistill.commands.cover import Cover
 from jaxdistill.commands.judge import accuracy
 from jaxdistill.commands.workspace import Bench
 from jaxdistill.data.feeds import RealData
@@ -40,6 +42,8 @@ class Look:
         seeds: independent networks.
         test: look at the test images too.
         parallel_networks: networks side by side on a device.
+        cover: tell how much of the test images the set covers. That looks at test images; nothing is chosen by it, and
+            `HeldOut` goes by held-out accuracies alone.
     """
 
     def __init__(
@@ -52,15 +56,17 @@ class Look:
         *,
         test: bool = False,
         parallel_networks: int | None = None,
+        cover: Cover | None = None,
     ):
         self._bench, self._network, self._protocol, self._key = bench, network, protocol, key
-        self._seeds, self._test, self._at_once = seeds, test, parallel_networks
+        self._seeds, self._test, self._at_once, self._cover = seeds, test, parallel_networks, cover
 
     def __call__(self, synthetic: SyntheticSet) -> Looked:
         """Look at a set."""
         held_out = self._bench.held_out
         seen = [] if held_out is None else self._on(held_out, synthetic)
-        return Looked(seen, self._on(self._bench.test, synthetic) if self._test else [])
+        covered = {} if self._cover is None else self._cover.shares(synthetic)
+        return Looked(seen, self._on(self._bench.test, synthetic) if self._test else [], covered)
 
     def _on(self, split: RealData, synthetic: SyntheticSet) -> list[float]:
         seeds = self._seeds if self._protocol.stochastic else 1

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxdistill.commands.cover import check_cover
+from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank, check_whitening
 from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
 from jaxdistill.commands.judge import check_baseline, check_networks
@@ -72,6 +72,8 @@ class Bound(NamedTuple):
     experts: StoredBank | None
     budget: Budget | None = None
     """How many images are selected; None of a distillation, which makes as many of each class."""
+    cover: Cover | None = None
+    """How much of the test images a set covers, where that is asked for."""
 
 
 class Plan(NamedTuple):
@@ -242,8 +244,6 @@ def _prepare(config: Run, given: Given, options: frozenset[str], fitted: Preproc
     fitted = fitted if experts is None else experts.preprocess
     bench = open_bench(config.data, fitted, *(() if given.source is None else (given.source,)))
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, digests=bench.digests))
-    if config.evaluation.coverage:
-        check_cover(bench)
     if protocol.needs_teacher and (config.evaluation.eval_seeds or looked):
         raise UsageError(
             f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
@@ -253,4 +253,11 @@ def _prepare(config: Run, given: Given, options: frozenset[str], fitted: Preproc
     judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
     check_networks(judged, protocol)
     network = only_network(config.network, bench)
-    return Bound(config, bench, network, judged, protocol, keys(config.seed), experts)
+    cover, evaluation, purposes = None, config.evaluation, keys(config.seed)
+    if evaluation.coverage:
+        check_cover(bench)
+        cover = Cover(
+            purposes["evaluation"], judged, bench, evaluation.coverage_features,
+            same_class=evaluation.coverage_same_class, make=partial(networks, config=config.network, bench=bench),
+        )  # fmt: skip
+    return Bound(config, bench, network, judged, protocol, purposes, experts, cover)

@@ -73,17 +73,20 @@ def pooled(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         return {}
     rows = []
     for alike in zip(*(one["rows"] for one in results), strict=True):
-        sample = np.array([row["accuracies"] for row in alike])
-        rows.append(
-            {
-                **alike[0],
-                "accuracies": sample.ravel().tolist(),
-                "mean": float(sample.mean()),
-                "std": float(sample.std()),
-                "std_sets": float(sample.mean(axis=1).std()),
-                "std_networks": float(np.sqrt(sample.var(axis=1).mean())),
-                "sets": len(results),
-                "seconds": sum(row["seconds"] for row in alike),
-            }
-        )
+        row = alike[0] | _pooled(alike) | {"sets": len(results), "seconds": sum(row["seconds"] for row in alike)}
+        for half in row.get("halves", {}):
+            row["halves"] = row["halves"] | {half: _pooled([one["halves"][half] for one in alike])}
+        rows.append(row)
     return {name: results[0][name] for name in ("protocol", "test_images")} | {"rows": rows}
+
+
+def _pooled(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The networks of a row of each set as one sample."""
+    sample = np.array([row["accuracies"] for row in rows])
+    return {
+        "accuracies": sample.ravel().tolist(),
+        "mean": float(sample.mean()),
+        "std": float(sample.std()),
+        "std_sets": float(sample.mean(axis=1).std()),
+        "std_networks": float(np.sqrt(sample.var(axis=1).mean())),
+    }

@@ -69,7 +69,7 @@ def search_windows(
     name, network = next(iter(bound.judges.items()))
 
     def judge(key: Key, synthetic: SyntheticSet) -> list[float]:
-        plain = dataclasses.replace(synthetic, selected=None)
+        plain = dataclasses.replace(synthetic, selected=None, indices=None)
         options = {"parallel_networks": config.run.parallel_networks}
         return accuracy(key, plain, network, held_out, bench, recipe, networks, **options).accuracies.tolist()
 

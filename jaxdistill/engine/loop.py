@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax
@@ -20,12 +21,14 @@ __all__ = ["Chunk", "Looked", "NonFiniteError", "run"]
 
 
 class Looked(NamedTuple):
-    """What a look saw: accuracies in [0, 1], one for each network."""
+    """What a look saw: accuracies in [0, 1], one for each network, and which shares of the test images are covered."""
 
     accuracies: list[float]
     """On held-out training images; empty where none are held out."""
     test: list[float]
     """On the test images; empty unless they are looked at (`EvaluationConfig.legacy_best`)."""
+    coverage: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+    """By feature space: of ``all`` test images, of the ``easy`` and the ``hard`` half; empty unless asked for."""
 
     def row(self, step: int) -> dict[str, Any]:
         """As a line of ``held_out.jsonl`` has it."""
@@ -34,7 +37,7 @@ class Looked(NamedTuple):
             if found:
                 prefix = "" if name == "accuracies" else "test_"
                 row |= {name: found, f"{prefix}mean": float(np.mean(found)), f"{prefix}std": float(np.std(found))}
-        return row
+        return row | ({"coverage": self.coverage} if self.coverage else {})
 
 
 class Chunk(NamedTuple):

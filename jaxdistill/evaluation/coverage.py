@@ -14,12 +14,12 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
 
-__all__ = ["Coverage", "coverage", "nearest", "radius"]
+__all__ = ["Coverage", "coverage", "halves", "nearest", "radius"]
 
 CHUNK = 512
 """Rows whose distances to all others are in memory at a time."""
@@ -116,6 +116,12 @@ def coverage(
         raise UsageError(f"there are {len(difficulty)} difficulties for {len(test)} test images; give one for each")
     labels = None if test_labels is None else (test_labels, synthetic_labels)
     covered = np.asarray(nearest(test, synthetic, labels=labels) < radius)
-    order = np.argsort(np.asarray(difficulty), kind="stable")
-    easy, hard = np.split(covered[order], [len(order) // 2])
-    return Coverage(*(float(part.mean()) for part in (covered, easy, hard)))
+    easy = halves(difficulty)
+    return Coverage(*(float(part.mean()) for part in (covered, covered[easy], covered[~easy])))
+
+
+def halves(difficulty: Float[Array | np.ndarray, " n"]) -> Bool[np.ndarray, " n"]:
+    """Which examples are the easier half: the first by rank, ties in their order; of an odd number, the smaller one."""
+    easy = np.zeros(len(difficulty), bool)
+    easy[np.argsort(np.asarray(difficulty), kind="stable")[: len(easy) // 2]] = True
+    return easy

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax
@@ -18,7 +19,7 @@ from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.training.inference import each_batch
-from jaxdistill.types import Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
+from jaxdistill.types import AnyArray, Key, Network, PyTree, SyntheticSet, Variables, map_one_by_one
 
 __all__ = ["BASELINE", "Evaluation", "correct", "evaluate", "train"]
 
@@ -28,6 +29,8 @@ class Evaluation(NamedTuple):
 
     accuracies: Float[np.ndarray, " seeds"]
     """Fractions in [0, 1], one for each independent network."""
+    parts: Mapping[str, Float[np.ndarray, " seeds"]] = MappingProxyType({})
+    """The same among the examples of each part of the split that was asked for."""
 
     @property
     def mean(self) -> float:
@@ -58,20 +61,26 @@ def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe)
 
 @standard
 def correct(
-    predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]], data: RealData, *, whole: bool = False
-) -> Int[Array, ""]:
+    predict: Callable[[Float[Array, "b h w c"]], Float[Array, "b classes"]],
+    data: RealData,
+    parts: Bool[Array, "parts n"] | None = None,
+    *,
+    whole: bool = False,
+) -> Int[Array, "*counts"]:
     """How many examples of a split are classified correctly; pure, a scan over batches of it.
 
     Args:
         predict: gives numbers for each class; the largest is the answer.
         data: the split.
+        parts: which examples are counted, for several counts; by default all, for one.
         whole: as in `jaxdistill.training.inference.each_batch`.
     """
 
     def right(images: Float[Array, "b h w c"], labels: Int[Array, " b"]) -> Bool[Array, " b"]:
         return jnp.argmax(predict(images), -1) == labels
 
-    return jnp.sum(each_batch(right, data, whole=whole))
+    found = each_batch(right, data, whole=whole)
+    return jnp.sum(found) if parts is None else jnp.sum(found & parts, axis=1)
 
 
 @partial(jax.jit, static_argnames=("network", "protocol", "map_seeds"))
@@ -83,15 +92,18 @@ def _correct_counts(
     network: Network,
     protocol: Recipe,
     map_seeds: Callable[..., PyTree],
-) -> Int[Array, " seeds"]:
-    def one(entry: tuple[Int[Array, ""], SyntheticSet], key: Key, data: RealData) -> Int[Array, ""]:
+    parts: Bool[AnyArray, "parts n"] | None = None,
+) -> Int[Array, "seeds ..."]:
+    def one(
+        entry: tuple[Int[Array, ""], SyntheticSet], key: Key, data: RealData, parts: Bool[Array, "parts n"] | None
+    ) -> Int[Array, "*counts"]:
         seed, synthetic = entry
         black, white = data.pixel_range
         synthetic = decode(synthetic, (black + white) / 2)
         variables = train(jax.random.fold_in(key, seed), synthetic, network, protocol)
-        return correct(partial(protocol.predict, network, variables), data, whole=protocol.learner != "network")
+        return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
 
-    return map_seeds(one, (seeds, sets), key, data)
+    return map_seeds(one, (seeds, sets), key, data, parts)
 
 
 @standard
@@ -105,6 +117,7 @@ def evaluate(
     seeds: int = 5,
     seeds_per_call: int = 1,
     map_seeds: Callable[..., PyTree] = map_one_by_one,
+    parts: Mapping[str, Bool[np.ndarray, " n"]] = MappingProxyType({}),
     tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
 ) -> Evaluation:
     """Test accuracy of fresh networks that are trained on a set alone.
@@ -119,6 +132,7 @@ def evaluate(
         seeds_per_call: networks in one compiled call; `seeds` is rounded up to whole calls and the surplus dropped.
             1 on a CPU, where networks side by side gain nothing; all of them on an accelerator.
         map_seeds: how a call goes over its networks; see `jaxdistill.types.map_one_by_one`.
+        parts: examples of the split, by name, of which the accuracies are wanted apart too.
         tell: told the accuracies so far after each call.
 
     Raises:
@@ -127,16 +141,22 @@ def evaluate(
     sets = [sets] * seeds if isinstance(sets, SyntheticSet) else list(sets)
     if len(sets) != seeds:
         raise UsageError(f"give one set, or one for each of the {seeds} seeds, not {len(sets)}")
+    masks = np.stack([np.ones(data.count, bool), *parts.values()]) if parts else None
     accuracies: list[float] = []
+    among: list[np.ndarray] = []
     while len(accuracies) < seeds:
         # The surplus of the last call repeats its last seed: one shape, one compilation.
         chosen = np.minimum(len(accuracies) + np.arange(seeds_per_call), seeds - 1)
         # NumPy arrays: every process of a pod has the same ones, so that they may enter a computation over all of it.
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(sets[i] for i in chosen))
-        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, protocol, map_seeds))
+        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, protocol, map_seeds, masks))
+        if masks is not None:
+            among.extend(found[:, 1:] / masks[1:].sum(axis=1))
+            found = found[:, 0]
         accuracies = [*accuracies, *(found / data.labels.shape[0]).tolist()][:seeds]
         tell(accuracies)
-    return Evaluation(np.asarray(accuracies, np.float64))
+    apart = {name: np.array([row[i] for row in among[:seeds]], np.float64) for i, name in enumerate(parts)}
+    return Evaluation(np.asarray(accuracies, np.float64), apart)
 
 
 BASELINE = "random"

@@ -90,6 +90,17 @@ class Outcome(NamedTuple):
         return f"{sum(self.counts)} images in all" if self.counts else f"{self.config['ipc']} per class"
 
     @property
+    def covered(self) -> dict[str, list[tuple[int, dict[str, float]]]]:
+        """By feature space, steps and the shares of the test images that looks found covered."""
+        found: dict[str, list[tuple[int, dict[str, float]]]] = {}
+        for look in _lines(self.folder / "held_out.jsonl"):
+            spaces = look.get("coverage") if type(look.get("step")) is int else None
+            for name, shares in spaces.items() if isinstance(spaces, dict) else ():
+                if isinstance(shares, dict) and all(_is_number(shares.get(part)) for part in ("all", "easy", "hard")):
+                    found.setdefault(name, []).append((look["step"], shares))
+        return found
+
+    @property
     def legacy_best(self) -> dict[str, Any] | None:
         """``step mean std`` of the best of many looks at the test images, and ``said`` what it is; None without any."""
         found: Any = self.evaluation.get("legacy_best")

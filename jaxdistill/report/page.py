@@ -17,10 +17,11 @@ from jaxdistill.report.ends import ends
 from jaxdistill.report.further import again, preset_of, to_try
 from jaxdistill.report.html import duration, here, picture, render
 from jaxdistill.report.outcome import COLUMNS, Outcome, bands, read, tiled
-from jaxdistill.report.tables import gain, told_apart
+from jaxdistill.report.tables import gain, spaces, told_apart
 
 __all__ = ["costs", "headline", "held_out_curve", "write"]
 
+_PARTS = {"all": "all", "easy": "easier half", "hard": "harder half"}
 STAGES = 6
 """Previews shown of a run."""
 
@@ -119,7 +120,9 @@ def _context(run: Outcome) -> dict[str, Any]:
         "protocol": evaluation.get("protocol", {}),
         "formation": card.get("formation", 1),
         "test_images": evaluation.get("test_images"),
-        "coverage": evaluation.get("coverage"),
+        "coverage": spaces(evaluation),
+        "covered": list(_covered(run)),
+        "halves": [row for row in run.rows if "halves" in row],
         "seeds": max((len(row["accuracies"]) for row in run.rows), default=0),
         "costs": list(costs(run)),
         "versions": card.get("versions") or {},
@@ -173,6 +176,17 @@ def _windows(run: Outcome) -> dict[str, Any] | None:
         "numbers": {size: i % 8 for i, size in enumerate(sizes)},
         **run.search,
     }
+
+
+def _covered(run: Outcome) -> Iterator[curves.Lines]:
+    """Coverage of the test images by the set at each look, a panel for each feature space."""
+    for space, seen in run.covered.items():
+        steps = np.array([step for step, _ in seen], float)
+        parts = {
+            name: (steps, np.array([100 * shares[part] for _, shares in seen], float)) for part, name in _PARTS.items()
+        }
+        if lines := curves.overlay(f"test images covered ({space}), %", parts, linear=True):
+            yield lines
 
 
 def _classes(path: Path, ipc: int, names: list[str]) -> list[dict[str, Any]]:

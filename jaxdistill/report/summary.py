@@ -10,7 +10,7 @@ from rich.table import Table
 
 from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.report.tables import Table as Accuracies
-from jaxdistill.report.tables import gain
+from jaxdistill.report.tables import gain, spaces
 
 __all__ = ["tell"]
 
@@ -42,10 +42,15 @@ def tell(results: dict[str, Any]) -> None:
         print(f"the set is that of step {results['kept_step']}, the best look: {seen}")
     if best := results.get("legacy_best"):
         print(f"step {best['step']}: {_figure(best)}, {best['said']}")
-    if covered := results.get("coverage"):
+    for covered in spaces(results):
         print(f"test images with one of the set nearby, in % (all, easier half, harder half): {covered['features']}")
         for name, shares in covered["shares"].items():
             print(f"{name}: {', '.join(f'{100 * shares[part]:.1f}' for part in ('all', 'easy', 'hard'))}")
+    if any("halves" in row for row in rows):
+        print("test accuracy in % on the easier and on the harder half of the test images")
+    for row in rows:
+        if halves := row.get("halves"):
+            print(f"{row['set']} on {row['network']}: {_figure(halves['easy'])}, {_figure(halves['hard'])}")
 
 
 def _apart(sets: float, networks: float) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["SUFFIXES", "Table", "check_out", "gain", "import_pandas", "told_apart", "written"]
+__all__ = ["SUFFIXES", "Table", "check_out", "gain", "import_pandas", "spaces", "told_apart", "written"]
 
 SUFFIXES = (".md", ".tex", ".html", ".json")
 """Of files that a table can be written to."""
@@ -54,6 +54,12 @@ def told_apart(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> bool:
         return False
     variance = sum(one["std"] ** 2 / max(len(one["accuracies"]) - 1, 1) for one in (row, baseline))
     return abs(row["mean"] - baseline["mean"]) > 2 * math.sqrt(variance)
+
+
+def spaces(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """``features radius shares`` of each feature space that coverage was measured in, from an evaluation.json."""
+    first = evaluation.get("coverage")
+    return [] if first is None else [first, *first.get("also", {}).values()]
 
 
 class Table:
@@ -128,7 +134,8 @@ class Table:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_pandas(self) -> Any:
-        """A pandas ``DataFrame`` with a line for each set and network: fractions, as in the rows, gain and coverage.
+        """A pandas ``DataFrame`` with a line for each set and network: fractions, as in the rows, gain, coverage, and
+        the means on each half of the test images.
 
         Raises:
             UsageError: if pandas is not installed.
@@ -136,7 +143,15 @@ class Table:
         pandas = import_pandas()
         covered = {name: {f"covered_{part}": shares[part] for part in shares} for name, shares in self.coverage.items()}
         return pandas.DataFrame(
-            [{**row, "gain": gain(row, self._compared(row)), **covered.get(row["set"], {})} for row in self.rows]
+            [
+                {
+                    **{key: value for key, value in row.items() if key != "halves"},
+                    "gain": gain(row, self._compared(row)),
+                    **covered.get(row["set"], {}),
+                    **{f"mean_{half}": found["mean"] for half, found in row.get("halves", {}).items()},
+                }
+                for row in self.rows
+            ]
         )
 
     def __len__(self) -> int:

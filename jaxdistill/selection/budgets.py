@@ -7,6 +7,7 @@ all images are shown to it as one group. What it goes by, a network's gradients 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -155,7 +156,8 @@ def _of_groups(
     shown = Regrouped(
         data.images, found, offsets, sizes, data.scale, data.shift, largest=int(sizes.max()), whole=data, rows=rows
     )
-    return selection(key, shown, count, selection.needs.part(inputs, labels, groups))
+    chosen = selection(key, shown, count, selection.needs.part(inputs, labels, groups))
+    return chosen if chosen.indices is None else dataclasses.replace(chosen, indices=jnp.asarray(rows)[chosen.indices])
 
 
 def _by_class(synthetic: SyntheticSet) -> SyntheticSet:

@@ -91,7 +91,7 @@ def aum(margin: Float[Array | np.ndarray, "epochs n"] | None) -> Float[Array, " 
     Raises:
         UsageError: if there is none.
 
-    Source: Pleiss et al., NeurIPS 2020, arXiv:2001.10528, eq. 1 and 2.
+    Source: Pleiss et al., NeurIPS 2020, arXiv:2001.10528.
     """
     if margin is None:
         raise UsageError(
@@ -162,5 +162,5 @@ GRAND_LAST = Selection(
 AUM = Selection("aum", Scores(lambda model: aum(model.seen.margin)), by_difficulty, "Pleiss et al., NeurIPS 2020")
 CSCORE = Selection(
     "cscore", Scores(lambda model: cscore(model.seen.confidence), high_is_easy=True), by_difficulty,
-    "Jiang et al., ICML 2021",
+    "Jiang et al., ICML 2021, a proxy",
 )  # fmt: skip

@@ -28,7 +28,7 @@ def consistency(said: Parted) -> Float[np.ndarray, " n"]:
     Args:
         said: what networks are right about; each image left out by one at least.
 
-    Source: Jiang et al., ICML 2021, arXiv:2002.03206, section 2, eq. 1 and 2.
+    Source: Jiang et al., ICML 2021, arXiv:2002.03206.
     """
     return 1 - _share(said.correct, ~said.saw)
 
@@ -41,7 +41,7 @@ def memorisation(said: Parted) -> Float[np.ndarray, " n"]:
     Args:
         said: what networks are right about; each image left out by one at least, and seen by one.
 
-    Source: Feldman & Zhang, NeurIPS 2020, arXiv:2008.03703, eq. 1, as they estimate it.
+    Source: Feldman & Zhang, NeurIPS 2020, arXiv:2008.03703, as they estimate it.
     """
     return _share(said.correct, said.saw) - _share(said.correct, ~said.saw)
 
@@ -127,6 +127,6 @@ def _share(correct: Bool[np.ndarray, "networks n"], of: Bool[np.ndarray, "networ
 
 
 CONSISTENCY = Selection(
-    "consistency", PartedScores(consistency, high_is_easy=True), by_difficulty, "Jiang et al., ICML 2021"
+    "consistency", PartedScores(consistency, high_is_easy=True), by_difficulty, "Jiang et al., ICML 2021, at one ratio"
 )
 MEMORISATION = Selection("memorisation", PartedScores(memorisation), by_difficulty, "Feldman & Zhang, NeurIPS 2020")

@@ -36,6 +36,8 @@ APART = frozenset(
         "data.dataset",
         "data.max_device_gib",
         "evaluation.coverage",
+        "evaluation.coverage_features",
+        "evaluation.coverage_same_class",
         "evaluation.eval_every",
         "evaluation.eval_every_seeds",
         "evaluation.eval_seeds",

@@ -118,7 +118,14 @@ class EvaluationConfig:
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
     real ones as they were selected, kept or picked."""
     coverage: bool = False
-    """Also say which share of the test images has one of the set's nearby, in a trained network's features."""
+    """Also say which share of the test images has one of the set's nearby, in a trained network's features, and how
+    accurate networks are on the easy and on the hard half of them. With --eval-every each look tells coverage too: it
+    looks at test images, and nothing is chosen by it."""
+    coverage_features: str = "embedding"
+    """What --coverage measures distances in, separated by commas: embedding (of the network that judges, trained on all
+    real data), random (of that network as it is initialised) or pixels; embedding:vgg11 names another network."""
+    coverage_same_class: bool = False
+    """Let --coverage count only neighbours of an image's own class, in the radius too."""
     eval_every: int | None = None
     """Steps between two looks at the accuracy on training images that are held out (--hold-out) while the run goes on;
     the test images are not looked at. By default there are none."""

@@ -104,7 +104,13 @@ class Evaluate:
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images that are real ones
     as they were selected, kept or picked."""
     coverage: bool = False
-    """Also say which share of the test images has one of a set's nearby, in the features of a trained network."""
+    """Also say which share of the test images has one of a set's nearby, in the features of a trained network, and how
+    accurate networks are on the easy and on the hard half of them."""
+    coverage_features: str | None = None
+    """What --coverage measures distances in, separated by commas: embedding (the default; of the first network, trained
+    on all real data), random (of that network as it is initialised) or pixels; embedding:vgg11 names another."""
+    coverage_same_class: bool = False
+    """Let --coverage count only neighbours of an image's own class, in the radius too."""
     dataset: str | None = None
     """Where the data set of the set's card is now; by default what the card says."""
     other_data: bool = False

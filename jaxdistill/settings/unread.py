@@ -18,6 +18,7 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
+    "COVERED",
     "RESELECTING",
     "STEPPED",
     "check_data_read",
@@ -44,6 +45,8 @@ STEPPED = frozenset(
 """What is of steps: a selection, or a run of none, does not read it."""
 RESELECTING = frozenset({"reselect_every", "reselect_after"})
 """What is of selections that are made again and again: others do not read it."""
+COVERED = frozenset({"coverage_features", "coverage_same_class"})
+"""What is of --coverage."""
 
 
 def given(config: Any, defaults: dict[str, Any]) -> frozenset[str]:
@@ -94,10 +97,12 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
             "--beta says where the window begins, so that nothing is searched; leave --beta or --search out"
         )
     if not config.evaluation.eval_seeds:
-        judged = {"coverage", *RESELECTING}
+        judged = {*RESELECTING}
         if config.evaluation.eval_every is None:  # looks go by the others too
-            judged |= {"eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
+            judged |= {"coverage", "eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
+    if not config.evaluation.coverage:
+        _refuse(COVERED & {*options}, "no coverage is asked for (--coverage)")
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
     if config.evaluation.eval_every is None:
@@ -163,6 +168,8 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
         UsageError: for the first.
     """
     options = given(config, {})
+    if not config.coverage:
+        _refuse(COVERED & options, "no coverage is asked for (--coverage)")
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
     if protocol.learner == "network":
