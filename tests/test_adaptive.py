@@ -171,9 +171,9 @@ class Watched(ProxyOutputs):
 
     asked: list = dataclasses.field(default_factory=list, hash=False)
 
-    def of_network(self, network, variables, data):
+    def of_network(self, network, variables, *more):
         self.asked.append(jax.tree.map(np.asarray, variables))
-        return super().of_network(network, variables, data)
+        return super().of_network(network, variables, *more)
 
 
 @pytest.mark.parametrize(("after", "moments"), [(None, [2, 4]), (0, [0, 2, 4]), (1, [1, 3]), (3, [3])])
