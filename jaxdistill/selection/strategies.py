@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Int
 
@@ -33,5 +34,5 @@ def picked(select: Callable[..., Int[Array, "classes ipc"]]) -> Strategy:
 def real_set(data: RealData, indices: Int[Array, "classes ipc"]) -> SyntheticSet:
     """The set of these real images, marked as selected ones."""
     indices = jnp.asarray(indices).reshape(-1)
-    found = data.take(indices)
+    found = jax.tree.map(jnp.asarray, data.take(indices))  # of a split on the host, too
     return dataclasses.replace(found, selected=jnp.ones(found.count, bool), indices=indices)
