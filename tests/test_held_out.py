@@ -172,7 +172,8 @@ def test_experts_are_not_asked_and_bad_shares_are_refused(name, planted, bank, t
 
 
 def test_a_run_leaves_scores_that_select_the_same_images_again(planted, tmp_path):
-    words = ["--dataset", str(planted[0]), "--ipc", "2", "--eval-seeds", "0", "--quiet", "--network", "mlp"]
+    words = ["--dataset", str(planted[0]), "--ipc", "2", "--beta", "0", "--eval-seeds", "0", "--quiet"]
+    words += ["--network", "mlp"]
     options = ["--width", "8", "--score-networks", "4", "--score-epochs", "5", "--subset-share", "0.5"]
     for name in ("consistency", "memorisation"):
         first, again = tmp_path / name, tmp_path / f"{name} again"
