@@ -83,7 +83,7 @@ def search_windows(
     curves = tuple(search(key, bench.train, size, scores, judge, aside, starts=starts, tell=say) for size in sizes)
     how = {"held_out": held_out.count, "networks": networks, "network": name, "protocol": recipe.summary}
     beta = min(curves[0].best.start, _easiest(bound, ipc))  # a budget's classes may differ from its mean
-    return Searched(beta, _said(curves[0], held_out.count, networks), curves, how)
+    return Searched(beta, _said(beta, curves[0], held_out.count, networks), curves, how)
 
 
 def _easiest(bound: Bound, ipc: int) -> float:
@@ -120,10 +120,10 @@ def _recipe(bound: Bound, fits: int, images: int, *, thorough: bool) -> Recipe:
     return dataclasses.replace(recipe, epochs=min(recipe.epochs or epochs_for(images, bench.num_classes), most))
 
 
-def _said(curve: Curve, held_out: int, networks: int) -> str:
+def _said(beta: float, curve: Curve, held_out: int, networks: int) -> str:
     best, hardest, easiest = curve.best, curve.windows[0], curve.windows[-1]
     return (
-        f"beta {best.start:.3g} was chosen by held-out training images: {best.mean:.1%} of {held_out:,} of them, "
+        f"beta {beta:.3g} was chosen by held-out training images: {best.mean:.1%} of {held_out:,} of them, "
         f"{hardest.mean:.1%} from the hardest on, {easiest.mean:.1%} with the easiest ({len(curve.windows)} windows, "
         f"{networks} {'network' if networks == 1 else 'networks'} each)"
     )

@@ -384,7 +384,8 @@ class Select:
     share: float | None = None
     """Share of each class that is selected, rounded, at least one image, in the place of --ipc; 0.1 is a tenth."""
     unbalanced: bool = False
-    """Select from all images together, whatever class they are of: --ipc is then a mean, and --share one of all."""
+    """Select from all images together, whatever class they are of: --ipc is then a mean, and --share one of all. What
+    compares each pair of a class (craig, facility_location) then compares all pairs, in memory too."""
     seed: int = 0
     """Seed from which everything random follows."""
     reselect_every: int | None = None
