@@ -20,7 +20,7 @@ from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import Options, reads
 from jaxdistill.presets import find, readings
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.base import WINDOW, ByScore, Need
+from jaxdistill.selection.base import OF_WINDOW, ByScore, Need
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import (
     BankConfig,
@@ -71,7 +71,7 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
         unread.add("eval_combined")  # nothing of the set stays real
     unread |= _unread(asked, start, arguments, defaults)
     if keeps and init in STARTS and STARTS[init].real and not start.ordered:  # a score says which images are kept
-        unread -= (ByScore.options - WINDOW) | {*_fields(BankConfig)}
+        unread -= (ByScore.options - OF_WINDOW) | {*_fields(BankConfig)}
     other = "Other evaluations" if asked.draws else "Other starts (--init forgetting) and evaluations"
     said = (
         f"{title_of(kind)}. For example: jaxdistill distill {method} {example}\n\n"

@@ -29,13 +29,13 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "WINDOW", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel",
+    "OF_WINDOW", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel",
     "ProxyOutputs", "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
 
 SEARCH = frozenset({"search", "search_starts", "search_networks", "search_epochs", "search_ratios"})
 """Options of a search for the window."""
-WINDOW = SEARCH | {"beta", "window_start"}
+OF_WINDOW = SEARCH | {"beta", "window_start"}
 """Options of where a window begins."""
 
 
@@ -382,7 +382,7 @@ class Scores(Need):
     """Whether a search for the window is one of many windows and networks, if it is not asked to be."""
 
     words, kind, ordered = "a score for each image", Difficulty, True
-    options = WINDOW | {"scores", "score_networks", "score_epochs"}
+    options = OF_WINDOW | {"scores", "score_networks", "score_epochs"}
     takes_experts = True
 
     def build(self, context: Context) -> Difficulty:

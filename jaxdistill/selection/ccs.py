@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.common import draws
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.base import WINDOW, ByScore, Context, Selection
+from jaxdistill.selection.base import OF_WINDOW, ByScore, Context, Selection
 from jaxdistill.selection.strategies import real_set
 from jaxdistill.selection.window import Difficulty, hardest_first
 from jaxdistill.types import Key, SyntheticSet
@@ -42,7 +42,7 @@ class Stratified(ByScore):
     """How hard images are by the score that is named, and the strata of that."""
 
     kind = Strata
-    options = (ByScore.options | {"strata"}) - (WINDOW - {"beta"})
+    options = (ByScore.options | {"strata"}) - (OF_WINDOW - {"beta"})
 
     def build(self, context: Context) -> Strata:
         """Scores, made as for the selection that goes by them."""
