@@ -389,6 +389,19 @@ def test_a_run_leaves_scores_that_select_the_same_images_again(strategy, dataset
     np.testing.assert_array_equal(np.load(again / "scores.npz")["scores"], left)
 
 
+def test_scores_that_say_which_they_are_are_not_read_the_other_way_round(dataset, bank, tmp_path, capsys):
+    left = tmp_path / "left"
+    assert main(words("cscore", dataset, left, "--experts", bank, "--beta", "0.2")) == 0
+    options = ["--scores", left / "scores.npz", "--beta", "0.2"]
+    capsys.readouterr()
+    for strategy in ("forgetting", "window", "ccs"):
+        said = refused(capsys, words(strategy, dataset, tmp_path / "run", *options), tmp_path)
+        assert "are those of cscore, in which low is hard" in said
+        assert "--score cscore" in said
+    assert main(words("window", dataset, tmp_path / "named", *options, "--score", "cscore")) == 0
+    np.testing.assert_array_equal(picks(tmp_path / "named"), picks(left))
+
+
 def test_a_selection_by_own_training_needs_no_experts(dataset, tmp_path):
     out = tmp_path / "run"
     options = ["--score-networks", "2", "--score-epochs", str(EPOCHS), "--beta", "0.25"]

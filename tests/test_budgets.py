@@ -306,6 +306,16 @@ def test_what_cannot_be_is_refused(name, size, said, runs):
         jd.select(name, runs[0], **size, **FAST)
 
 
+def test_recipes_that_take_as_many_images_of_each_class_refuse_others(runs):
+    data, *others = runs
+    said = "a step takes as many images of each class"
+    with pytest.raises(UsageError, match=said):
+        jd.select("random", data, share=0.3, **FAST | {"protocol": "dd", "eval_seeds": 1})
+    for run in others:
+        with pytest.raises(UsageError, match=said):
+            jd.evaluate(run, data, protocol="dd", seeds=1, progress=False)
+
+
 def test_help_leaves_out_what_a_selection_cannot_do(capsys):
     for name, there in (("craig", True), ("average", False)):
         with pytest.raises(SystemExit):

@@ -135,6 +135,7 @@ def test_help_says_whose_defaults_it_shows(capsys):
         (["--init", "forgetting"], {"beta", "score-epochs", "experts"}),
         (["--init", "kmeans"], {"features", "feature-epochs"}),
         (["--init", "optimised"], {"trials", "trial-epochs"}),
+        (["--update-share", "0.5"], {"score", "scores", "score-epochs", "experts", "eval-combined"}),
         (["--init", "label_solve"], {"kernel"}),
         (["--protocol", "krr"], {"kernel"}),
     ],

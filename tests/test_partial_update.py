@@ -72,15 +72,19 @@ def test_starts_with_an_order_of_their_own_keep_it(digits, tmp_path):
         options = {"init": init} if init != "forgetting" else {"init": init, "beta": 0.2, "scores": path}
         begun = jd.distill("dm", data, 4, **QUICK | {"steps": 0}, update_share=0.5, **options)
         np.testing.assert_allclose(begun.synthetic.images, window.synthetic.images, atol=1e-6)
-    jd.distill("dm", data, 2, **QUICK, init="noise", update_share=0.5)
+    for init in ("noise", "average"):
+        jd.distill("dm", data, 2, **QUICK, init=init, update_share=0.5)
+        with pytest.raises(ValueError, match=f"a start by {init} does not go by"):
+            jd.distill("dm", data, 2, **QUICK, init=init, update_share=0.5, score="el2n")
 
 
 def test_scores_are_of_networks_where_there_is_no_file_and_refused_where_nothing_is_kept(digits):
     data, path = digits
     jd.distill("dm", data, 2, **QUICK, update_share=0.5, score="el2n", score_networks=1, score_epochs=1)
     for options in ({"scores": path}, {"score": "el2n"}, {"score_networks": 1}):
-        with pytest.raises(ValueError, match="a start by real does not go by"):
-            jd.distill("dm", data, 2, **QUICK, **options)
+        for ipc, share in ((2, 1.0), (1, 0.5), (2, 0.0)):  # all are learned, or all are kept
+            with pytest.raises(ValueError, match="a start by real does not go by"):
+                jd.distill("dm", data, ipc, **QUICK, update_share=share, **options)
     with pytest.raises(ValueError, match="`update_share` of DM is a number from 0 to 1, not 2"):
         jd.distill("dm", data, 2, **QUICK, update_share=2.0)
     with pytest.raises(ValueError, match="does not go by `beta`"):

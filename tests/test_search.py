@@ -355,6 +355,20 @@ def test_what_cannot_be_searched_for_is_refused(options, says, given, tmp_path, 
     assert says in refused(capsys, words(given, tmp_path / "run", *options.split()), tmp_path)
 
 
+def test_sizes_that_have_no_room_are_told_before_networks_are_trained(given, judged, tmp_path, capsys):
+    refused(capsys, words(given, tmp_path / "run", "--search-ratios", "0.2", "0.95"), tmp_path)
+    assert judged == []
+
+
+def test_where_the_mean_of_a_budget_has_no_room_beside_held_out_images_the_easiest_window_is_taken(given, tmp_path):
+    whole = words(given, tmp_path / "run", "--hold-out", "0.1", "--share", "0.95")
+    place, scores = whole.index("--ipc"), whole.index("--scores")
+    assert scores == place + 2
+    options = ["--score-networks", "1", "--score-epochs", "1"]
+    assert main([*whole[:place], *whole[scores + 2 :], *options]) == 0
+    assert "the easiest window is taken: there are too few images for several" in found_in(tmp_path / "run")["said"]
+
+
 def test_a_selection_without_scores_has_no_window_to_search(given, tmp_path, capsys):
     plain = unscored(words(given, tmp_path / "run", "--search", command="select random"))
     assert "random does not go by --search" in refused(capsys, plain, tmp_path)

@@ -20,7 +20,7 @@ from jaxdistill.methods import METHOD_NAMES
 from jaxdistill.networks import Options, reads
 from jaxdistill.presets import find, readings
 from jaxdistill.selection import SELECTIONS
-from jaxdistill.selection.base import Need
+from jaxdistill.selection.base import OF_WINDOW, ByScore, Need
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import (
     BankConfig,
@@ -32,7 +32,7 @@ from jaxdistill.settings.config import (
     Select,
 )
 from jaxdistill.settings.needs import Needs, needs
-from jaxdistill.settings.starts import needs_of
+from jaxdistill.settings.starts import STARTS, needs_of
 from jaxdistill.settings.unread import COVERED, RESELECTING, STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
@@ -61,12 +61,17 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
     kind = METHOD_NAMES[method]
     if not _asked(arguments):
         return _all(arguments)
-    asked, start = needs(kind), needs_of(peek(arguments, "--init") or defaults.get("init", "real"))
+    init = peek(arguments, "--init") or defaults.get("init", "real")
+    asked, start = needs(kind), needs_of(init)
     unread = {"init"} if asked.draws else {*_fields(GeneratorConfig)}
     if len(readings(kind)) < 2:
         unread.add("preset")
-    if getattr(kind, "update_share", 1.0) == 1 and peek(arguments, "--update-share") is None:
+    keeps = getattr(kind, "update_share", 1.0) != 1 or peek(arguments, "--update-share") is not None
+    if not keeps:
         unread.add("eval_combined")  # nothing of the set stays real
+    unread |= _unread(asked, start, arguments, defaults)
+    if keeps and init in STARTS and STARTS[init].real and not start.ordered:  # a score says which images are kept
+        unread -= (ByScore.options - OF_WINDOW) | {*_fields(BankConfig)}
     other = "Other evaluations" if asked.draws else "Other starts (--init forgetting) and evaluations"
     said = (
         f"{title_of(kind)}. For example: jaxdistill distill {method} {example}\n\n"
@@ -74,7 +79,7 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
         f"Left out here is what {method}, its start and its evaluation do not read. {other} read more, which --help "
         f"shows beside them; {ALL} shows all that is accepted."
     )
-    _show(f"distill {method}", Distill, said, defaults, unread | _unread(asked, start, arguments, defaults), asked)
+    _show(f"distill {method}", Distill, said, defaults, unread, asked)
     raise SystemExit(0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import MappingProxyType
 from typing import Any
@@ -26,7 +26,7 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.budgets import Budget, select_within
 from jaxdistill.types import Key, Network, SyntheticSet
 
-__all__ = ["accuracy", "budget_by", "check_baseline", "check_networks", "judge"]
+__all__ = ["accuracy", "budget_by", "check_baseline", "check_budgets", "check_networks", "judge"]
 
 
 def judge(
@@ -71,6 +71,7 @@ def judge(
     key_train, key_random = jax.random.split(key)
     of_all = Budget(ipc) if isinstance(ipc, int) else ipc
     sizes = {name: of_all if isinstance(of_all, Budget) else of_all[name] for name in sets}
+    check_budgets(sizes.values(), protocol)
     several = len({*sizes.values()}) > 1
     called = {
         size: BASELINE + (_apart(size, sizes) if several else "") + (f" ({space})" if space else "")
@@ -196,6 +197,15 @@ class _Progress:
         time_left = f", {'' if self._done else 'at most '}{clock(seconds)} left" if left else ""
         self._done, self._began = done, now
         self._tell(f"{self._label}: {done} of {self._count} networks, last {accuracies[-1]:.1%}{time_left}")
+
+
+def check_budgets(budgets: Iterable[Budget], protocol: Recipe) -> None:
+    """Raise a UsageError where a step takes as many images of each class, and there are not as many."""
+    if protocol.by_class and any(budget != Budget(budget.ipc) for budget in budgets):
+        raise UsageError(
+            "by this protocol a step takes as many images of each class, and not all classes have as many; choose "
+            "another --protocol, or a set that was made with --ipc alone"
+        )
 
 
 def check_networks(networks: Mapping[str, Network], protocol: Recipe) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank, check_whitening
 from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
-from jaxdistill.commands.judge import check_baseline, check_networks
+from jaxdistill.commands.judge import check_baseline, check_budgets, check_networks
 from jaxdistill.commands.own_method import check_own
 from jaxdistill.commands.workspace import Bench, generator_of, keys, networks, only_network, open_bench, task
 from jaxdistill.data.preprocess import Preprocess
@@ -159,6 +159,8 @@ def prepare_selection(config: Select, given: Given, options: frozenset[str] = fr
     sizes = np.asarray(bench.train.counts).tolist()
     budget = budget_of(sizes, config.ipc, config.share, together=config.unbalanced)
     check_budget(SELECTIONS[config.strategy], sizes, budget)
+    if config.evaluation.eval_seeds:
+        check_budgets([budget], protocol)
     bound = bound._replace(config=dataclasses.replace(config, ipc=budget.ipc), budget=budget)
     if config.evaluation.eval_seeds and budget == Budget(budget.ipc):
         check_baseline(bench, budget.ipc)

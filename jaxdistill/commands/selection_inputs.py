@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -19,12 +20,12 @@ from jaxdistill.engine.devices import replicate
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import KernelRidge, Protocol, evaluate
 from jaxdistill.io.expert_bank import StoredBank
-from jaxdistill.io.scores import read_scores
+from jaxdistill.io.scores import name_in, read_scores
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.selection import SELECTIONS, held_out
 from jaxdistill.selection.base import Context, Need, Parted, ProxyModel, Scores, Teachers
 from jaxdistill.settings.config import BasisConfig
-from jaxdistill.settings.starts import STARTS
+from jaxdistill.settings.starts import SCORES, STARTS
 from jaxdistill.training.inference import predict
 from jaxdistill.training.proxy import RECIPE, train_proxy
 from jaxdistill.training.sgd import Seen
@@ -88,6 +89,7 @@ def inputs_of(name: str, context: Context) -> Any:
     if needs.requires_experts and not experts:
         raise UsageError(f"{name} asks experts; make some with 'jaxdistill experts' and give --experts")
     _check_on_device(name, needs, context)
+    _check_file(needs.score_in(context.options), context.options.scores)
     return needs.build(context)
 
 
@@ -106,6 +108,7 @@ def hardest_first(start: SyntheticSet, by: Scores, context: Context) -> Syntheti
     if start.indices is None:
         return start
     _check_on_device(f"the score {context.options.score}", by, context)
+    _check_file(by, context.options.scores)
     hardness = by.hardness(context)[np.asarray(start.indices)].reshape(start.labels.shape[-1], -1)
     order = np.argsort(-hardness, axis=1, kind="stable")
     return start.take((order + hardness.shape[1] * np.arange(len(order))[:, None]).reshape(-1))
@@ -117,6 +120,16 @@ def _check_on_device(name: str, needs: Need, context: Context) -> None:
         raise UsageError(
             f"{name} looks at all training images, which stay on the host at this --max-device-gib; raise it, or take "
             f"one of {', '.join(free)}"
+        )
+
+
+def _check_file(by: Scores | None, path: Path | None) -> None:
+    """See that a file of scores that says which they are is not read the other way round."""
+    name = "" if by is None or path is None else name_in(path)
+    if by is not None and name in SCORES and SCORES[name].high_is_easy != by.high_is_easy:
+        raise UsageError(
+            f"the scores in {path} are those of {name}, in which {'low' if SCORES[name].high_is_easy else 'high'} is "
+            f"hard, and would be read the other way round; take the selection {name}, or --score {name}"
         )
 
 

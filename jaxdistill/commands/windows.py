@@ -19,7 +19,7 @@ from jaxdistill.evaluation import PROTOCOLS, Recipe, dsa_recipe
 from jaxdistill.evaluation.protocol import epochs_for
 from jaxdistill.io import files
 from jaxdistill.selection.curve import Curve, Judged, Searched
-from jaxdistill.selection.search import search, set_aside
+from jaxdistill.selection.search import room, search, set_aside
 from jaxdistill.settings.config import BasisConfig
 from jaxdistill.types import Key, SyntheticSet
 
@@ -58,9 +58,12 @@ def search_windows(
     held_out, aside = bench.held_out, np.zeros(bench.train.count, bool)
     if held_out is None:
         aside = set_aside(bench.train, HELD_OUT)
-        if not thorough and np.bincount(labels[~aside], minlength=classes).min() < ipc:
-            said = "the easiest window is taken: there are too few images to hold some out, by which one could choose"
-            return Searched(_easiest(bound, ipc), said)
+    if not thorough and np.bincount(labels[~aside], minlength=classes).min() < ipc:
+        why = "to hold some out, by which one could choose" if held_out is None else f"for several windows of {ipc}"
+        return Searched(_easiest(bound, ipc), f"the easiest window is taken: there are too few images {why}")
+    sizes = dict.fromkeys([ipc, *(max(1, round(ratio * smallest)) for ratio in options.search_ratios)])
+    room(bench.train, max(sizes), aside)  # before networks are trained
+    if held_out is None:
         held_out = replicate(bench.train.part(aside), bench.mesh)
     starts, networks = THOROUGH if thorough else QUICK
     starts, networks = options.search_starts or starts, options.search_networks or networks
@@ -77,11 +80,10 @@ def search_windows(
         tell(f"{size} images per class after the hardest {one.start:.1%}: {one.mean:.1%} of the held-out images")
 
     key = replicate(jax.random.fold_in(bound.keys["evaluation"], SEARCHED), bench.mesh)
-    sizes = dict.fromkeys([ipc, *(max(1, round(ratio * smallest)) for ratio in options.search_ratios)])
     curves = tuple(search(key, bench.train, size, scores, judge, aside, starts=starts, tell=say) for size in sizes)
     how = {"held_out": held_out.count, "networks": networks, "network": name, "protocol": recipe.summary}
     beta = min(curves[0].best.start, _easiest(bound, ipc))  # a budget's classes may differ from its mean
-    return Searched(beta, _said(curves[0], held_out.count, networks), curves, how)
+    return Searched(beta, _said(beta, curves[0], held_out.count, networks), curves, how)
 
 
 def _easiest(bound: Bound, ipc: int) -> float:
@@ -118,10 +120,10 @@ def _recipe(bound: Bound, fits: int, images: int, *, thorough: bool) -> Recipe:
     return dataclasses.replace(recipe, epochs=min(recipe.epochs or epochs_for(images, bench.num_classes), most))
 
 
-def _said(curve: Curve, held_out: int, networks: int) -> str:
+def _said(beta: float, curve: Curve, held_out: int, networks: int) -> str:
     best, hardest, easiest = curve.best, curve.windows[0], curve.windows[-1]
     return (
-        f"beta {best.start:.3g} was chosen by held-out training images: {best.mean:.1%} of {held_out:,} of them, "
+        f"beta {beta:.3g} was chosen by held-out training images: {best.mean:.1%} of {held_out:,} of them, "
         f"{hardest.mean:.1%} from the hardest on, {easiest.mean:.1%} with the easiest ({len(curve.windows)} windows, "
         f"{networks} {'network' if networks == 1 else 'networks'} each)"
     )

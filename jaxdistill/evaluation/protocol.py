@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -201,6 +202,7 @@ class InOrder(Recipe):
     learning_rate: float = 0.1
     """Step size of a set that carries none. This and `epochs` are a compromise for random images between data sets, out
     of the grid that the paper searched for its baselines, found on training images held out."""
+    by_class: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if self.epochs < 0 or self.learning_rate <= 0:

@@ -44,6 +44,8 @@ class Recipe(abc.ABC):
     """Whether two evaluations of one set differ."""
     needs_teacher: ClassVar[bool] = False
     """Whether labels have to be a teacher's logits."""
+    by_class: ClassVar[bool] = False
+    """Whether a step takes as many images of each class, so that a set has to have as many."""
 
     @property
     def tells_selected(self) -> bool:

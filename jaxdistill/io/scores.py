@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import re
 from pathlib import Path
@@ -14,7 +15,7 @@ from jaxdistill.data.source import Source
 from jaxdistill.errors import UsageError
 from jaxdistill.io.files import load_arrays, write_bytes
 
-__all__ = ["read_scores", "save_scores"]
+__all__ = ["name_in", "read_scores", "save_scores"]
 
 _NUMBER = re.compile(rb"(?:train_)?(\d+)")
 """An id that says where an image stands in its data set's original order, as CIFAR's ids in TFDS do."""
@@ -71,6 +72,13 @@ def read_scores(path: Path, source: Source, digests: Digests | None = None, *, o
             "order; give scores of these images, with ids that say which is which where their order is another"
         )
     return np.asarray(found, np.float64)[orders[agree.index(count)]]
+
+
+def name_in(path: Path) -> str:
+    """Which score a file says that it holds; empty where it does not say, or cannot be read."""
+    with contextlib.suppress(UsageError):
+        return str(load_arrays(path).get("name", ""))
+    return ""
 
 
 def save_scores(

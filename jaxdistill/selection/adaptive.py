@@ -79,7 +79,8 @@ def train_adaptively(
         selection: by what a network says.
         network: what is trained, and asked.
         protocol: how it is trained; an augmentation that goes by the data set has to be bound first.
-        every: passes between two selections; as many as the protocol has, or more, make one selection.
+        every: passes between two selections; there is one alone with as many as the protocol has, or more, and a
+            smaller `after`.
         after: passes over random images before the first; by default `every`, as CORDS has it for the three. At 0 the
             network is asked as it starts.
         options: what the selection's own options are in (`jaxdistill.settings.config.BasisConfig`); by default those of

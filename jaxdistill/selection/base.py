@@ -29,12 +29,14 @@ from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = [
-    "SEARCH", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel",
+    "OF_WINDOW", "ByScore", "Context", "Experts", "Features", "Kernel", "Need", "Nothing", "Parted", "ProxyModel",
     "ProxyOutputs", "RandomSets", "Scores", "Selection", "Teachers", "Trials",
 ]  # fmt: skip
 
 SEARCH = frozenset({"search", "search_starts", "search_networks", "search_epochs", "search_ratios"})
 """Options of a search for the window."""
+OF_WINDOW = SEARCH | {"beta", "window_start"}
+"""Options of where a window begins."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Selection:
     budgets: Literal["any", "unbalanced", "ipc"] = "any"
     """Beside as many images of each class: any other numbers of them; only one of all classes together, since what it
     takes of a class depends on the others; or nothing else. See `jaxdistill.selection.budgets`."""
+    real: bool = True
+    """Whether its images are real ones."""
 
     @standard
     def __call__(self, key: Key, data: RealData, ipc: int, inputs: Any = None) -> SyntheticSet:
@@ -378,7 +382,7 @@ class Scores(Need):
     """Whether a search for the window is one of many windows and networks, if it is not asked to be."""
 
     words, kind, ordered = "a score for each image", Difficulty, True
-    options = frozenset({"beta", "window_start", "scores", "score_networks", "score_epochs", *SEARCH})
+    options = OF_WINDOW | {"scores", "score_networks", "score_epochs"}
     takes_experts = True
 
     def build(self, context: Context) -> Difficulty:

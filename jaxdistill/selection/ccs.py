@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 from jaxdistill.common import draws
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
-from jaxdistill.selection.base import SEARCH, ByScore, Context, Selection
+from jaxdistill.selection.base import OF_WINDOW, ByScore, Context, Selection
 from jaxdistill.selection.strategies import real_set
 from jaxdistill.selection.window import Difficulty, hardest_first
 from jaxdistill.types import Key, SyntheticSet
@@ -42,7 +42,7 @@ class Stratified(ByScore):
     """How hard images are by the score that is named, and the strata of that."""
 
     kind = Strata
-    options = (ByScore.options | {"strata"}) - {"window_start", *SEARCH}
+    options = (ByScore.options | {"strata"}) - (OF_WINDOW - {"beta"})
 
     def build(self, context: Context) -> Strata:
         """Scores, made as for the selection that goes by them."""
@@ -57,7 +57,7 @@ class Stratified(ByScore):
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """The share that is left out is always one of the class, and is not searched for."""
-        return (super().reads(options, experts) | {"strata"}) - {"window_start", *SEARCH}
+        return (super().reads(options, experts) | {"strata"}) & self.options
 
     def scores_of(self, inputs: Strata) -> np.ndarray:
         """As the selection that goes by them leaves them."""

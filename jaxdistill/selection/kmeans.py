@@ -99,4 +99,4 @@ def _cluster(
 
 
 KMEANS = Selection("kmeans", Features(), picked(kmeans), "Cui et al., NeurIPS 2022")
-CENTROIDS = Selection("centroids", Features(), centroids, "Wang et al., 2018", budgets="ipc")
+CENTROIDS = Selection("centroids", Features(), centroids, "Wang et al., 2018", budgets="ipc", real=False)

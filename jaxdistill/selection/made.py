@@ -43,5 +43,5 @@ def noise(key: Key, data: RealData, ipc: int) -> SyntheticSet:
     return class_set(draws.normal(key, (len(data.counts), ipc, *data.images.shape[1:])))
 
 
-AVERAGE = Selection("average", Nothing(), average, "Wang et al., 2018", budgets="ipc")
-NOISE = Selection("noise", Nothing(), noise, budgets="ipc")
+AVERAGE = Selection("average", Nothing(), average, "Wang et al., 2018", budgets="ipc", real=False)
+NOISE = Selection("noise", Nothing(), noise, budgets="ipc", real=False)

@@ -21,7 +21,7 @@ from jaxdistill.selection.strategies import real_set
 from jaxdistill.selection.window import Difficulty, by_difficulty, window
 from jaxdistill.types import Key, SyntheticSet
 
-__all__ = ["WINDOW", "Ranked", "Windows", "grid", "ranked", "search", "set_aside"]
+__all__ = ["WINDOW", "Ranked", "Windows", "grid", "ranked", "room", "search", "set_aside"]
 
 
 class Ranked(NamedTuple):
@@ -101,17 +101,11 @@ def search(
     Source: SelMatch, Lee & Chung, ICML 2024, section 4; there the test images choose.
     """
     check_ipc(ipc)
+    left = room(data, ipc, aside)
     (rows,) = np.nonzero(~aside)
-    labels, classes = np.asarray(data.labels)[rows], len(data.counts)
-    counts = np.bincount(labels, minlength=classes)
-    smallest, size = int(counts.argmin()), int(np.asarray(data.counts).min())
-    if ipc > counts[smallest]:
-        raise UsageError(
-            f"class {smallest} has {counts[smallest]} images beside those held out, too few for a window of {ipc}; "
-            "lower `ipc`, or say with `beta` where it begins"
-        )
+    labels, classes, size = np.asarray(data.labels)[rows], len(data.counts), int(np.asarray(data.counts).min())
     found = []
-    for start in grid(ipc, int(counts[smallest]), starts):
+    for start in grid(ipc, left, starts):
         chosen = rows[window(np.asarray(scores)[rows], labels, ipc, classes, start)]
         accuracies = tuple(map(float, judge(key, real_set(data, jnp.asarray(chosen)))))
         if not np.isfinite(accuracies).all():
@@ -119,6 +113,27 @@ def search(
         found.append(Judged(start, accuracies))
         tell(ipc, found[-1])
     return Curve(ipc, ipc / size, tuple(found))
+
+
+def room(data: RealData, ipc: int, aside: Bool[np.ndarray, " n"]) -> int:
+    """How many images are left of the class with the fewest.
+
+    Args:
+        data: the split.
+        ipc: images per class of a window.
+        aside: which images are never in one.
+
+    Raises:
+        UsageError: if these are fewer.
+    """
+    counts = np.bincount(np.asarray(data.labels)[~aside], minlength=len(data.counts))
+    smallest = int(counts.argmin())
+    if ipc > counts[smallest]:
+        raise UsageError(
+            f"class {smallest} has {counts[smallest]} images beside those held out, too few for a window of {ipc}; "
+            "lower `ipc` (or `search_ratios`), or say with `beta` where it begins"
+        )
+    return int(counts[smallest])
 
 
 def grid(ipc: int, size: int, count: int) -> list[float]:

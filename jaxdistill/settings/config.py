@@ -15,8 +15,9 @@ from jaxdistill.data.digest import Digests
 from jaxdistill.diffusion import Architecture
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.protocol import PROTOCOLS, Recipe
+from jaxdistill.methods.partial_update import kept_count
 from jaxdistill.selection.base import Scores
-from jaxdistill.settings.starts import STARTS, needs_of, score_of
+from jaxdistill.settings.starts import STARTS, score_of
 
 __all__ = [
     "BankConfig",
@@ -365,9 +366,10 @@ class Distill:
     @property
     def keeps_by(self) -> Scores | None:
         """The score by which images that are not learned are the hardest of the start; None where all are learned, or
-        the start has them in an order of its own."""
-        all_learned = getattr(self.method, "update_share", 1.0) == 1
-        return None if all_learned or self.init not in STARTS or needs_of(self.init).ordered else self.basis.scored
+        none, or the start has them in an order of its own or has no real ones."""
+        some = 0 < kept_count(getattr(self.method, "update_share", 1.0), self.ipc) < self.ipc
+        start = STARTS.get(self.init)
+        return self.basis.scored if some and start is not None and start.real and not start.needs.ordered else None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -382,7 +384,8 @@ class Select:
     share: float | None = None
     """Share of each class that is selected, rounded, at least one image, in the place of --ipc; 0.1 is a tenth."""
     unbalanced: bool = False
-    """Select from all images together, whatever class they are of: --ipc is then a mean, and --share one of all."""
+    """Select from all images together, whatever class they are of: --ipc is then a mean, and --share one of all. What
+    compares each pair of a class (craig, facility_location) then compares all pairs, in memory too."""
     seed: int = 0
     """Seed from which everything random follows."""
     reselect_every: int | None = None
@@ -399,7 +402,7 @@ class Select:
 
     def __post_init__(self) -> None:
         if self.share is None and self.ipc is None:
-            raise UsageError("say how many images are selected: give --ipc (of each class) or --share (of all)")
+            raise UsageError("say how many images are selected: give --ipc (of each class) or --share (of them)")
         if self.share is not None and not 0 < self.share <= 1:
             raise UsageError(f"--share is a share of the images, above 0 and at most 1, not {self.share}")
         _check(1 if self.ipc is None else self.ipc, self.seed)

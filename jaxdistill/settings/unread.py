@@ -10,7 +10,7 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
-from jaxdistill.selection.base import SEARCH
+from jaxdistill.selection.base import OF_WINDOW
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
@@ -87,7 +87,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     start = config.strategy if selects else config.init
     read = needs_of(start).reads(config.basis, config.bank.given)
     if isinstance(config, Distill) and config.keeps_by is not None:
-        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - {"beta", "window_start", *SEARCH}
+        read |= {"score"} | config.keeps_by.reads(config.basis, config.bank.given) - OF_WINDOW
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     if not config.basis.beta:  # none left out, as where nothing is read of it
         unread -= {"beta"}
