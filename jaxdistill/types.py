@@ -59,7 +59,8 @@ class SyntheticSet:
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
     selected: Bool[AnyArray, "*sets n"] | None = per_image(default=None)
-    """Which images are real ones as they were selected; None where no recipe needs to know."""
+    """Which images are as they were selected, or as a start had them and a method kept them; None where no recipe needs
+    to know."""
     indices: Int[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which image of the split (`jaxdistill.data.feeds.RealData`) each was selected as; for what is decided while a set
     begins, and not stored."""

@@ -19,6 +19,7 @@ from jaxdistill.cli import main
 from jaxdistill.commands.plan import Bound
 from jaxdistill.commands.selection_inputs import context_of, in_files_order, inputs_of, stand_in
 from jaxdistill.commands.workspace import open_bench
+from jaxdistill.data.check import held_out
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.io.artifact import load_set
 from jaxdistill.io.expert_bank import StoredBank, load_bank
@@ -475,3 +476,17 @@ def test_embeddings_are_of_a_network_that_was_trained(dataset, bench, network):
     means = np.stack([rows[shown & (labels == c)].mean(0) for c in range(3)])
     nearest = np.linalg.norm(rows[:, None] - means, axis=-1).argmin(1)
     assert (nearest == labels)[shown].mean() > 0.9, "classes part in what it learned"
+
+
+def test_scores_of_all_images_go_with_some_that_are_held_out(dataset, bench, tmp_path):
+    """Of those that are left, as scores of these alone do."""
+    given, left = np.random.default_rng(3).permutation(60).astype(float), ~held_out(bench.source, 0.3)
+    found = []
+    for name, scores in (("whole", given), ("left", given[left])):
+        path = saved(tmp_path, scores, f"{name}.npy")
+        options = ("--hold-out", "0.3", "--scores", path, "--beta", "0")
+        assert main(words("el2n", dataset, tmp_path / name, *options)) == 0
+        np.testing.assert_array_equal(np.load(tmp_path / name / "scores.npz")["scores"], given[left])
+        found.append(picks(tmp_path / name))
+    np.testing.assert_array_equal(*found)
+    np.testing.assert_array_equal(found[0], hardest(np.where(left, given, -1)))

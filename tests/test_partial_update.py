@@ -107,3 +107,9 @@ def test_a_share_is_said_to_differ_from_the_paper(tmp_path, capsys):
     assert main([*f"evaluate {out} --protocol dsa1000 --combined --epochs 1 --seeds 1".split()]) == 0
     assert main([*f"evaluate {out} --protocol dc300 --combined --seeds 1".split()]) == 2
     assert "augments no images" in capsys.readouterr().err
+
+
+def test_a_window_that_a_preset_has_is_said_to_be_where_a_search_is_asked_for(digits):
+    experts = jd.train_experts(digits[0], count=1, epochs=2, width=8, progress=False)
+    with pytest.raises(ValueError, match=r"the window begins \(0.5, the preset's unless it was given\); add `search`"):
+        jd.distill("selmatch", digits[0], 5, experts=experts, init="window", search_starts=3, **QUICK)

@@ -20,7 +20,7 @@ from jaxdistill.commands.images import DrawnImages, LearnedImages
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
 from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
-from jaxdistill.commands.selection_inputs import context_of, hardest_first, inputs_of, stand_in
+from jaxdistill.commands.selection_inputs import context_of, inputs_of, kept_first, stand_in
 from jaxdistill.commands.windows import told, write_search
 from jaxdistill.commands.workspace import start
 from jaxdistill.engine import callbacks as sinks
@@ -148,7 +148,7 @@ def begin(
         bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, inputs,
         other_data=config.run.other_data,
     )  # fmt: skip
-    return found if by is not inputs_of or config.keeps_by is None else hardest_first(found, config.keeps_by, context)
+    return found if by is not inputs_of or config.keeps_by is None else kept_first(found, config.keeps_by, context)
 
 
 def train(

@@ -92,6 +92,8 @@ def judge(
     named = {apart[name]: chosen for name, chosen in sets.items()}
     of = {apart[name]: called[size] for name, size in sizes.items()} | dict.fromkeys(baselines)
     sizes = {apart[name]: size for name, size in sizes.items()} | {name: size for size, name in called.items()}
+    if protocol.tells_selected and seeds and all(one.selected is None for one in named.values()):
+        tell("note: no image of these sets stands as it was selected, so that only random has the other augmentation")
     # What makes no difference is left out, so that sets that are alike share a compilation.
     unread: dict[str, None] = dict.fromkeys(("indices", *(() if protocol.tells_selected else ("selected",))))
     named = {name: dataclasses.replace(chosen, **unread) for name, chosen in named.items()}

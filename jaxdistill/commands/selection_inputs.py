@@ -16,11 +16,12 @@ from jaxdistill.commands.plan import Bound
 from jaxdistill.commands.train_experts import trained
 from jaxdistill.commands.windows import search_windows
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
+from jaxdistill.data.check import held_out as held_out_of
 from jaxdistill.engine.devices import replicate
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import KernelRidge, Protocol, evaluate
 from jaxdistill.io.expert_bank import StoredBank
-from jaxdistill.io.scores import name_in, read_scores
+from jaxdistill.io.scores import count_in, name_in, read_scores
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.selection import SELECTIONS, held_out
 from jaxdistill.selection.base import Context, Need, Parted, ProxyModel, Scores, Teachers
@@ -31,7 +32,7 @@ from jaxdistill.training.proxy import RECIPE, train_proxy
 from jaxdistill.training.sgd import Seen
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
-__all__ = ["context_of", "hardest_first", "in_files_order", "inputs_of", "stand_in"]
+__all__ = ["context_of", "in_files_order", "inputs_of", "kept_first", "stand_in"]
 
 TRIED = 5_000
 SILENT = Variables({}, {})
@@ -53,8 +54,10 @@ def context_of(
     experts = None
 
     def given_scores() -> Float[np.ndarray, " n"]:
-        scores = read_scores(config.scores, bench.source, bench.digests, other_data=bound.config.run.other_data)
-        return scores[_order(bench)]
+        read, whole = partial(read_scores, config.scores, other_data=bound.config.run.other_data), bench.whole
+        if whole is not None and count_in(config.scores) == len(whole.train_labels):
+            return read(whole)[~held_out_of(whole, bound.config.data.hold_out)][_order(bench)]
+        return read(bench.source, bench.digests)[_order(bench)]
 
     if stored is None:
         fitted = partial(train_proxy, key, network, bench.train, config.feature_epochs)
@@ -93,7 +96,7 @@ def inputs_of(name: str, context: Context) -> Any:
     return needs.build(context)
 
 
-def hardest_first(start: SyntheticSet, by: Scores, context: Context) -> SyntheticSet:
+def kept_first(start: SyntheticSet, by: Scores, context: Context) -> SyntheticSet:
     """A start with the images of each class in the order of a score, of which methods keep the first ones.
 
     Args:

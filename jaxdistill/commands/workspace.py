@@ -64,6 +64,8 @@ class Bench(NamedTuple):
     """Which data they are."""
     held_out: RealData | None = None
     """Training images that are set aside, on the devices."""
+    whole: Source | None = None
+    """The data with what is set aside, where something is."""
 
     @property
     def image_shape(self) -> tuple[int, int, int]:
@@ -93,7 +95,9 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None, source: Sourc
         source: the data, where they have been read.
     """
     source = source or load(data.dataset, data.data_dir)
-    source, aside = hold_out(source, data.hold_out) if data.hold_out else (source, None)
+    whole, aside = (source, None) if data.hold_out else (None, None)
+    if whole is not None:
+        source, aside = hold_out(whole, data.hold_out)
     wanted = stored.center.size if stored is not None and stored.center is not None else source.train_images[0].size
     if wanted != source.train_images[0].size:
         raise UsageError(f"the whitening is of images of {wanted} numbers, and those of {source.name} have others")
@@ -114,7 +118,7 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None, source: Sourc
     held_out = None
     if aside is not None:
         held_out = replicate(_split(aside.train_images, aside.train_labels, source, fitted), mesh)
-    return Bench(source, fitted, *placed, mesh, on_host, digests_of(source), held_out)
+    return Bench(source, fitted, *placed, mesh, on_host, digests_of(source), held_out, whole)
 
 
 def _split(

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int, Int32, Shaped
+from jaxtyping import Bool, Int, Int32, Shaped
 
 from jaxdistill.errors import UsageError
 
-__all__ = ["DataError", "Source", "checked", "divide", "evenly", "from_arrays", "hold_out"]
+__all__ = ["DataError", "Source", "checked", "divide", "evenly", "from_arrays", "held_out", "hold_out"]
 
 _TEST_SHARE = 5
 
@@ -93,6 +93,20 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source]:
     Raises:
         DataError: if a class has none left.
     """
+    aside = held_out(source, share)
+    return _part(source, ~aside), _part(source, aside)
+
+
+def held_out(source: Source, share: float) -> Bool[np.ndarray, " n"]:
+    """Which training images `hold_out` sets aside.
+
+    Args:
+        source: all of them.
+        share: of each class.
+
+    Raises:
+        DataError: if a class has none left.
+    """
     aside = np.zeros(len(source.train_labels), bool)
     for label, name in enumerate(source.class_names):
         (rows,) = np.nonzero(source.train_labels == label)
@@ -100,7 +114,7 @@ def hold_out(source: Source, share: float) -> tuple[Source, Source]:
         if count >= len(rows):
             raise DataError(f"class {name} has {len(rows)} training images, of which none would be left; hold out less")
         aside[rows[evenly(count, len(rows))]] = True
-    return _part(source, ~aside), _part(source, aside)
+    return aside
 
 
 def evenly(count: int, among: int) -> Int[np.ndarray, " count"]:

@@ -15,7 +15,7 @@ from jaxdistill.data.source import Source
 from jaxdistill.errors import UsageError
 from jaxdistill.io.files import load_arrays, write_bytes
 
-__all__ = ["name_in", "read_scores", "save_scores"]
+__all__ = ["count_in", "name_in", "read_scores", "save_scores"]
 
 _NUMBER = re.compile(rb"(?:train_)?(\d+)")
 """An id that says where an image stands in its data set's original order, as CIFAR's ids in TFDS do."""
@@ -72,6 +72,14 @@ def read_scores(path: Path, source: Source, digests: Digests | None = None, *, o
             "order; give scores of these images, with ids that say which is which where their order is another"
         )
     return np.asarray(found, np.float64)[orders[agree.index(count)]]
+
+
+def count_in(path: Path) -> int:
+    """How many scores a file holds; 0 where that cannot be told."""
+    with contextlib.suppress(UsageError, ValueError):
+        arrays = load_arrays(path)
+        return arrays.get("scores", next(iter(arrays.values()))).size
+    return 0
 
 
 def name_in(path: Path) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
-from jaxdistill.selection.base import OF_WINDOW
+from jaxdistill.selection.base import OF_WINDOW, SEARCH
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
@@ -91,6 +91,11 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     if not config.basis.beta:  # none left out, as where nothing is read of it
         unread -= {"beta"}
+    if SEARCH & unread & needs_of(start).options & {*options}:
+        raise UsageError(
+            f"--beta says where the window begins ({config.basis.beta}, the preset's unless it was given); add "
+            "--search to let held-out images choose"
+        )
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
     if config.basis.search and "beta" in options:
         raise UsageError(
