@@ -53,7 +53,7 @@ def test_the_fewest_networks_are_two_for_halves_and_four_for_seven_tenths():
         assert saw.any(0).all()
         assert (~saw).any(0).all()
         with pytest.raises(
-            jd.UsageError, match=f"--subset-share {share} it takes {fewest} networks .* is {fewest - 1}"
+            jd.UsageError, match=f"`subset_share` {share} it takes {fewest} networks .* is {fewest - 1}"
         ):
             drawn((100, 40), share, fewest - 1)
     with pytest.raises(jd.UsageError, match="class 1 has one image"):

@@ -128,7 +128,7 @@ def selections_at(total: int, every: int, after: int | None) -> range:
     if after >= total:
         raise UsageError(
             f"the first selection would come after {after} epochs, of which there are {total}; let it come earlier "
-            "(--reselect-after, which is 0 for the network as it starts)"
+            "(`reselect_after`, which is 0 for the network as it starts)"
         )
     return range(after, total, every)
 

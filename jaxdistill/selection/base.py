@@ -422,7 +422,7 @@ class Scores(Need):
         if options.scores is not None:
             return f"read from {options.scores.name}"
         if experts:
-            return f"mean over {experts} experts, with --score-epochs {options.score_epochs}"
+            return f"mean over {experts} experts, with {options.score_epochs} score epochs"
         return f"mean over {options.score_networks} networks of {options.score_epochs} epochs"
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:

@@ -130,17 +130,17 @@ def check_budget(selection: Selection, sizes: Sequence[int], budget: Budget) -> 
     name = selection.name
     if budget.total is not None:
         if selection.budgets == "ipc":
-            raise UsageError(f"{name} makes as many images of each class; leave --unbalanced out")
+            raise UsageError(f"{name} makes as many images of each class; leave `unbalanced` out")
         if budget.total > sum(sizes):
             raise UsageError(
-                f"there are {sum(sizes)} training images, fewer than --ipc {budget.ipc} for each of {len(sizes)} "
+                f"there are {sum(sizes)} training images, fewer than `ipc` {budget.ipc} for each of {len(sizes)} "
                 f"classes; lower it to {sum(sizes) // len(sizes)}"
             )
     if budget.counts and selection.budgets != "any":
-        other = "" if selection.budgets == "ipc" else ", or add --unbalanced"
+        other = "" if selection.budgets == "ipc" else ", or add `unbalanced`"
         raise UsageError(
-            f"{name} takes as many images of each class, and --share would be {min(budget.counts)} of one and "
-            f"{max(budget.counts)} of another; give --ipc{other}"
+            f"{name} takes as many images of each class, and `share` would be {min(budget.counts)} of one and "
+            f"{max(budget.counts)} of another; give `ipc`{other}"
         )
 
 

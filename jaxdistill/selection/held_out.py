@@ -76,8 +76,8 @@ def parts(
     group = int(np.max(-(-counts // np.minimum(sizes, counts - sizes))))
     if networks < group:
         raise UsageError(
-            f"with --subset-share {share} it takes {group} networks that each image is seen by one and left out by "
-            f"another, and --score-networks is {networks}; raise it, or take a share nearer to a half"
+            f"with `subset_share` {share} it takes {group} networks that each image is seen by one and left out by "
+            f"another, and `score_networks` is {networks}; raise it, or take a share nearer to a half"
         )
     places = np.asarray(jax.random.uniform(key, (-(-networks // group), int(counts.sum()))))
     firsts = np.cumsum(counts) - counts
