@@ -10,6 +10,7 @@ import jaxdistill as jd
 from jaxdistill.methods import METHODS
 from jaxdistill.methods.partial_update import PartialUpdate, kept_count, marked, only_learned
 from jaxdistill.methods.selmatch import SelMatch
+from jaxdistill.selection.base import Scores
 from jaxdistill.settings.needs import needs
 from jaxdistill.types import SyntheticSet
 
@@ -113,3 +114,14 @@ def test_a_window_that_a_preset_has_is_said_to_be_where_a_search_is_asked_for(di
     experts = jd.train_experts(digits[0], count=1, epochs=2, width=8, progress=False)
     with pytest.raises(ValueError, match=r"the window begins \(0.5, the preset's unless it was given\); add `search`"):
         jd.distill("selmatch", digits[0], 5, experts=experts, init="window", search_starts=3, **QUICK)
+
+
+def test_a_start_by_the_score_that_keeps_trains_networks_once(digits, monkeypatch):
+    """CCS draws at random within strata: its images are put in order by the scores that it went by."""
+    asked = []
+    monkeypatch.setattr(
+        Scores, "hardness", lambda self, context: asked.append(1) or np.arange(context.data.count) * 1.0
+    )
+    run = jd.distill("dm", digits[0], 4, **QUICK, init="ccs", score="el2n", update_share=0.5)
+    assert asked == [1]
+    assert run.synthetic.selected.sum() == 20

@@ -139,16 +139,23 @@ def begin(
     network_key = jax.random.fold_in(bound.keys["start"], 1)
     context = context_of(bound, network_key, config.ipc * plan.images.per_start, tell)
 
+    hardness: np.ndarray | None = None
+
     def inputs(name: str) -> Any:
-        made = by(name, context)
-        searched(needs_of(name).search_of(made))
+        nonlocal hardness
+        made, needs = by(name, context), needs_of(name)
+        searched(needs.search_of(made))
+        if config.keeps_by is not None and needs.score_in(config.basis) is config.keeps_by:
+            hardness = config.keeps_by.turned(needs.scores_of(made))
         return made
 
     found = start(
         bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, inputs,
         other_data=config.run.other_data,
     )  # fmt: skip
-    return found if by is not inputs_of or config.keeps_by is None else kept_first(found, config.keeps_by, context)
+    if by is not inputs_of or config.keeps_by is None:
+        return found
+    return kept_first(found, config.keeps_by, context, hardness)
 
 
 def train(

@@ -96,7 +96,9 @@ def inputs_of(name: str, context: Context) -> Any:
     return needs.build(context)
 
 
-def kept_first(start: SyntheticSet, by: Scores, context: Context) -> SyntheticSet:
+def kept_first(
+    start: SyntheticSet, by: Scores, context: Context, hardness: Float[np.ndarray, " n"] | None = None
+) -> SyntheticSet:
     """A start with the images of each class in the order of a score, of which methods keep the first ones.
 
     Args:
@@ -104,15 +106,18 @@ def kept_first(start: SyntheticSet, by: Scores, context: Context) -> SyntheticSe
             stay as they are.
         by: the score.
         context: what it can be made of.
+        hardness: by it, where that is known already.
 
     Raises:
         UsageError: if it cannot be had.
     """
     if start.indices is None:
         return start
-    _check_on_device(f"the score {context.options.score}", by, context)
-    _check_file(by, context.options.scores)
-    hardness = by.hardness(context)[np.asarray(start.indices)].reshape(start.labels.shape[-1], -1)
+    if hardness is None:
+        _check_on_device(f"the score {context.options.score}", by, context)
+        _check_file(by, context.options.scores)
+        hardness = by.hardness(context)
+    hardness = np.asarray(hardness)[np.asarray(start.indices)].reshape(start.labels.shape[-1], -1)
     order = np.argsort(-hardness, axis=1, kind="stable")
     return start.take((order + hardness.shape[1] * np.arange(len(order))[:, None]).reshape(-1))
 

@@ -18,6 +18,7 @@ from jaxdistill.engine.devices import replicate
 from jaxdistill.evaluation import PROTOCOLS, Recipe, dsa_recipe
 from jaxdistill.evaluation.protocol import epochs_for
 from jaxdistill.io import files
+from jaxdistill.selection.budgets import Budget
 from jaxdistill.selection.curve import Curve, Judged, Searched
 from jaxdistill.selection.search import room, search, set_aside
 from jaxdistill.settings.config import BasisConfig
@@ -43,7 +44,8 @@ def search_windows(
 
     Args:
         bound: of the run, by whose recipe its first network is trained.
-        ipc: images per class, if not the run's (of a budget of which classes differ, the mean).
+        ipc: images per class, if not the run's. Where a budget's classes differ, windows of their mean stand for it, or
+            of the most that each class has.
         tell: told a line a window.
         scores: how hard each image is.
         thorough: whether many windows and networks are asked for, or few that take little time.
@@ -58,7 +60,10 @@ def search_windows(
     held_out, aside = bench.held_out, np.zeros(bench.train.count, bool)
     if held_out is None:
         aside = set_aside(bench.train, HELD_OUT)
-    if not thorough and np.bincount(labels[~aside], minlength=classes).min() < ipc:
+    fewest = int(np.bincount(labels[~aside], minlength=classes).min())
+    if bound.budget is not None and bound.budget != Budget(bound.budget.ipc):
+        ipc = max(1, min(ipc, fewest))
+    if not thorough and fewest < ipc:
         why = "to hold some out, by which one could choose" if held_out is None else f"for several windows of {ipc}"
         return Searched(_easiest(bound, ipc), f"the easiest window is taken: there are too few images {why}")
     sizes = dict.fromkeys([ipc, *(max(1, round(ratio * smallest)) for ratio in options.search_ratios)])
@@ -83,7 +88,7 @@ def search_windows(
     curves = tuple(search(key, bench.train, size, scores, judge, aside, starts=starts, tell=say) for size in sizes)
     how = {"held_out": held_out.count, "networks": networks, "network": name, "protocol": recipe.summary}
     beta = min(curves[0].best.start, _easiest(bound, ipc))  # a budget's classes may differ from its mean
-    return Searched(beta, _said(beta, curves[0], held_out.count, networks), curves, how)
+    return Searched(beta, _said(beta, curves[0], held_out.count, networks, recipe.epochs), curves, how)
 
 
 def _easiest(bound: Bound, ipc: int) -> float:
@@ -120,12 +125,12 @@ def _recipe(bound: Bound, fits: int, images: int, *, thorough: bool) -> Recipe:
     return dataclasses.replace(recipe, epochs=min(recipe.epochs or epochs_for(images, bench.num_classes), most))
 
 
-def _said(beta: float, curve: Curve, held_out: int, networks: int) -> str:
+def _said(beta: float, curve: Curve, held_out: int, networks: int, epochs: int | None) -> str:
     best, hardest, easiest = curve.best, curve.windows[0], curve.windows[-1]
     return (
         f"beta {beta:.3g} was chosen by held-out training images: {best.mean:.1%} of {held_out:,} of them, "
         f"{hardest.mean:.1%} from the hardest on, {easiest.mean:.1%} with the easiest ({len(curve.windows)} windows, "
-        f"{networks} {'network' if networks == 1 else 'networks'} each)"
+        f"{networks} {'network' if networks == 1 else 'networks'} each{'' if epochs is None else f', {epochs} epochs'})"
     )
 
 
