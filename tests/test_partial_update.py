@@ -112,7 +112,7 @@ def test_a_share_is_said_to_differ_from_the_paper(tmp_path, capsys):
 
 def test_a_window_that_a_preset_has_is_said_to_be_where_a_search_is_asked_for(digits):
     experts = jd.train_experts(digits[0], count=1, epochs=2, width=8, progress=False)
-    with pytest.raises(ValueError, match=r"the window begins \(0.5, the preset's unless it was given\); add `search`"):
+    with pytest.raises(ValueError, match=r"the preset's `beta` 0\.5 says where the window begins; add `search` to let"):
         jd.distill("selmatch", digits[0], 5, experts=experts, init="window", search_starts=3, **QUICK)
 
 

@@ -91,10 +91,10 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     unread = {field.name for field in dataclasses.fields(BasisConfig)} - read
     if not config.basis.beta:  # none left out, as where nothing is read of it
         unread -= {"beta"}
-    if SEARCH & unread & needs_of(start).options & {*options}:
+    if "beta" not in options and SEARCH & unread & needs_of(start).options & {*options}:
         raise UsageError(
-            f"--beta says where the window begins ({config.basis.beta}, the preset's unless it was given); add "
-            "--search to let held-out images choose"
+            f"the preset's --beta {config.basis.beta} says where the window begins; add --search to let held-out "
+            "images choose"
         )
     _refuse(unread & {*options}, f"{start if selects else f'a start by {start}'} does not go by ", named=True)
     if config.basis.search and "beta" in options:
