@@ -145,8 +145,9 @@ def begin(
         nonlocal hardness
         made, needs = by(name, context), needs_of(name)
         searched(needs.search_of(made))
-        if config.keeps_by is not None and needs.score_in(config.basis) is config.keeps_by:
-            hardness = config.keeps_by.turned(needs.scores_of(made))
+        by_score, scores = needs.score_in(config.basis), needs.scores_of(made)
+        if by_score is not None and by_score is config.keeps_by and scores is not None:
+            hardness = by_score.turned(scores)
         return made
 
     found = start(

@@ -218,7 +218,7 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     return source, on_host
 
 
-def prepare_evaluation(config: Run, given: Given, preprocess: Preprocess) -> Bound:
+def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Preprocess) -> Bound:
     """See that everything is there that judging a finished set needs, whatever made it; see `prepare`.
 
     Args:
@@ -232,7 +232,9 @@ def prepare_evaluation(config: Run, given: Given, preprocess: Preprocess) -> Bou
     return _prepare(config, given._replace(experts=None), frozenset(), preprocess)
 
 
-def _prepare(config: Run, given: Given, options: frozenset[str], fitted: Preprocess | None = None) -> Bound:
+def _prepare(
+    config: Distill | Select, given: Given, options: frozenset[str], fitted: Preprocess | None = None
+) -> Bound:
     protocol = config.evaluation.resolve(config.network.kernel)
     experts = given.experts
     check_read(config, options, protocol)

@@ -54,7 +54,8 @@ def search_windows(
         UsageError: if so many are asked for, and there are too few images.
     """
     config, bench = bound.config, bound.bench
-    options, ipc = config.basis, config.ipc if ipc is None else ipc
+    options: BasisConfig = config.basis
+    ipc = int(config.ipc if ipc is None else ipc)
     labels, classes = np.asarray(bench.train.labels), bench.num_classes
     smallest = int(np.bincount(labels).min())
     held_out, aside = bench.held_out, np.zeros(bench.train.count, bool)

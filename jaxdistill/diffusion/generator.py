@@ -212,8 +212,7 @@ def _same(shapes: Any, params: Any) -> None:
     Raises:
         UsageError: if not.
     """
-    ours, theirs = (
-        {name: np.shape(leaf) for name, leaf in flatten_dict(tree, sep="/").items()} for tree in (shapes, params)
-    )
+    flat: Any = (flatten_dict(tree, sep="/") for tree in (shapes, params))
+    ours, theirs = ({name: np.shape(leaf) for name, leaf in tree.items()} for tree in flat)
     if differ := sorted(name for name in ours | theirs if ours.get(name) != theirs.get(name)):
         raise UsageError(f"these parameters are of another architecture: {', '.join(differ[:3])} differ")

@@ -350,13 +350,17 @@ class ProxyOutputs(Need):
         self, inputs: Outputs | Tuned, labels: Int[np.ndarray, " n"], groups: Int[np.ndarray, " classes"]
     ) -> Outputs | Tuned:
         """With the classes of the images, of which their gradients are; validation images go by the same groups."""
+
+        def some(said: Outputs, labels: Int[np.ndarray, " n"]) -> Outputs:
+            return super(ProxyOutputs, self).part(said._replace(classes=labels), labels, groups)
+
         if isinstance(inputs, Outputs):
-            return super().part(inputs._replace(classes=labels), labels, groups)
+            return some(inputs, labels)
         options = inputs.options
         if "validation" in options:
             held_out, of = options["validation"][0], np.asarray(options["validation"][1])
-            options = {**options, "validation": (self.part(held_out, of, groups), groups[of][groups[of] >= 0])}
-        return Tuned(self.part(inputs.outputs, labels, groups), options)
+            options = {**options, "validation": (some(held_out, of), groups[of][groups[of] >= 0])}
+        return Tuned(some(inputs.outputs, labels), options)
 
     def reads(self, options: Any, experts: bool) -> frozenset[str]:
         """Not the epochs of the network, if there is one."""

@@ -118,8 +118,8 @@ def pursue(
         ipc: images per class.
         lam: penalty of large weights, relative to the mean squared length of the gradients.
     """
-    matched = mean(gradients, valid) if held_out is None else mean(held_out, valid_held_out)
-    targets = along(gradients, matched)
+    matched = (gradients, valid) if held_out is None or valid_held_out is None else (held_out, valid_held_out)
+    targets = along(gradients, mean(*matched))
     penalty = lam * jnp.sum(jnp.where(valid, squares(gradients), 0)) / valid.sum()
 
     def pick(carry: tuple, number: Int[Array, ""]) -> tuple[tuple, None]:

@@ -133,7 +133,7 @@ def weigh_per_class(
 
     def pick_one(both: tuple[Groups, Groups | None]) -> Weighed:
         one, other = both
-        beside = () if held_out is None else rows(held_out[0], other)
+        beside = () if held_out is None or other is None else rows(held_out[0], other)
         chosen, weights = pick(*rows(gradients, one), *beside)
         total = weights.sum()
         weights = jnp.where(total > 0, weights * (len(weights) / jnp.where(total > 0, total, 1)), 1)

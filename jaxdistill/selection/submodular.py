@@ -125,7 +125,7 @@ def locate(units: Gradients, valid: Bool[Array, " size"], ipc: int) -> Int[Array
             bounds = state[0].at[again].set(jnp.where(state[0][again] > -jnp.inf, gains, -jnp.inf))
             return bounds, (jnp.argmax(bounds) == again).any()
 
-        bounds, _ = jax.lax.while_loop(lambda state: ~state[1], look, (bounds, jnp.array(False)))
+        bounds = jax.lax.while_loop(lambda state: ~state[1], look, (bounds, jnp.array(False)))[0]
         chosen = jnp.argmax(bounds)
         return (jnp.maximum(largest, similar[chosen]), bounds.at[chosen].set(-jnp.inf)), chosen
 

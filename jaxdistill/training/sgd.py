@@ -76,7 +76,7 @@ def by_step(
         updates, inner = optimizer(rate(step)).update(gradients, inner, params)
         return updates, (inner, step + 1)
 
-    return optax.GradientTransformation(init, update)
+    return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def train_step(
