@@ -95,6 +95,10 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
         "fc1 NTK": given("krr"),
         "seconds": given("seconds"),
     },
+    "windows digits": {
+        "set": given("set"),
+        **{f"{ipc} per class ({share} %)": given(str(ipc)) for ipc, share in ((6, 5), (13, 10), (26, 20))},
+    },
     **{f"minimax {name}": {"set": given("set"), "ipc 10": given("10"), "ipc 50": given("50")} for name in SMALL},
     "kernels": {
         "what": given("what"),
