@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import jaxdistill as jd
+from jaxdistill.cli import main
 from jaxdistill.methods import METHODS
 from jaxdistill.methods.partial_update import PartialUpdate, kept_count, marked, only_learned
 from jaxdistill.methods.selmatch import SelMatch
@@ -93,8 +94,6 @@ def test_scores_are_of_networks_where_there_is_no_file_and_refused_where_nothing
 
 
 def test_a_share_is_said_to_differ_from_the_paper(tmp_path, capsys):
-    from jaxdistill.cli import main
-
     out = tmp_path / "run"
     options = "--dataset digits --ipc 2 --steps 1 --width 8 --eval-seeds 1 --eval-epochs 1"
     scores = "--update-share 0.5 --score-networks 1 --score-epochs 1 --eval-combined"
@@ -125,3 +124,10 @@ def test_a_start_by_the_score_that_keeps_trains_networks_once(digits, monkeypatc
     run = jd.distill("dm", digits[0], 4, **QUICK, init="ccs", score="el2n", update_share=0.5)
     assert asked == [1]
     assert run.synthetic.selected.sum() == 20
+
+
+def test_a_start_that_is_no_real_images_is_said_to_be_kept(tmp_path, capsys):
+    words = "--dataset digits --ipc 2 --steps 0 --width 8 --eval-seeds 0 --init noise --update-share 0.5"
+    assert main([*f"distill dm {words} --out {tmp_path / 'noise'}".split()]) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "the first images of each class of the start (noise) are kept as they are" in said

@@ -154,6 +154,8 @@ def begin(
         bound.keys["start"], config.init, bound.bench, config.ipc, plan.images.per_start, inputs,
         other_data=config.run.other_data,
     )  # fmt: skip
+    if by is inputs_of and found.indices is None and 0 < getattr(config.method, "update_share", 1.0) < 1:
+        tell(f"note: the first images of each class of the start ({config.init}) are kept as they are")
     if by is not inputs_of or config.keeps_by is None:
         return found
     return kept_first(found, config.keeps_by, context, hardness)

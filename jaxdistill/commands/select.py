@@ -20,7 +20,7 @@ from jaxdistill.commands.selection_inputs import context_of, in_files_order, inp
 from jaxdistill.commands.windows import told, write_search
 from jaxdistill.engine.device_info import machine
 from jaxdistill.engine.drive import say
-from jaxdistill.io.scores import save_scores
+from jaxdistill.io.scores import name_in, save_scores
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.budgets import select_within
 from jaxdistill.selection.curve import Searched
@@ -99,8 +99,11 @@ def write_scores(folder: Path, bound: Bound, scores: np.ndarray) -> None:
     config, bench = bound.config, bound.bench
     by = SELECTIONS[config.strategy].needs.score_in(config.basis)
     assert by is not None  # there are scores
+    name = next(name for name, one in SCORES.items() if one is by)
+    if config.basis.scores is not None:  # of another score that is read in the same way, perhaps
+        name = name_in(config.basis.scores) or name
     made = by.made(config.basis, (config.bank.expert_count or 0) if config.bank.given else 0)
     save_scores(
         folder / "scores.npz", scores, bench.source, bench.digests,
-        hardness=by.turned(scores), name=next(name for name, one in SCORES.items() if one is by), made=made,
+        hardness=by.turned(scores), name=name, made=made,
     )  # fmt: skip
