@@ -131,3 +131,11 @@ def test_a_start_that_is_no_real_images_is_said_to_be_kept(tmp_path, capsys):
     assert main([*f"distill dm {words} --out {tmp_path / 'noise'}".split()]) == 0
     said = " ".join(capsys.readouterr().err.split())
     assert "the first images of each class of the start (noise) are kept as they are" in said
+
+
+def test_a_report_says_what_was_kept(digits, tmp_path):
+    for share, said in ((0.5, "but for 2 of each class, kept as the start had them,"), (1.0, "")):
+        run = jd.distill("dm", digits[0], 4, **QUICK, init="noise", update_share=share)
+        page = " ".join((run.save(tmp_path / str(share)) / "report.html").read_text().split())
+        assert said in page
+        assert ("kept as the start" in page) == bool(said)

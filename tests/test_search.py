@@ -369,6 +369,23 @@ def test_where_the_mean_of_a_budget_has_no_room_beside_held_out_images_the_easie
     assert "the easiest window is taken: there are too few images for several" in found_in(tmp_path / "run")["said"]
 
 
+def test_a_budget_whose_mean_has_no_room_is_searched_by_its_share_of_the_smallest_class(tmp_path):
+    """Classes of 10 and 100, of which a fifth is 2 and 20: 11 in the mean, and 9 are left of the first."""
+    labels = np.repeat([0, 1], [10, 100])
+    images = np.random.default_rng(0).integers(0, 256, (110, 8, 8), np.uint8)
+    np.savez(tmp_path / "uneven.npz", x_train=images, y_train=labels, x_test=images[8:12], y_test=labels[8:12])
+    np.save(tmp_path / "scores.npy", np.arange(110.0))
+    asked = (
+        f"select window --dataset {tmp_path / 'uneven.npz'} --share 0.2 --scores {tmp_path / 'scores.npy'} --width 8"
+    )
+    quick = f"--search-epochs 1 --search-networks 1 --search-starts 3 --eval-seeds 0 --quiet --out {tmp_path / 'run'}"
+    assert main([*asked.split(), *quick.split()]) == 0
+    found = found_in(tmp_path / "run")
+    assert [row["ipc"] for row in found["rows"]] == [2, 2, 2]
+    assert found["said"].endswith("; those are of 2 images of each class, which the set does not have")
+    assert load_set(tmp_path / "run").synthetic.labels.sum(0).tolist() == [2, 20]
+
+
 def test_a_selection_without_scores_has_no_window_to_search(given, tmp_path, capsys):
     plain = unscored(words(given, tmp_path / "run", "--search", command="select random"))
     assert "random does not go by --search" in refused(capsys, plain, tmp_path)

@@ -44,8 +44,8 @@ def search_windows(
 
     Args:
         bound: of the run, by whose recipe its first network is trained.
-        ipc: images per class, if not the run's. Where a budget's classes differ, windows of their mean stand for it, or
-            of the most that each class has.
+        ipc: images per class, if not the run's. Where a budget's classes differ, windows of their mean stand for it; or
+            of the budget's share of the smallest class, where that has fewer and many are asked for.
         tell: told a line a window.
         scores: how hard each image is.
         thorough: whether many windows and networks are asked for, or few that take little time.
@@ -62,8 +62,10 @@ def search_windows(
     if held_out is None:
         aside = set_aside(bench.train, HELD_OUT)
     fewest = int(np.bincount(labels[~aside], minlength=classes).min())
-    if bound.budget is not None and bound.budget != Budget(bound.budget.ipc):
-        ipc = max(1, min(ipc, fewest))
+    budget = bound.budget
+    alike = budget is None or budget == Budget(budget.ipc)
+    if budget is not None and not alike and thorough and fewest < ipc:
+        ipc = max(1, round((budget.total or sum(budget.counts)) / len(labels) * fewest))
     if not thorough and fewest < ipc:
         why = "to hold some out, by which one could choose" if held_out is None else f"for several windows of {ipc}"
         return Searched(_easiest(bound, ipc), f"the easiest window is taken: there are too few images {why}")
@@ -89,7 +91,9 @@ def search_windows(
     curves = tuple(search(key, bench.train, size, scores, judge, aside, starts=starts, tell=say) for size in sizes)
     how = {"held_out": held_out.count, "networks": networks, "network": name, "protocol": recipe.summary}
     beta = min(curves[0].best.start, _easiest(bound, ipc))  # a budget's classes may differ from its mean
-    return Searched(beta, _said(beta, curves[0], held_out.count, networks, recipe.epochs), curves, how)
+    said = _said(beta, curves[0], held_out.count, networks, recipe.epochs)
+    said += "" if alike else f"; those are of {ipc} images of each class, which the set does not have"
+    return Searched(beta, said, curves, how)
 
 
 def _easiest(bound: Bound, ipc: int) -> float:

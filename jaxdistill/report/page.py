@@ -11,6 +11,7 @@ import numpy as np
 
 from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.io.files import write_text
+from jaxdistill.methods.partial_update import kept_count
 from jaxdistill.presets.base import Preset
 from jaxdistill.report import curves
 from jaxdistill.report.ends import ends
@@ -111,6 +112,8 @@ def _context(run: Outcome) -> dict[str, Any]:
         "held_out": bool(run.held_out),
         "windows": _windows(run),
         "learned": run.cost.get("steps", config.get("steps")),
+        "kept": kept_count(config.get("method", {}).get("update_share", 1.0), config["ipc"]),
+        "reselected": card.get("reselected"),
         "kept_step": card.get("kept_step"),
         "legacy_best": run.legacy_best,
         "results": _results(run),
