@@ -13,6 +13,7 @@ import pytest
 from jaxdistill.augment import for_dataset
 from jaxdistill.cli import entry as cli
 from jaxdistill.cli import main
+from jaxdistill.cli.listing import rows
 from jaxdistill.commands.workspace import open_bench
 from jaxdistill.data.preprocess import constants
 from jaxdistill.errors import UsageError
@@ -202,6 +203,20 @@ def test_experts_of_a_cell():
     assert expert_preset("mtt", "cifar100", 10).statistics == "cifar10"
     for name in EXPERTS:
         assert expert_preset(name, "cifar10").count == 100
+
+
+@pytest.mark.parametrize("method", ["mtt", "tesla", "ftd", "datm", "selmatch"])
+def test_a_number_that_is_the_best_of_many_looks_says_so(method):
+    for row in rows("cells", method):
+        assert find(method, row["dataset"], row["ipc"], row["preset"]).best_on_test
+        assert row["best_on_test"] == (row["published"] is not None)
+    assert not any(row["best_on_test"] for row in rows("cells", "dm"))
+
+
+def test_teslas_steps_on_pixels_are_half_its_codes_or_mtts():
+    for dataset, ipc in (("cifar10", 10), ("cifar10", 50), ("cifar100", 10)):
+        one, other = (find(method, dataset, ipc).config.image_lr for method in ("tesla", "mtt"))
+        assert one == other / 2
 
 
 # What a run that differs is told.

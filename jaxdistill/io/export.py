@@ -30,7 +30,8 @@ def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> No
         form: ``npz``: ``images`` (preprocessed), ``pixels`` (in [0, 1], clipped), ``labels`` (as stored), ``classes``
             (integers), ``label_kind`` and ``formation``, of textures ``canvas`` and ``windows``, and where there are
             some ``weights`` and ``learning_rate``; also the arrays that preprocess other images, ``preprocess/mean``
-            and so on; ``torch``: the same, channels first, as a safetensors file for ``safetensors.torch.load_file`` (kind and formation are its metadata);
+            and so on; ``torch``: the same, channels first, as a safetensors file for ``safetensors.torch.load_file``
+            (kind, formation and what is of textures are its metadata);
             ``folder``: a PNG for each image in a folder for each class; ``tfds``: a folder for
             ``tensorflow_datasets.builder_from_directory``, split ``train``, ``soft_label`` being the labels as stored.
             Neither of the last two holds what exceeds 8 bits of [0, 1].

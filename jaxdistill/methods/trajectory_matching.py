@@ -293,7 +293,8 @@ def _learned_as(initial: SyntheticSet, canvas: int, num_classes: int) -> Synthet
             "for each canvas"
         )
     labels = initial.labels.reshape(-1, canvas**2, num_classes).mean(axis=1)
-    return dataclasses.replace(initial, images=as_canvases(initial.images, canvas), labels=labels)
+    images = as_canvases(jnp.asarray(initial.images), canvas)
+    return SyntheticSet(images, labels, initial.label_kind, learning_rate=initial.learning_rate)
 
 
 def _of_windows(task: Task) -> Augment:
