@@ -252,7 +252,8 @@ class Method(NamedTuple):
     """A distillation method: pure functions over pytrees, and what it wants to be fed.
 
     State is what the next step needs; Info is what a human wants to see: a NamedTuple of scalars, ``loss`` first.
-    Both keep structure, shape and dtype from step to step. The step counter and the root key belong to the loop.
+    Both keep structure, shape and dtype from step to step. Only a step whose Info says that it was not ``applied``, and
+    which changed nothing, may have a loss that is not finite. The step counter and the root key belong to the loop.
     """
 
     init: Callable[[Key, SyntheticSet], PyTree]

@@ -311,6 +311,23 @@ def test_every_field_of_the_experts_recipe_is_named(field):
     assert [d.split(" ")[1] for d in of_experts(**{field: value})] == [field.replace("_", "-")]
 
 
+def test_a_run_of_ftd_on_two_experts_of_mtts_names_what_they_lack():
+    config = run_of("ftd")[0]
+    config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, expert_count=2))
+    papers = expert_preset("mtt", "cifar10", 10)
+    card = {"recipe": dataclasses.asdict(papers.recipe), "epochs": papers.epochs}
+    assert cell.said(config, card, 32) == (
+        "not the published setting of ftd for cifar10 at ipc 10: experts' rho 0.0 (published 0.01), experts' alpha "
+        "none (published 0.3), experts' count 2 (published 100)"
+    )
+
+
+def test_a_number_of_ftd_without_its_average_is_no_setting():
+    preset = find("ftd", "cifar100", 100, "no-average")
+    assert (preset.published[:2], preset.config.ema_decay, preset.listed) == ((49.7, 0.4), None, False)
+    assert find("ftd", "cifar100", 100).published is None
+
+
 def test_epochs_number_and_type_of_experts_are_named():
     assert of_experts(epochs=20) == ["experts' epochs 20 (published 50)"]
     assert of_experts(count=10) == ["experts' count 10 (published 100)"]

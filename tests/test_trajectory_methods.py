@@ -251,6 +251,16 @@ def test_a_step_above_the_threshold_moves_nothing():
     jax.tree.map(np.testing.assert_array_equal, (before.learned, before.velocity), (after.learned, after.velocity))
 
 
+@pytest.mark.parametrize("limit", [None, 1.0])
+def test_a_segment_that_is_no_number_moves_nothing_and_is_left_out_where_there_is_a_limit(limit):
+    method, segment = mtt(MTT(2, 1, 1, max_loss=limit), SMALL), segments_of()
+    before = start_of(method)
+    after, info = jax.jit(method.step)(jax.random.key(0), before, segment._replace(target=jnp.nan * segment.target))
+    assert np.isnan(info.loss)
+    assert info.applied == (limit is None)
+    jax.tree.map(np.testing.assert_array_equal, (before.learned, before.velocity), (after.learned, after.velocity))
+
+
 def test_a_step_above_the_threshold_leaves_the_average_as_it_is():
     before, after, *_ = skipped()
     np.testing.assert_array_equal(before.average, after.average)

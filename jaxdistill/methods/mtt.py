@@ -58,8 +58,8 @@ class MTT(PartialUpdate):
     """Pieces of experts' trajectories in a step, whose gradients are averaged; several devices take them side by
     side."""
     texture_canvas: int = dataclasses.field(default=1, kw_only=True)
-    """Learn textures: each image is a canvas so many times as high and wide, and what is trained on are random windows
-    of it, which go on at the opposite border. 1 learns images."""
+    """Learn textures: each image is a canvas so many times as high and wide, and networks are trained on random windows
+    that go on at the opposite border. 1 learns images."""
     texture_windows: int = dataclasses.field(default=1, kw_only=True)
     """Windows of each canvas in a step of the student, and in a batch where the set is judged."""
 

@@ -76,7 +76,7 @@ class TrajectoryInfo(NamedTuple):
     step_size: Float[Array, ""]
     """Of the student; learned."""
     applied: Float[Array, ""]
-    """1, or 0 for a step that changed nothing because its loss was too high."""
+    """1, or 0 for a step that changed nothing because its loss was too high, or no number."""
 
 
 def minibatches(key: Key, n: int, batch: int, steps: int) -> Int[Array, "steps b"]:
@@ -261,7 +261,9 @@ def match_trajectories(
         moved = TrajectoryState(learned, velocity, state.frozen, smooth, averaged, labels)
         moved = jax.tree.map(lambda new, old: jnp.where(applied, new, old), moved, state)
         norm = optax.global_norm(gradient.images)
-        return moved, TrajectoryInfo(loss, norm, state.learned.rate, jnp.float32(applied))  # pyright: ignore
+        # Without a limit no step is left out on purpose, and one whose loss is NaN ends the run.
+        said = jnp.float32(1 if config.max_loss is None else applied)  # pyright: ignore
+        return moved, TrajectoryInfo(loss, norm, state.learned.rate, said)
 
     def synthetic(state: TrajectoryState) -> SyntheticSet:
         images = state.learned.images if state.average is None else state.average
