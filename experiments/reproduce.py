@@ -35,7 +35,8 @@ def row_of(run: Path, command: str) -> dict:
     name, network = config["method"]["name"], config["network"]
     dataset = config["data"]["dataset"]
     dataset = Path(dataset).stem if dataset.endswith(".npz") else dataset
-    published = find(name, dataset, config["ipc"], config["preset"]).published
+    preset = find(name, dataset, config["ipc"], config["preset"])
+    published = preset.published
     reading = "" if config["preset"] == readings(name)[0] else f" ({config['preset']})"
     shape = [f"W{network['width']}"] if ours["network"].startswith(("convnet", "mlp")) else []
     shape += {"instance": [], "none": ["no norm"]}.get(network["norm"], [f"{network['norm']} norm"])
@@ -47,6 +48,7 @@ def row_of(run: Path, command: str) -> dict:
         "network": " ".join([ours["network"], *shape]),
         "protocol": evaluation["protocol"]["name"] + epochs,
         "published": None if published is None else published._asdict(),
+        "best_on_test": preset.best_on_test,
         "mean": 100 * ours["mean"],
         "std": 100 * ours["std"],
         "networks": len(ours["accuracies"]),

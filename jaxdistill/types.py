@@ -58,6 +58,11 @@ class SyntheticSet:
     """Learned together with the images: one step size, or ``[epochs, steps]`` of them for training in stored order."""
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
+    canvas: int = flax.struct.field(pytree_node=False, default=1)
+    """Each image is a canvas of a texture, so many times as high and wide as a network's input: what is trained on are
+    windows of it, which go on at the opposite border."""
+    windows: int = flax.struct.field(pytree_node=False, default=1)
+    """Windows of each canvas in a batch, where they are drawn at random."""
     selected: Bool[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which images are as they were selected, or as a start had them and a method kept them; None where no recipe needs
     to know."""
@@ -69,6 +74,11 @@ class SyntheticSet:
     def count(self) -> int:
         """Number of images."""
         return self.images.shape[0]
+
+    @property
+    def tiles(self) -> int:
+        """Whole images that `jaxdistill.augment.formation.decode` makes of each stored one."""
+        return (self.formation * self.canvas) ** 2
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -242,7 +252,8 @@ class Method(NamedTuple):
     """A distillation method: pure functions over pytrees, and what it wants to be fed.
 
     State is what the next step needs; Info is what a human wants to see: a NamedTuple of scalars, ``loss`` first.
-    Both keep structure, shape and dtype from step to step. The step counter and the root key belong to the loop.
+    Both keep structure, shape and dtype from step to step. Only a step whose Info says that it was not ``applied``, and
+    which changed nothing, may have a loss that is not finite. The step counter and the root key belong to the loop.
     """
 
     init: Callable[[Key, SyntheticSet], PyTree]

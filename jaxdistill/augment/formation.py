@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from jaxdistill.augment.canvas import cut
 from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
 from jaxdistill.types import Key, SyntheticSet
@@ -98,13 +99,16 @@ def _nearest(length: int, shorter: int) -> Int[np.ndarray, " _shorter"]:
 
 @standard
 def decode(synthetic: SyntheticSet, fill: Float[ArrayLike, "#c"] | float = 0.0) -> SyntheticSet:
-    """The set that a network trains on: tiles cut out and upsampled, labels repeated. The same set for formation 1."""
-    tiles = synthetic.formation**2
+    """The set that a network trains on: tiles cut out and upsampled, labels repeated. The same set for whole images.
+
+    Of canvases, the windows that tile them, for what does not draw windows at random.
+    """
+    tiles = synthetic.tiles
     if tiles == 1:
         return synthetic
-    whole = synthetic.each(
-        lambda leaf: (
-            decode_images(leaf, synthetic.formation, fill) if leaf.ndim == 4 else jnp.repeat(leaf, tiles, axis=0)
-        )
-    )
-    return dataclasses.replace(whole, formation=1)
+
+    def images_of(stored: Float[Array, "n _h _w c"]) -> Float[Array, "m h w c"]:
+        return decode_images(cut(stored, synthetic.canvas), synthetic.formation, fill)
+
+    whole = synthetic.each(lambda leaf: images_of(leaf) if leaf.ndim == 4 else jnp.repeat(leaf, tiles, axis=0))
+    return dataclasses.replace(whole, formation=1, canvas=1, windows=1)

@@ -69,6 +69,7 @@ class Protocol(Recipe):
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
+    draws_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if (self.epochs or 0) < 0 or self.batch < 1 or self.learning_rate <= 0:

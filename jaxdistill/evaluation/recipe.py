@@ -44,6 +44,8 @@ class Recipe(abc.ABC):
     """Whether two evaluations of one set differ."""
     needs_teacher: ClassVar[bool] = False
     """Whether labels have to be a teacher's logits."""
+    draws_windows: ClassVar[bool] = False
+    """Whether a canvas is shown by new windows each time; of others, `fit` is given the windows that tile it."""
     by_class: ClassVar[bool] = False
     """Whether a step takes as many images of each class, so that a set has to have as many."""
 

@@ -99,7 +99,8 @@ def _correct_counts(
     ) -> Int[Array, "*counts"]:
         seed, synthetic = entry
         black, white = data.pixel_range
-        synthetic = decode(synthetic, (black + white) / 2)
+        if synthetic.canvas == 1 or not protocol.draws_windows:
+            synthetic = decode(synthetic, (black + white) / 2)
         variables = train(jax.random.fold_in(key, seed), synthetic, network, protocol)
         return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
 

@@ -226,6 +226,7 @@ def _stored(initial: SyntheticSet, num_classes: int, formation: int) -> Float[Ar
     if (
         initial.label_kind != "class"
         or initial.formation not in (1, formation)
+        or initial.canvas != 1
         or initial.images.shape[0] % (num_classes * tiles)
     ):
         raise UsageError(

@@ -122,6 +122,7 @@ def _context(run: Outcome) -> dict[str, Any]:
         "best_on_test": preset is not None and preset.best_on_test,
         "protocol": evaluation.get("protocol", {}),
         "formation": card.get("formation", 1),
+        "canvas": card.get("canvas", 1),
         "test_images": evaluation.get("test_images"),
         "coverage": spaces(evaluation),
         "covered": list(_covered(run)),
