@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import RealData, real_data, sample
-from jaxdistill.data.trajectories import Bank, flatten
+from jaxdistill.data.trajectories import Bank, RealAndBank, flatten
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.kernels import make as make_kernel
@@ -105,4 +105,5 @@ def toy_batch(method: AnyMethod, task: Task | None = None) -> PyTree:
         task: that it was built for, whose network the experts train; the default `toy_task`.
     """
     sources = {"real": lambda: toy_data()[0], "experts": lambda: toy_experts(task or toy_task())}
+    sources["real and experts"] = lambda: RealAndBank(sources["real"](), sources["experts"]())
     return jax.tree.map(jnp.asarray, sample(method.feed, jax.random.key(0), 0, sources[method.feed.source]()))

@@ -64,6 +64,9 @@ class SyntheticSet:
     indices: Int[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which image of the split (`jaxdistill.data.feeds.RealData`) each was selected as; for what is decided while a set
     begins, and not stored."""
+    decode_type: Literal["single", "multi"] = flax.struct.field(pytree_node=False, default="single")
+    """With ``"multi"`` networks are also trained on the tiles of all smaller factors, whole images among them
+    (`jaxdistill.augment.formation`)."""
 
     @property
     def count(self) -> int:
@@ -79,7 +82,8 @@ class SyntheticSet:
     def __repr__(self) -> str:
         """Shapes, and not the values of every pixel."""
         shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in self.arrays.items())
-        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation})"
+        kind = "" if self.decode_type == "single" else f", decode_type={self.decode_type!r}"
+        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation}{kind})"
 
     def each(self, change: Callable[[AnyArray], AnyArray]) -> SyntheticSet:
         """The set with every array that has an entry for each image changed alike."""
@@ -221,7 +225,9 @@ class Feed(Protocol):
 
     source: ClassVar[str]
     """What `data` is: ``"real"`` is the training split (`jaxdistill.data.feeds.RealData`), ``"experts"`` a
-    `jaxdistill.data.trajectories.Bank`. Both give themselves without their large arrays as ``outline()``."""
+    `jaxdistill.data.trajectories.Bank`, ``"real and experts"`` a `jaxdistill.data.trajectories.RealAndBank`. All give
+    themselves without their large arrays as ``outline()``. One that needs real data on the device has a true
+    ``on_device``."""
 
     def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
         """Integer arrays that name the examples of this step.

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.augment.formation import decode
+from jaxdistill.augment.formation import decode, tiles_of
 from jaxdistill.commands.train_experts import trained
 from jaxdistill.commands.workspace import Bench, augmentation
 from jaxdistill.common.names import choose
@@ -104,7 +104,8 @@ class Cover:
     def shares(self, chosen: SyntheticSet) -> dict[str, dict[str, float]]:
         """Coverage by a set in each space: of ``all``, of the ``easy`` half and of the ``hard`` one."""
         black, white = self._bench.test.pixel_range
-        labels = np.repeat(np.argmax(np.asarray(chosen.labels), axis=-1), chosen.formation**2)
+        tiles = tiles_of(chosen.formation, chosen.decode_type)
+        labels = np.repeat(np.argmax(np.asarray(chosen.labels), axis=-1), tiles)
         within = (self._bench.test.labels, jnp.asarray(labels)) if self._same_class else ()
         found = {}
         for name, (space, test, near) in self._measured.items():
@@ -211,7 +212,7 @@ def _embedded(
     def read(block: Int[np.ndarray, " size"]) -> Float[Array, "tiles h w c"]:
         return decoded(chosen.take(jnp.asarray(block)))
 
-    size = min(max(1, BATCH // chosen.formation**2), chosen.count)
+    size = min(max(1, BATCH // tiles_of(chosen.formation, chosen.decode_type)), chosen.count)
     return predict_on_host(network, variables, read, chosen.count, size, answer)
 
 

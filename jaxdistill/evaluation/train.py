@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from jaxdistill.augment.formation import decode
+from jaxdistill.augment.formation import decode, tiles_of
 from jaxdistill.common.promotion import standard
 from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
@@ -99,8 +99,10 @@ def _correct_counts(
     ) -> Int[Array, "*counts"]:
         seed, synthetic = entry
         black, white = data.pixel_range
+        tiles = tiles_of(synthetic.formation, synthetic.decode_type)
         synthetic = decode(synthetic, (black + white) / 2)
-        variables = train(jax.random.fold_in(key, seed), synthetic, network, protocol)
+        recipe = protocol.on_tiles(tiles, *synthetic.labels.shape)
+        variables = train(jax.random.fold_in(key, seed), synthetic, network, recipe)
         return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
 
     return map_seeds(one, (seeds, sets), key, data, parts)

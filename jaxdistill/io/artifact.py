@@ -137,6 +137,7 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
         "count": len(arrays["images"]),
         "label_kind": synthetic.label_kind,
         "formation": synthetic.formation,
+        **({} if synthetic.decode_type == "single" else {"decode_type": synthetic.decode_type}),
         "preprocessing": "ZCA whitening" if preprocess.whiten is not None else "mean and std per channel",
         "versions": {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")},
         "sha256": hashlib.sha256(tensors).hexdigest(),
@@ -194,7 +195,8 @@ def load_set(folder: Path) -> Stored:
     fields = {name: jax.numpy.asarray(arrays[name]) for name in arrays if not name.startswith(PREFIX)}
     if "selected" in fields:  # numbers in the file
         fields["selected"] = fields["selected"] > 0
-    return Stored(SyntheticSet(**fields, label_kind=card["label_kind"], formation=card["formation"]), transform, card)
+    said = {name: card[name] for name in ("label_kind", "formation", "decode_type") if name in card}
+    return Stored(SyntheticSet(**fields, **said), transform, card)
 
 
 def _card(path: Path) -> dict[str, Any]:
@@ -215,6 +217,8 @@ def _card(path: Path) -> dict[str, Any]:
             raise UsageError("its counts are not whole numbers")
         if card["label_kind"] not in typing.get_args(LabelKind):
             raise UsageError(f"its label kind is {card['label_kind']!r:.40}")
+        if card.get("decode_type", "single") not in ("single", "multi"):
+            raise UsageError(f"its decode type is {card['decode_type']!r:.40}")
         texts = (card["sha256"], card["dataset"], *card["class_names"])
         if not all(isinstance(text, str) for text in texts) or len(card["class_names"]) != card["num_classes"]:
             raise UsageError("its names are not one text for each class")

@@ -28,7 +28,8 @@ def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> No
     Args:
         stored: from `jaxdistill.io.artifact.load_set`.
         form: ``npz``: ``images`` (preprocessed), ``pixels`` (in [0, 1], clipped), ``labels`` (as stored), ``classes``
-            (integers), ``label_kind`` and ``formation``, and where there are some ``weights`` and ``learning_rate``;
+            (integers), ``label_kind`` and ``formation`` (and ``decode_type``, if that is not ``single``), and where
+            there are some ``weights`` and ``learning_rate``;
             also the arrays that preprocess other images, ``preprocess/mean`` and so on; ``torch``: the same, channels
             first, as a safetensors file for ``safetensors.torch.load_file`` (kind and formation are its metadata);
             ``folder``: a PNG for each image in a folder for each class; ``tfds``: a folder for
@@ -66,9 +67,16 @@ def _arrays(stored: Stored) -> dict[str, np.ndarray]:
     return arrays | {PREFIX + name: value for name, value in stored.preprocess.arrays().items()}
 
 
+def _kinds(stored: Stored) -> dict[str, str | int]:
+    """What the arrays are."""
+    found = {"label_kind": stored.synthetic.label_kind, "formation": stored.synthetic.formation}
+    kind = stored.synthetic.decode_type
+    return found if kind == "single" else {**found, "decode_type": kind}
+
+
 def _npz(stored: Stored, out: Path) -> None:
     buffer = io.BytesIO()
-    kind = {"label_kind": np.array(stored.synthetic.label_kind), "formation": np.array(stored.synthetic.formation)}
+    kind = {name: np.array(value) for name, value in _kinds(stored).items()}
     arrays: dict[str, Any] = _arrays(stored) | kind
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(out, buffer.getvalue())
@@ -85,8 +93,7 @@ def _torch(stored: Stored, out: Path) -> None:
         elif name in WHITENING:  # acts on flattened images, and those are channels first now
             value = value[np.ix_(*[order] * value.ndim)]
         first[name] = np.asarray(value, order="C")
-    kind = {"label_kind": stored.synthetic.label_kind, "formation": str(stored.synthetic.formation)}
-    files.write_bytes(out, save(first, kind))
+    files.write_bytes(out, save(first, {name: str(value) for name, value in _kinds(stored).items()}))
 
 
 def _bytes(stored: Stored) -> tuple[np.ndarray, np.ndarray]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from jaxdistill.augment.formation import tiles_of
 from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.io.files import write_text
 from jaxdistill.methods.partial_update import kept_count
@@ -121,7 +122,7 @@ def _context(run: Outcome) -> dict[str, Any]:
         "published": _published(preset),
         "best_on_test": preset is not None and preset.best_on_test,
         "protocol": evaluation.get("protocol", {}),
-        "formation": card.get("formation", 1),
+        "tiles": tiles_of(card.get("formation", 1), card.get("decode_type", "single")),
         "test_images": evaluation.get("test_images"),
         "coverage": spaces(evaluation),
         "covered": list(_covered(run)),
