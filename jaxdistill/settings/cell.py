@@ -25,6 +25,7 @@ from jaxdistill.settings.config import (
     OwnMethod,
 )
 from jaxdistill.settings.starts import needs_of
+from jaxdistill.training.experts import ExpertRecipe
 
 __all__ = ["APART", "differences", "fields", "named", "preset_of", "said"]
 
@@ -182,7 +183,12 @@ def _of_experts(config: Distill, preset: Preset, card: Mapping[str, Any] | None)
     dataset, published = named(config.data.dataset), preset.experts
     theirs = dataclasses.asdict(published.recipe)
     theirs |= {"epochs": published.epochs, "count": published.count, "dtype": _STORED}
-    ours = {**card["recipe"], "epochs": card["epochs"], "count": config.bank.expert_count}
+    ours = {
+        **dataclasses.asdict(ExpertRecipe()),
+        **card["recipe"],
+        "epochs": card["epochs"],
+        "count": config.bank.expert_count,
+    }
     ours["dtype"] = card.get("dtype", _STORED)
     for one in (ours, theirs):
         one["augment"] = for_dataset(one["augment"], dataset)
