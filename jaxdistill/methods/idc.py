@@ -102,8 +102,8 @@ class IDC(PartialUpdate):
     (multi); or of `factor` as far as `max_tiles` goes, and of smaller ones for the other images (bound). Networks are
     trained on sets by multi likewise, on those by bound as on those by single."""
     match: Matched = "gradient"
-    """What is matched: gradients of convolution kernels, or means of a class's features, by squared differences whatever
-    `distance` says: the embedding, as the code has it for ConvNets, or the last block's map, as for ResNets."""
+    """What is matched: gradients of convolution kernels, by `distance`, or means of a class's features, by squared
+    differences: the embedding, as the code has it for ConvNets, or the last block's map, as for ResNets."""
     pretrain_epochs: int = 0
     """Epochs on all real images, on the device, that a network is trained for before its first match."""
     pool_from: int | None = None
