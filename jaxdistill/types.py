@@ -225,7 +225,7 @@ class Feed(Protocol):
 
     source: ClassVar[str]
     """What `data` is: ``"real"`` is the training split (`jaxdistill.data.feeds.RealData`), ``"experts"`` a
-    `jaxdistill.data.trajectories.Bank`, ``"real and experts"`` a `jaxdistill.data.trajectories.RealAndBank`. All give
+    `jaxdistill.data.trajectories.Bank`, ``"both"`` a `jaxdistill.data.trajectories.RealAndExperts`. All give
     themselves without their large arrays as ``outline()``. One that needs real data on the device has a true
     ``on_device``."""
 

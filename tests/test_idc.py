@@ -14,7 +14,7 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode_images, encode_images, some_tiles
 from jaxdistill.augment.transform import Augmented
 from jaxdistill.data.feeds import real_data, sample
-from jaxdistill.data.trajectories import Bank, RealAndBank, flatten, unflatten
+from jaxdistill.data.trajectories import Bank, RealAndExperts, flatten, unflatten
 from jaxdistill.losses import gradients
 from jaxdistill.methods.idc import DISTANCES, IDC, idc
 from jaxdistill.methods.matching import match_gradients
@@ -246,7 +246,7 @@ def test_a_network_is_trained_on_all_real_images_before_its_first_match():
     method = idc(dataclasses.replace(SMALL, pretrain_epochs=2), task)
     data = jax.tree.map(jnp.asarray, real_split())
     (by_class, anywhere), whole = jax.tree.map(jnp.asarray, sample(method.feed, jax.random.key(0), 0, data))
-    assert by_class.images.shape[:2] == (8, 5)
+    assert by_class.images.shape[0] == 8
     assert anywhere.images.shape[0] == 8
     np.testing.assert_array_equal(whole.images, data.images)
     state = method.init(jax.random.key(0), set_of(PIXELS))
@@ -284,16 +284,15 @@ def test_networks_come_out_of_the_experts_at_the_epochs_that_are_named():
     like = task.network.init(jax.random.key(0)).params
     size = flatten(like).shape[0]
     paths = 0.1 * np.random.default_rng(0).normal(size=(3, 6, size)).astype(np.float32)
-    source = RealAndBank(jax.tree.map(jnp.asarray, real_split()), Bank(jnp.asarray(paths), 3, 5))
+    source = RealAndExperts(jax.tree.map(jnp.asarray, real_split()), Bank(jnp.asarray(paths), 3, 5))
     method = idc(dataclasses.replace(SMALL, pool_from=2, pool_epochs=3), task)
     drawn = []
     for i in range(60):
         batch, vector = sample(method.feed, jax.random.key(i), 0, source)
         drawn += [tuple(np.argwhere((paths == vector).all(-1))[0])]
     assert {*drawn} == {(expert, epoch) for expert in range(3) for epoch in (2, 3, 4)}
-    assert jax.tree.map(jnp.shape, batch) == jax.tree.map(
-        jnp.shape, sample(small()[1].feed, jax.random.key(0), 0, source.real)
-    )
+    plain = sample(small()[1].feed, jax.random.key(0), 0, source.real)
+    assert jax.tree.map(jnp.shape, batch) == jax.tree.map(jnp.shape, plain)
     state = method.init(jax.random.key(0), set_of(PIXELS))
     _, info = jax.jit(method.step)(jax.random.key(3), state, (batch_of(), jnp.asarray(paths[1, 4])))
     params = jax.tree.map(lambda leaf: leaf.astype(float), unflatten(jnp.asarray(paths[1, 4]), like))
@@ -301,7 +300,7 @@ def test_networks_come_out_of_the_experts_at_the_epochs_that_are_named():
     expected, _ = match(key_match, Variables(params, {}), jnp.asarray(PIXELS), batch_of()[0].images)
     np.testing.assert_allclose(info.loss, expected.sum(), rtol=1e-9)
     far = idc(dataclasses.replace(SMALL, pool_from=4, pool_epochs=3), task)
-    with pytest.raises(ValueError, match="after up to 6 epochs .* and the experts have 5; train longer ones"):
+    with pytest.raises(ValueError, match=r"after up to 6 epochs .* and the experts have 5; train longer ones"):
         sample(far.feed, jax.random.key(0), 0, source)
 
 

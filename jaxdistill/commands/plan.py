@@ -19,7 +19,7 @@ from jaxdistill.commands.own_method import check_own
 from jaxdistill.commands.workspace import Bench, generator_of, keys, networks, only_network, open_bench, task
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source
-from jaxdistill.data.trajectories import RealAndBank
+from jaxdistill.data.trajectories import RealAndExperts
 from jaxdistill.engine.drive import Feeding
 from jaxdistill.engine.host_batches import require_grain
 from jaxdistill.errors import UsageError
@@ -126,7 +126,7 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
     check_method_read(config, options, bound.protocol, method, known, build)
     if experts is not None:
         asking = [needs_of(config.init), *([] if config.keeps_by is None else [config.keeps_by])]
-        if "experts" not in method.feed.source and not any(need.uses_experts(config.basis) for need in asking):
+        if method.feed.source == "real" and not any(need.uses_experts(config.basis) for need in asking):
             raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
     source, on_host = _source(method.feed, config, bench, experts)
@@ -224,7 +224,10 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
         return source, on_host
     if on_host and getattr(feed, "on_device", False):
         raise UsageError("these experts have to be on the device beside the data; raise --max-device-gib")
-    return RealAndBank(bench.train, source), on_host or bench.on_host
+    real = bench.train
+    if on_host and not bench.on_host:  # what one of them is too large for, both are fed by
+        real = jax.tree.map(np.asarray, real)
+    return RealAndExperts(real, source), on_host or bench.on_host
 
 
 def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Preprocess) -> Bound:

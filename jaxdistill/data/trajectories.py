@@ -1,4 +1,4 @@
-"""Recorded trajectories of experts, and the feed that draws segments of them."""
+"""Recorded trajectories of experts, and the feeds that draw segments of them, or networks beside real examples."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Feed, Key, PyTree
 
-__all__ = ["Bank", "RealAndBank", "Segment", "Segments", "WithExpert", "flatten", "unflatten"]
+__all__ = ["Bank", "RealAndExperts", "Segment", "Segments", "WithExpert", "flatten", "unflatten"]
 
 
 @flax.struct.dataclass
@@ -45,15 +45,15 @@ class Bank:
 
 
 @flax.struct.dataclass
-class RealAndBank:
-    """A split and experts, for feeds that draw from both."""
+class RealAndExperts:
+    """What feeds draw from that need both: the training split, and experts."""
 
     real: RealData
     experts: Bank
 
-    def outline(self) -> RealAndBank:
-        """The same without what is only read."""
-        return RealAndBank(self.real.outline(), self.experts.outline())
+    def outline(self) -> RealAndExperts:
+        """The same without what only reading needs."""
+        return RealAndExperts(self.real.outline(), self.experts.outline())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,7 +64,7 @@ class WithExpert:
     feed: Feed
     first: int
     count: int = 1
-    source: ClassVar[str] = "real and experts"
+    source: ClassVar[str] = "both"
 
     @property
     def on_device(self) -> bool:
@@ -72,7 +72,7 @@ class WithExpert:
         return getattr(self.feed, "on_device", False)
 
     @standard
-    def plan(self, key: Key, step: Int[Array, ""], data: RealAndBank) -> tuple[PyTree, tuple[Array, Array]]:
+    def plan(self, key: Key, step: Int[Array, ""], data: RealAndExperts) -> tuple[PyTree, tuple[Array, Array]]:
         """The plan for the real data; an expert, and an epoch.
 
         Raises:
@@ -89,7 +89,7 @@ class WithExpert:
         epoch = jax.random.randint(key_epoch, (1,), self.first, last + 1)
         return self.feed.plan(key_feed, step, data.real), (expert, epoch)
 
-    def gather(self, plan: tuple[PyTree, tuple[AnyArray, AnyArray]], data: RealAndBank) -> tuple[PyTree, AnyArray]:
+    def gather(self, plan: tuple[PyTree, tuple[AnyArray, AnyArray]], data: RealAndExperts) -> tuple[PyTree, AnyArray]:
         """The real batch, and a vector that `unflatten` makes parameters of."""
         return self.feed.gather(plan[0], data.real), data.experts.read(*plan[1])[0]
 

@@ -67,17 +67,15 @@ def _arrays(stored: Stored) -> dict[str, np.ndarray]:
     return arrays | {PREFIX + name: value for name, value in stored.preprocess.arrays().items()}
 
 
-def _kinds(stored: Stored) -> dict[str, str | int]:
-    """What the arrays are."""
-    found = {"label_kind": stored.synthetic.label_kind, "formation": stored.synthetic.formation}
-    kind = stored.synthetic.decode_type
-    return found if kind == "single" else {**found, "decode_type": kind}
+def _kind(stored: Stored) -> dict[str, str | int]:
+    """What the arrays do not say of the set."""
+    names = ("label_kind", "formation", *(("decode_type",) if stored.synthetic.decode_type != "single" else ()))
+    return {name: getattr(stored.synthetic, name) for name in names}
 
 
 def _npz(stored: Stored, out: Path) -> None:
     buffer = io.BytesIO()
-    kind = {name: np.array(value) for name, value in _kinds(stored).items()}
-    arrays: dict[str, Any] = _arrays(stored) | kind
+    arrays: dict[str, Any] = _arrays(stored) | {name: np.array(value) for name, value in _kind(stored).items()}
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(out, buffer.getvalue())
 
@@ -93,7 +91,7 @@ def _torch(stored: Stored, out: Path) -> None:
         elif name in WHITENING:  # acts on flattened images, and those are channels first now
             value = value[np.ix_(*[order] * value.ndim)]
         first[name] = np.asarray(value, order="C")
-    files.write_bytes(out, save(first, {name: str(value) for name, value in _kinds(stored).items()}))
+    files.write_bytes(out, save(first, {name: str(value) for name, value in _kind(stored).items()}))
 
 
 def _bytes(stored: Stored) -> tuple[np.ndarray, np.ndarray]:
