@@ -179,7 +179,7 @@ def idc(config: IDC, task: Task) -> Method:
 
     def compared(
         key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"], real: Float[Array, "classes b h w c"]
-    ) -> tuple[Float[Array, classes * _terms], Float[Array, "classes ipc h w c"]]:
+    ) -> tuple[Float[Array, "classes ..."], Float[Array, "classes ipc h w c"]]:
         if config.match == "gradient":
             return match_gradients(key, task, variables, images, real, distance, view)
         return match_distributions(key, task, variables, images, real, features=features, view=view, train=False)
