@@ -41,12 +41,13 @@ def row_of(run: Path, command: str) -> dict:
     shape = [f"W{network['width']}"] if ours["network"].startswith(("convnet", "mlp")) else []
     shape += {"instance": [], "none": ["no norm"]}.get(network["norm"], [f"{network['norm']} norm"])
     epochs = "" if "drops" not in evaluation["protocol"] else f", {evaluation['protocol']['epochs']} epochs"
+    equal = ", equal computing" if evaluation["protocol"].get("equal_compute") else ""
     row = {
         "method": name + reading,
         "dataset": dataset,
         "ipc": config["ipc"],
         "network": " ".join([ours["network"], *shape]),
-        "protocol": evaluation["protocol"]["name"] + epochs,
+        "protocol": evaluation["protocol"]["name"] + epochs + equal,
         "published": None if published is None else published._asdict(),
         "best_on_test": preset.best_on_test,
         "mean": 100 * ours["mean"],

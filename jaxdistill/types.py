@@ -40,6 +40,11 @@ def per_image(**options: Any) -> Any:
     return flax.struct.field(metadata={"per_image": True}, **options)
 
 
+def tiles_of(factor: int, decode_type: str = "single") -> int:
+    """How many images each stored one becomes, by ``"single"`` or ``"multi"``."""
+    return sum(f**2 for f in range(1 if decode_type == "multi" else factor, factor + 1))
+
+
 @flax.struct.dataclass
 class SyntheticSet:
     """A distilled (or selected) set: what every method improves and every evaluation reads.
@@ -69,6 +74,9 @@ class SyntheticSet:
     indices: Int[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which image of the split (`jaxdistill.data.feeds.RealData`) each was selected as; for what is decided while a set
     begins, and not stored."""
+    decode_type: Literal["single", "multi"] = flax.struct.field(pytree_node=False, default="single")
+    """With ``"multi"`` networks are also trained on the tiles of all smaller factors, whole images among them
+    (`jaxdistill.augment.formation`)."""
 
     @property
     def count(self) -> int:
@@ -78,7 +86,7 @@ class SyntheticSet:
     @property
     def tiles(self) -> int:
         """Whole images that `jaxdistill.augment.formation.decode` makes of each stored one."""
-        return (self.formation * self.canvas) ** 2
+        return tiles_of(self.formation, self.decode_type) * self.canvas**2
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -89,7 +97,8 @@ class SyntheticSet:
     def __repr__(self) -> str:
         """Shapes, and not the values of every pixel."""
         shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in self.arrays.items())
-        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation})"
+        kind = "" if self.decode_type == "single" else f", decode_type={self.decode_type!r}"
+        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation}{kind})"
 
     def each(self, change: Callable[[AnyArray], AnyArray]) -> SyntheticSet:
         """The set with every array that has an entry for each image changed alike."""
@@ -231,7 +240,9 @@ class Feed(Protocol):
 
     source: ClassVar[str]
     """What `data` is: ``"real"`` is the training split (`jaxdistill.data.feeds.RealData`), ``"experts"`` a
-    `jaxdistill.data.trajectories.Bank`. Both give themselves without their large arrays as ``outline()``."""
+    `jaxdistill.data.trajectories.Bank`, ``"both"`` a `jaxdistill.data.trajectories.RealAndExperts`. All give
+    themselves without their large arrays as ``outline()``. One that needs real data on the device has a true
+    ``on_device``."""
 
     def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
         """Integer arrays that name the examples of this step.

@@ -32,6 +32,7 @@ PROTOCOL_TABLE, EXPERT_TABLE = TABLE.pop("protocols"), TABLE.pop("experts")
 READINGS = [(method, reading) for method, config in METHOD_NAMES.items() for reading in readings(config)]
 SUBSETS = {f"image{subset}" for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow")}
 SIDES = {"tiny_imagenet": 64, "imagenet_resized/64x64": 64, **dict.fromkeys(SUBSETS, 128)}
+SIDES |= dict.fromkeys(("imagenet10", "imagenet100"), 224)
 IPCS = sorted({*range(1, 131), 150, 200, 250, 500, 1000, 1250, 1500, 5000})
 
 

@@ -19,6 +19,7 @@ from jaxdistill.commands.own_method import check_own
 from jaxdistill.commands.workspace import Bench, generator_of, keys, networks, only_network, open_bench, task
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source
+from jaxdistill.data.trajectories import RealAndExperts
 from jaxdistill.engine.drive import Feeding
 from jaxdistill.engine.host_batches import require_grain
 from jaxdistill.errors import UsageError
@@ -125,7 +126,7 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
     check_method_read(config, options, bound.protocol, method, known, build)
     if experts is not None:
         asking = [needs_of(config.init), *([] if config.keeps_by is None else [config.keeps_by])]
-        if method.feed.source != "experts" and not any(need.uses_experts(config.basis) for need in asking):
+        if method.feed.source == "real" and not any(need.uses_experts(config.basis) for need in asking):
             raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
     source, on_host = _source(method.feed, config, bench, experts)
@@ -206,16 +207,27 @@ def pinned(config: Run, given: Given = Given()) -> tuple[Run, Given]:  # noqa: B
 
 def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | None) -> tuple[Any, bool]:
     """What the feed draws from, and whether it stays where it is."""
+    if bench.on_host and getattr(feed, "on_device", False):
+        raise UsageError(
+            f"{name_of(config)} goes through all training images in one step here, so that they have to be on the "
+            "device; raise --max-device-gib"
+        )
     if feed.source == "real":
         return bench.train, bench.on_host
     if experts is None:
-        raise UsageError(
-            f"{name_of(config)} matches experts; make some with 'jaxdistill experts' and give them with --experts"
-        )
+        does = "matches experts" if feed.source == "experts" else "begins with networks out of experts here"
+        raise UsageError(f"{name_of(config)} {does}; make some with 'jaxdistill experts' and give them with --experts")
     source, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
     if on_host:
         require_grain()
-    return source, on_host
+    if feed.source == "experts":
+        return source, on_host
+    if on_host and getattr(feed, "on_device", False):
+        raise UsageError("these experts have to be on the device beside the data; raise --max-device-gib")
+    real = bench.train
+    if on_host and not bench.on_host:  # what one of them is too large for, both are fed by
+        real = jax.tree.map(np.asarray, real)
+    return RealAndExperts(real, source), on_host or bench.on_host
 
 
 def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Preprocess) -> Bound:

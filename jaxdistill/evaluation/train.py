@@ -99,9 +99,10 @@ def _correct_counts(
     ) -> Int[Array, "*counts"]:
         seed, synthetic = entry
         black, white = data.pixel_range
-        if synthetic.canvas == 1 or not protocol.draws_windows:
+        recipe = protocol.on_tiles(synthetic.tiles, *synthetic.labels.shape)
+        if synthetic.canvas == 1 or not recipe.draws_windows:
             synthetic = decode(synthetic, (black + white) / 2)
-        variables = train(jax.random.fold_in(key, seed), synthetic, network, protocol)
+        variables = train(jax.random.fold_in(key, seed), synthetic, network, recipe)
         return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
 
     return map_seeds(one, (seeds, sets), key, data, parts)

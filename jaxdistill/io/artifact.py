@@ -152,10 +152,11 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
         files.write_bytes(temporary / "grid.png", png(picture))
 
 
-def _stored_as(synthetic: SyntheticSet) -> dict[str, int]:
+def _stored_as(synthetic: SyntheticSet) -> dict[str, int | str]:
     """How whole images are made of those that are stored, as a card says it."""
+    of_tiles = {} if synthetic.decode_type == "single" else {"decode_type": synthetic.decode_type}
     of_canvas = {name: getattr(synthetic, name) for name in _OF_CANVAS} if synthetic.canvas > 1 else {}
-    return {"formation": synthetic.formation, **of_canvas}
+    return {"formation": synthetic.formation, **of_tiles, **of_canvas}
 
 
 def _arrays(synthetic: SyntheticSet, preprocess: Preprocess) -> dict[str, np.ndarray]:
@@ -202,7 +203,7 @@ def load_set(folder: Path) -> Stored:
     fields = {name: jax.numpy.asarray(arrays[name]) for name in arrays if not name.startswith(PREFIX)}
     if "selected" in fields:  # numbers in the file
         fields["selected"] = fields["selected"] > 0
-    kinds = {name: card[name] for name in ("label_kind", "formation", *_OF_CANVAS) if name in card}
+    kinds = {name: card[name] for name in ("label_kind", "formation", "decode_type", *_OF_CANVAS) if name in card}
     return Stored(SyntheticSet(**fields, **kinds), transform, card)
 
 
@@ -224,6 +225,8 @@ def _card(path: Path) -> dict[str, Any]:
             raise UsageError("its counts are not whole numbers")
         if card["label_kind"] not in typing.get_args(LabelKind):
             raise UsageError(f"its label kind is {card['label_kind']!r:.40}")
+        if card.get("decode_type", "single") not in ("single", "multi"):
+            raise UsageError(f"its decode type is {card['decode_type']!r:.40}")
         texts = (card["sha256"], card["dataset"], *card["class_names"])
         if not all(isinstance(text, str) for text in texts) or len(card["class_names"]) != card["num_classes"]:
             raise UsageError("its names are not one text for each class")

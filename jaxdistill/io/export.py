@@ -28,10 +28,11 @@ def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> No
     Args:
         stored: from `jaxdistill.io.artifact.load_set`.
         form: ``npz``: ``images`` (preprocessed), ``pixels`` (in [0, 1], clipped), ``labels`` (as stored), ``classes``
-            (integers), ``label_kind`` and ``formation``, of textures ``canvas`` and ``windows``, and where there are
-            some ``weights`` and ``learning_rate``; also the arrays that preprocess other images, ``preprocess/mean``
-            and so on; ``torch``: the same, channels first, as a safetensors file for ``safetensors.torch.load_file``
-            (kind, formation and what is of textures are its metadata);
+            (integers), ``label_kind`` and ``formation`` (and ``decode_type``, if that is not ``single``; of textures
+            ``canvas`` and ``windows``), and where there are some ``weights`` and ``learning_rate``; also the arrays
+            that preprocess other images, ``preprocess/mean`` and so on; ``torch``: the same, channels first, as a
+            safetensors file for ``safetensors.torch.load_file`` (kind, formation and what is of textures are its
+            metadata);
             ``folder``: a PNG for each image in a folder for each class; ``tfds``: a folder for
             ``tensorflow_datasets.builder_from_directory``, split ``train``, ``soft_label`` being the labels as stored.
             Neither of the last two holds what exceeds 8 bits of [0, 1].
@@ -69,8 +70,10 @@ def _arrays(stored: Stored) -> dict[str, np.ndarray]:
 
 def _kind(stored: Stored) -> dict[str, str | int]:
     """What the arrays do not say of the set."""
-    names = ("label_kind", "formation", *(("canvas", "windows") if stored.synthetic.canvas > 1 else ()))
-    return {name: getattr(stored.synthetic, name) for name in names}
+    synthetic = stored.synthetic
+    of_tiles = () if synthetic.decode_type == "single" else ("decode_type",)
+    names = ("label_kind", "formation", *of_tiles, *(("canvas", "windows") if synthetic.canvas > 1 else ()))
+    return {name: getattr(synthetic, name) for name in names}
 
 
 def _npz(stored: Stored, out: Path) -> None:
