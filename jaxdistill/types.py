@@ -89,7 +89,8 @@ class SyntheticSet:
     def __repr__(self) -> str:
         """Shapes, and not the values of every pixel."""
         shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in self.arrays.items())
-        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation})"
+        canvas = f", canvas={self.canvas}" if self.canvas > 1 else ""
+        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation}{canvas})"
 
     def each(self, change: Callable[[AnyArray], AnyArray]) -> SyntheticSet:
         """The set with every array that has an entry for each image changed alike."""
