@@ -98,6 +98,7 @@ class SyntheticSet:
         """Shapes, and not the values of every pixel."""
         shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in self.arrays.items())
         kind = "" if self.decode_type == "single" else f", decode_type={self.decode_type!r}"
+        kind += f", canvas={self.canvas}" if self.canvas > 1 else ""
         return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation}{kind})"
 
     def each(self, change: Callable[[AnyArray], AnyArray]) -> SyntheticSet:

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.augment.formation import decode, decode_images, encode_images, some_tiles, tiles_of
-from jaxdistill.types import SyntheticSet
+from jaxdistill.augment.formation import decode, decode_images, encode_images, some_tiles
+from jaxdistill.types import SyntheticSet, tiles_of
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "idc.npz")
 
