@@ -17,7 +17,7 @@ from jaxdistill.report.outcome import Outcome
 from jaxdistill.report.tables import told_apart
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import from_json, to_json
-from jaxdistill.settings.config import Distill, OwnMethod, RunConfig, Select
+from jaxdistill.settings.config import OF_RECIPE, Distill, OwnMethod, RunConfig, Select
 from jaxdistill.settings.defaults import of_select
 
 __all__ = ["Advice", "again", "preset_of", "to_try"]
@@ -114,7 +114,7 @@ def _begun(run: Outcome, command: str, name: str, ipc: int) -> tuple[str, str]:
     elif judged.get("protocol") != dsa_recipe(cell.named(data["dataset"])):  # so that both are judged alike
         kernel = _part(config, "network").get("kernel")
         options += [("protocol", judged.get("protocol")), ("kernel", kernel)]
-    options.append(("eval-epochs", judged.get("eval_epochs")))
+    options += [(name.replace("_", "-"), judged.get(name)) for name in ("eval_epochs", *OF_RECIPE)]
     said = [(flag, shlex.quote(str(value))) for flag, value in options if value is not None]
     return _wrapped(["jaxdistill", command, name], [*said, ("out", shlex.quote(out))]), out
 
