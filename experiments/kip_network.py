@@ -4,7 +4,7 @@
 
 RUN is a run of ``jaxdistill distill kip`` with ``--hold-out``. Prints the accuracy on what it held out, in %, of one
 network for each factor of the largest stable step size and each penalty; no test image is looked at. The best pair then
-goes to ``jaxdistill evaluate RUN --protocol kip-nn --network convnet4 --initial kernel --factor F --l2 L``.
+goes to ``jaxdistill evaluate RUN --protocol kip-nn --initial kernel --factor F --l2 L``.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from jaxdistill.settings.config import DataConfig
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
+    parser.add_argument("--network", default="convnet4")
     parser.add_argument("--width", type=int, default=1024)
     parser.add_argument("--epochs", type=int, help="of 100 images a step; by default 5,000 steps")
     parser.add_argument("--factors", type=float, nargs="+", default=[0.5, 1.0])
@@ -35,7 +36,7 @@ def main() -> None:
     bench = open_bench(data, stored.preprocess)
     if bench.held_out is None:
         raise SystemExit("the run held nothing out to choose by; make it with --hold-out 0.1")
-    network = make("convnet4", bench.image_shape, bench.num_classes, width=given.width, initial="kernel")
+    network = make(given.network, bench.image_shape, bench.num_classes, width=given.width, initial="kernel")
     for factor in given.factors:
         for l2 in given.l2:
             recipe = dataclasses.replace(StableRegression(factor=factor, l2=l2), epochs=given.epochs)

@@ -83,9 +83,11 @@ class StableRegression(Recipe):
         variables, steps = network.init(key_init), self.length(synthetic.count)
         largest = largest_step(network, variables, synthetic.images[: self.probes] if aside is None else aside)
         drawn = buffered(key_draws, synthetic.count, steps * self.batch).reshape(steps, self.batch)
-        done = jnp.arange(steps) / steps
-        rates = self.factor * largest * 0.5 * (1 + jnp.cos(jnp.pi * done))
-        return self.go_on(variables, synthetic, network, drawn, rates)
+        return self.go_on(variables, synthetic, network, drawn, self.rates(largest, steps))
+
+    def rates(self, largest: Float[Array, ""], steps: int) -> Float[Array, " steps"]:
+        """The step size of each step: from a share of the largest stable one down to 0, by half a cosine."""
+        return self.factor * largest * 0.5 * (1 + jnp.cos(jnp.pi * jnp.arange(steps) / steps))
 
     def go_on(
         self,

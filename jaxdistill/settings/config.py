@@ -95,8 +95,8 @@ class NetworkConfig:
     draws nothing else, as DD's, one --eval-seeds says all."""
     kernel: str | None = None
     """What kip, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
-    myrtle5, myrtle7 or myrtle10, of infinite width; with the suffix -nngp not the NTK but the NNGP;
-    or rfad, whose networks are drawn anew in each step."""
+    myrtle5, myrtle7, myrtle10 or convD (D convolutions, no pooling), of infinite width; with the suffix -nngp not the
+    NTK but the NNGP; or rfad, whose networks are drawn anew in each step."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= WIDEST:
