@@ -193,3 +193,13 @@ def test_a_network_learns_from_a_run_by_the_options_given(tmp_path, capsys):
     assert "this protocol has no l2; leave --eval-l2 out" in refused(capsys, select, tmp_path)
     wrong = ["evaluate", str(run), "--protocol", "krr", "--ridge", "-1"]
     assert "--ridge of KernelRidge is a positive number" in refused(capsys, wrong, tmp_path)
+
+
+def test_a_run_of_the_preset_and_its_evaluation_train_the_same_network(tmp_path, capsys):
+    words = ["distill", "kip", *TINY, "--preset", "nn", "--kernel", "fc1", "--steps", "0"]
+    assert main([*words, "--eval-seeds", "1", "--eval-epochs", "2", "--out", str(tmp_path / "run")]) == 0
+    first, again = found_in(tmp_path / "run"), told(["evaluate", str(tmp_path / "run"), "--epochs", "2"], capsys)
+    for one, other in zip(first["rows"], again["rows"], strict=True):
+        assert (one["network"], one["accuracies"]) == (other["network"], other["accuracies"])
+    assert first["rows"][0]["network"] == "convnet4"
+    assert first["protocol"]["summary"] == again["protocol"]["summary"]

@@ -1,4 +1,4 @@
-"""KIP's other presets: real images augmented as pixels, labels learned; and how long a kernel takes, said beforehand."""
+"""KIP's other presets: real images augmented as pixels, labels learned; and how long a kernel will take."""
 
 import dataclasses
 import re
@@ -116,8 +116,8 @@ def test_readings_of_convolutional_kernels(reading, labels, augment):
 def test_the_reading_of_finite_networks_trains_the_papers():
     preset = find(KIP, "cifar10", 10, "nn")
     assert readings(KIP)[0] == "notebook"
-    assert (preset.protocol, preset.eval_network, preset.steps) == ("kip-nn", "convnet4", 1_000)
-    assert preset.network == {"kernel": "convnet", "width": 1024, "initial": "kernel"}
+    assert (preset.protocol, preset.eval_network, preset.steps) == ("kip-nn", None, 1_000)
+    assert preset.network == {"network": "convnet4", "kernel": "convnet", "width": 1024, "initial": "kernel"}
     assert preset.published is None
 
 
@@ -126,7 +126,7 @@ def test_labels_and_augmentation_of_a_preset_run(arrays, tmp_path, capsys):
     more = ["--steps", "1", "--real-batch", "4", "--zca", "--protocol", "kip-nn", "--eval-network", "convnet4"]
     end = ["--width", "4", "--initial", "kernel", "--eval-epochs", "2", "--eval-seeds", "1"]
     assert main([*words, *more, *end, "--out", str(tmp_path / "run")]) == 0
-    said = " ".join(capsys.readouterr().out.split())
+    said = " ".join(capsys.readouterr().err.split())
     assert re.search(r"note: a step asks the kernel conv1 for 45 pairs of images; by a few of them it takes", said)
 
 

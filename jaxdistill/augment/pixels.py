@@ -10,7 +10,8 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Float
 
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
@@ -88,5 +89,5 @@ def _applied(fitted: Preprocess, pixels: Images) -> Images:
     return images
 
 
-def _mixed(images: Images, matrix: Float[Array, "d d"]) -> Images:
+def _mixed(images: Images, matrix: Float[np.ndarray, "d d"]) -> Images:
     return jnp.matmul(images.reshape(images.shape[0], -1), matrix, precision="highest").reshape(images.shape)

@@ -49,7 +49,7 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     """
     found = _READINGS[reading]
     augment = "pixels:rotate_shift_channel_flip" if "flip" in for_dataset("default", dataset) else "pixels:rotate_shift"
-    network = {"width": 1024, "initial": "kernel"} if found.network else {}
+    network = {"network": "convnet4", "width": 1024, "initial": "kernel"} if found.network else {}
     return Preset(
         config=KIP(image_lr=0.01 if dataset in _GREY else 0.04, learn_labels=found.labels),
         steps=found.steps,
@@ -59,7 +59,6 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
         statistics="default" if found.whitened else "fitted",
         zca=found.whitened and dataset in _WHITENED,
         network={"kernel": found.kernel, **network},
-        eval_network="convnet4" if found.network else None,
     )
 
 
