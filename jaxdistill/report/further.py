@@ -17,7 +17,7 @@ from jaxdistill.report.outcome import Outcome
 from jaxdistill.report.tables import told_apart
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import from_json, to_json
-from jaxdistill.settings.config import OF_RECIPE, Distill, OwnMethod, RunConfig, Select
+from jaxdistill.settings.config import Distill, OwnMethod, RunConfig, Select
 from jaxdistill.settings.defaults import of_select
 
 __all__ = ["Advice", "again", "preset_of", "to_try"]
@@ -114,9 +114,27 @@ def _begun(run: Outcome, command: str, name: str, ipc: int) -> tuple[str, str]:
     elif judged.get("protocol") != dsa_recipe(cell.named(data["dataset"])):  # so that both are judged alike
         kernel = _part(config, "network").get("kernel")
         options += [("protocol", judged.get("protocol")), ("kernel", kernel)]
-    options += [(name.replace("_", "-"), judged.get(name)) for name in ("eval_epochs", *OF_RECIPE)]
-    said = [(flag, shlex.quote(str(value))) for flag, value in options if value is not None]
-    return _wrapped(["jaxdistill", command, name], [*said, ("out", shlex.quote(out))]), out
+    options.append(("eval-epochs", judged.get("eval_epochs")))
+    said = {flag: shlex.quote(str(value)) for flag, value in options if value is not None}
+    also = ("basis", "method", "unbalanced") if command == config["command"] else ()
+    for flag, text in _chosen(config, also):
+        said.setdefault(flag, text)
+    return _wrapped(["jaxdistill", command, name], [*said.items(), ("out", shlex.quote(out))]), out
+
+
+def _chosen(config: dict[str, Any], also: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Options that were chosen for a run, of data, network and evaluation, which another run should share.
+
+    Args:
+        config: of the run.
+        also: what of its other fields are shared, too.
+    """
+    known = _known(config)
+    if known is None:
+        return []
+    changed = _changed(config, to_json(_by_itself(known)), _made_before(known))
+    shared = ("data", "network", "evaluation", *also)
+    return list(_flags({name: changed[name] for name in shared if changed.get(name)}))
 
 
 def _part(config: dict[str, Any], name: str) -> dict[str, Any]:
