@@ -304,7 +304,7 @@ def test_bash_completes(tmp_path, capsys):
     assert completed(script, "jaxdistill", "distill", "dm", "--protocol", "dsa") == ["dsa1000"]
     assert completed(script, "jaxdistill", "distill", "dc", "--distance", "") == ["output", "mse", "cos"]
     assert completed(script, "jaxdistill", "distill", "dm", "--distance", "") == []
-    assert completed(script, "jaxdistill", "distill", "kip", "--preset", "") == ["notebook", "conv"]
+    assert completed(script, "jaxdistill", "distill", "kip", "--preset", "") == [*readings("kip")]
     assert completed(script, "jaxdistill", "evaluate", "runs/a", "--network", "=", "ml") == ["mlp"]
     assert completed(script, "jaxdistill", "list", "cells", "mt") == ["mtt"]
     assert completed(script, "jaxdistill", "report", "") == [], "then bash completes files"

@@ -23,6 +23,7 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import OF_WINDOW, ByScore, Need
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import (
+    OF_RECIPE,
     BankConfig,
     BasisConfig,
     Distill,
@@ -152,6 +153,7 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
         unread |= {*_fields(BankConfig)}
     if not (asked.kernel or start.by_kernel or hasattr(protocol, "kernel")):
         unread.add("kernel")
+    unread |= {option for option, name in OF_RECIPE.items() if not hasattr(protocol, name)}
     if protocol is not None and protocol.learner != "network":
         unread.add("eval_network")
         if asked.kernel or start.by_kernel:

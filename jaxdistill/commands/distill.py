@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from jaxdistill.commands.estimate import kernel_time
 from jaxdistill.commands.finish import base_card, finish
 from jaxdistill.commands.images import DrawnImages, LearnedImages
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
@@ -108,6 +109,8 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         held_out = HeldOut(
             read_looks(folder / "held_out.jsonl", done), read_best(folder / "best"), partial(write_looks, plan, folder)
         )
+        if not config.run.quiet and jax.process_index() == 0 and (line := kernel_time(plan, config.steps - done)):
+            say(console, f"note: {line}")
         driven = _driven(plan, start, folder, held_out, console)
         synthetic = _last_set(plan, driven.state, folder, held_out)
         if jax.process_index() == 0 and (generator := generator_made(plan, driven)) is not None:

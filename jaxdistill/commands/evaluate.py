@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -17,18 +18,19 @@ from jaxdistill.commands.given_experts import check_bank
 from jaxdistill.commands.judge import budget_by, check_networks, judge
 from jaxdistill.commands.train_experts import fields_of_card
 from jaxdistill.commands.workspace import Bench, keys, networks, only_network, open_bench
+from jaxdistill.common.names import choose
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import TESTED, WORDS, differing, mismatch, stored_digests
 from jaxdistill.engine.devices import replicate
 from jaxdistill.engine.drive import say
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import Recipe, taught
+from jaxdistill.evaluation import PROTOCOLS, Recipe, taught
 from jaxdistill.io import artifact
 from jaxdistill.io.artifact import Stored
 from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.networks import Options
 from jaxdistill.report.outcome import runs_in
-from jaxdistill.settings.config import DataConfig, EvaluationConfig, NetworkConfig
+from jaxdistill.settings.config import OF_RECIPE, DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.settings.options import Evaluate
 from jaxdistill.settings.paths import place
 from jaxdistill.settings.unread import check_data_read, check_evaluation_read, given
@@ -126,9 +128,10 @@ def evaluate_stored(
     protocol = named
     if protocol is None:
         asked = EvaluationConfig(
-            recipe, None, config.seeds, config.labels, config.epochs, config.combined, config.equal_compute
-        )
-        protocol = asked.resolve(next(iter(kernels)))
+            recipe, None, config.seeds, config.labels, config.epochs,
+            config.ridge, config.factor, config.l2, config.combined, config.equal_compute,
+        )  # fmt: skip
+        protocol = asked.resolve(next(iter(kernels)), None if config.ridge is not None else _penalty(stored, recipe))
     protocol.check(bench.image_shape)
     by = "network" if protocol.learner == "network" else "kernel"
     chosen = config.network or custom
@@ -171,7 +174,8 @@ def evaluate_stored(
 def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:
     """Refuse what a recipe or networks of a caller's own say themselves."""
     options = given(config, {})
-    if named is not None and (both := options & {"combined", "epochs", "equal_compute", "labels", "kernel"}):
+    own = {"combined", "epochs", "equal_compute", "labels", "kernel", *OF_RECIPE.values()}
+    if named is not None and (both := options & own):
         raise UsageError(
             f"a recipe of one's own says its {min(both)} itself; leave --{min(both).replace('_', '-')} out"
         )
@@ -240,6 +244,19 @@ def _first_judged_by(stored: Mapping[str, Stored]) -> str:
     if len(names) > 1:
         raise UsageError(f"these sets were made for the recipes {', '.join(names)}; choose one with --protocol")
     return names[0] if names else EvaluationConfig.protocol
+
+
+def _penalty(stored: Mapping[str, Stored], recipe: str) -> float | None:
+    """The penalty that the sets were learned with, where the recipe has one and the cards say some."""
+    found = {other.card["ridge"] for other in stored.values() if "ridge" in other.card}
+    if not found or not hasattr(PROTOCOLS[choose(recipe, PROTOCOLS, "protocol")], "ridge"):
+        return None
+    if not all(type(ridge) in (int, float) and 0 < ridge < math.inf for ridge in found):
+        raise UsageError("a set's card says a penalty that is no positive number; copy the set again")
+    if len(found) > 1:
+        said = ", ".join(map(str, sorted(found)))
+        raise UsageError(f"these sets were learned with the penalties {said}; choose with --ridge by which to judge")
+    return found.pop()
 
 
 def _judged(config: Evaluate, made_with: NetworkConfig, judge: str | None, bench: Bench) -> dict[str, Network]:

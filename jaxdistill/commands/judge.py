@@ -150,13 +150,15 @@ def accuracy(
         network: what is trained.
         split: what it is tested on.
         bench: data and devices.
-        protocol: the recipe.
+        protocol: the recipe; what images it looks at beside the set's are held out, or else of the training split.
         seeds: independent networks.
         parallel_networks: of them side by side on a device; see `judge`.
         parts: of the split, whose accuracies are wanted apart too.
         tell: told the accuracies so far.
     """
     share = -(-seeds // bench.mesh.size)
+    real = bench.held_out or bench.train
+    spread_out = np.linspace(0, real.count - 1, min(protocol.probes, real.count)).astype(int)
     size = min(at_once(parallel_networks, share, bench.image_shape, 128, bench.mesh), share)
     return evaluate(
         key,
@@ -168,6 +170,7 @@ def accuracy(
         seeds_per_call=size * bench.mesh.size,
         map_seeds=spread(bench.mesh, size, gather=True),
         parts=parts,
+        aside=np.asarray(real.read(spread_out).images) if protocol.probes else None,
         tell=tell,
     )
 

@@ -37,7 +37,17 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.settings.unread import check_method_read, check_read
 from jaxdistill.types import AnyMethod, Feed, Key, Method, Network, SyntheticSet, Task
 
-__all__ = ["Bound", "Given", "Plan", "note_of", "pinned", "prepare", "prepare_evaluation", "prepare_selection"]
+__all__ = [
+    "Bound",
+    "Given",
+    "Plan",
+    "note_of",
+    "penalty_of",
+    "pinned",
+    "prepare",
+    "prepare_evaluation",
+    "prepare_selection",
+]
 
 HELD_OUT = 0.1
 """Of the training images, where a look needs some and no share is said."""
@@ -244,10 +254,15 @@ def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Prepr
     return _prepare(config, given._replace(experts=None), frozenset(), preprocess)
 
 
+def penalty_of(config: Distill | Select) -> float | None:
+    """The penalty that a run's set is learned with, and judged by where a recipe has one."""
+    return getattr(config.method, "ridge", None) if isinstance(config, Distill) else None
+
+
 def _prepare(
     config: Distill | Select, given: Given, options: frozenset[str], fitted: Preprocess | None = None
 ) -> Bound:
-    protocol = config.evaluation.resolve(config.network.kernel)
+    protocol = config.evaluation.resolve(config.network.kernel, penalty_of(config))
     experts = given.experts
     check_read(config, options, protocol)
     if experts is not None:

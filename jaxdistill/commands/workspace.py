@@ -185,8 +185,11 @@ def only_network(config: NetworkConfig, bench: Bench) -> Network:
 
 
 def augmentation(name: str, bench: Bench) -> Augment:
-    """An augmentation by name; ``default`` is the data set's DSA strategy. Some are told black and white."""
+    """An augmentation by name; ``default`` is the data set's DSA strategy. Some are told black and white, or all that
+    the images went through."""
     found = augment.make(augment.for_dataset(name, bench.source.name))
+    if isinstance(found, augment.Pixels):
+        return dataclasses.replace(found, preprocess=bench.preprocess)
     if not isinstance(found, augment.Photo):
         return found
     if bench.pixel_range is None:

@@ -9,6 +9,7 @@ from jaxdistill.evaluation.protocol import dsa_recipe as dsa_recipe
 from jaxdistill.evaluation.recipe import Recipe as Recipe
 from jaxdistill.evaluation.soft import SoftLabels as SoftLabels
 from jaxdistill.evaluation.soft import taught as taught
+from jaxdistill.evaluation.stable_regression import StableRegression as StableRegression
 from jaxdistill.evaluation.train import Evaluation as Evaluation
 from jaxdistill.evaluation.train import evaluate as evaluate
 
@@ -21,6 +22,7 @@ __all__ = [
     "Recipe",
     "Regression",
     "SoftLabels",
+    "StableRegression",
     "dsa_recipe",
     "evaluate",
     "taught",

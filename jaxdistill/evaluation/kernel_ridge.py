@@ -8,6 +8,7 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.sets import centred
+from jaxdistill.common.validate import check
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
 from jaxdistill.kernels import RANDOM, make
@@ -34,6 +35,7 @@ class KernelRidge(Recipe):
     def __post_init__(self) -> None:
         if self.epochs is not None:
             raise UsageError("kernel regression trains nothing; leave the number of epochs out")
+        check(self, positive=("ridge",))
 
     @property
     def stochastic(self) -> bool:

@@ -17,6 +17,7 @@ from jaxdistill.evaluation.kernel_ridge import KernelRidge
 from jaxdistill.evaluation.network_regression import Regression
 from jaxdistill.evaluation.recipe import CROP_AND_FLIP, Recipe, function_of
 from jaxdistill.evaluation.soft import SoftLabels
+from jaxdistill.evaluation.stable_regression import StableRegression
 from jaxdistill.training.sgd import by_step, epoch, sgd
 from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
@@ -280,6 +281,7 @@ PROTOCOLS: dict[str, Recipe] = {
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
     "krr": KernelRidge(),
+    "kip-nn": StableRegression(),
     "frepo": Regression(),
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     **{f"selmatch{epochs}-dsa": dataclasses.replace(_SELMATCH_DSA, epochs=epochs) for epochs in (1000, 500, 250, 167)},
@@ -291,9 +293,10 @@ PROTOCOLS: dict[str, Recipe] = {
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
 without it, and with cutout instead; DataDAM's code, and its paper's table; DD; MTT, TESLA and FTD; DATM, which both
 train a set at the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and
-the NTK and NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps, and the
-same but for selected images, which are augmented as all others, as the paper judges its windows; Minimax Diffusion with
-hard labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and more (Deviation: these report the best of
+the NTK and NNGP of any set, and KIP's networks of finite width; FRePo; SelMatch, whose epochs go down as sets grow, so
+that all take as many steps, and the same but for selected images, which are augmented as all others, as the paper
+judges its windows; Minimax Diffusion with hard labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and
+more (Deviation: these report the best of
 a hundred accuracies on the test images); DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of
 two hundred); RDED, with labels of a teacher. `digits100` is ours for digits (`dsa_recipe`)."""
 

@@ -46,6 +46,9 @@ class Recipe(abc.ABC):
     """Whether labels have to be a teacher's logits."""
     draws_windows: ClassVar[bool] = False
     """Whether a canvas is shown by new windows each time; of others, `fit` is given the windows that tile it."""
+    probes: ClassVar[int] = 0
+    """Real images that it looks at before it learns, without their labels and not those of the set: `fit` takes them as
+    a further argument, ``aside``, and does without where there are none."""
     by_class: ClassVar[bool] = False
     """Whether a step takes as many images of each class, so that a set has to have as many."""
 

@@ -44,7 +44,13 @@ class Evaluation(NamedTuple):
 
 
 @standard
-def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe) -> Variables:
+def train(
+    key: Key,
+    synthetic: SyntheticSet,
+    network: Network,
+    protocol: Recipe,
+    aside: Float[AnyArray, "probes h w c"] | None = None,
+) -> Variables:
     """Train one fresh network on a set of whole images under a protocol; pure.
 
     Args:
@@ -52,11 +58,13 @@ def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe)
         synthetic: the set.
         network: what is trained on it.
         protocol: how.
+        aside: real images that are not of the set, for a recipe that looks at some (`Recipe.probes`).
     """
+    told = {"aside": aside} if protocol.probes and aside is not None else {}
     if protocol.labels == "hard":
         labels = jax.nn.one_hot(jnp.argmax(synthetic.labels, -1), synthetic.labels.shape[-1])
         synthetic = dataclasses.replace(synthetic, labels=labels, label_kind="class")
-    return protocol.fit(key, synthetic, network)
+    return protocol.fit(key, synthetic, network, **told)
 
 
 @standard
@@ -93,19 +101,24 @@ def _correct_counts(
     protocol: Recipe,
     map_seeds: Callable[..., PyTree],
     parts: Bool[AnyArray, "parts n"] | None = None,
+    aside: Float[AnyArray, "probes h w c"] | None = None,
 ) -> Int[Array, "seeds ..."]:
     def one(
-        entry: tuple[Int[Array, ""], SyntheticSet], key: Key, data: RealData, parts: Bool[Array, "parts n"] | None
+        entry: tuple[Int[Array, ""], SyntheticSet],
+        key: Key,
+        data: RealData,
+        parts: Bool[Array, "parts n"] | None,
+        aside: Float[Array, "probes h w c"] | None,
     ) -> Int[Array, "*counts"]:
         seed, synthetic = entry
         black, white = data.pixel_range
         recipe = protocol.on_tiles(synthetic.tiles, *synthetic.labels.shape)
         if synthetic.canvas == 1 or not recipe.draws_windows:
             synthetic = decode(synthetic, (black + white) / 2)
-        variables = train(jax.random.fold_in(key, seed), synthetic, network, recipe)
+        variables = train(jax.random.fold_in(key, seed), synthetic, network, recipe, aside)
         return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
 
-    return map_seeds(one, (seeds, sets), key, data, parts)
+    return map_seeds(one, (seeds, sets), key, data, parts, aside)
 
 
 @standard
@@ -120,6 +133,7 @@ def evaluate(
     seeds_per_call: int = 1,
     map_seeds: Callable[..., PyTree] = map_one_by_one,
     parts: Mapping[str, Bool[np.ndarray, " n"]] = MappingProxyType({}),
+    aside: Float[AnyArray, "probes h w c"] | None = None,
     tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
 ) -> Evaluation:
     """Test accuracy of fresh networks that are trained on a set alone.
@@ -135,6 +149,7 @@ def evaluate(
             1 on a CPU, where networks side by side gain nothing; all of them on an accelerator.
         map_seeds: how a call goes over its networks; see `jaxdistill.types.map_one_by_one`.
         parts: examples of the split, by name, of which the accuracies are wanted apart too.
+        aside: real images in preprocessed space, for a recipe that looks at some (`Recipe.probes`).
         tell: told the accuracies so far after each call.
 
     Raises:
@@ -151,7 +166,7 @@ def evaluate(
         chosen = np.minimum(len(accuracies) + np.arange(seeds_per_call), seeds - 1)
         # NumPy arrays: every process of a pod has the same ones, so that they may enter a computation over all of it.
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(sets[i] for i in chosen))
-        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, protocol, map_seeds, masks))
+        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, protocol, map_seeds, masks, aside))
         if masks is not None:
             among.extend(found[:, 1:] / masks[1:].sum(axis=1))
             found = found[:, 0]

@@ -47,7 +47,8 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     """A kernel by name. Equal arguments give the same object, so nothing compiles twice.
 
     Args:
-        name: one of `KERNELS`; ``fcD`` has any number D of hidden layers. It is the NTK, and with ``-nngp`` the NNGP.
+        name: one of `KERNELS`; ``fcD`` has any number D of hidden layers, ``convD`` any number D of convolutions with
+            no pooling. It is the NTK, and with ``-nngp`` the NNGP.
         image_shape: ``(h, w, c)``.
 
     Raises:
@@ -60,10 +61,15 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
 def _make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     if name in BUILDERS:
         return standardised(BUILDERS[name](image_shape))
-    dense = re.fullmatch(r"fc([1-9]\d*)(-nngp)?", name)
-    if not dense:
-        raise UsageError(f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
-    return standardised(_infinite("d" * int(dense[1]), "nngp" if dense[2] else "ntk", image_shape))
+    plain = re.fullmatch(r"(fc|conv)([1-9]\d*)(-nngp)?", name)
+    if not plain:
+        raise UsageError(
+            f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers, convD for D "
+            "convolutions without pooling."
+        )
+    depth = int(plain[2])
+    layers = "d" * depth if plain[1] == "fc" else "c" * depth + "f"
+    return standardised(_infinite(layers, "nngp" if plain[3] else "ntk", image_shape))
 
 
 def _infinite(layers: str, get: Literal["ntk", "nngp"], image_shape: tuple[int, int, int]) -> Kernel:
@@ -87,7 +93,9 @@ def _infinite(layers: str, get: Literal["ntk", "nngp"], image_shape: tuple[int, 
             # neural-tangents computes in the widest float there is.
             return kernel(a, b, get).astype(jnp.result_type(a, b))
 
-    return Kernel(prepare, gram, 1 if flat else math.prod(image_shape[:2]) ** 2)
+    # Without pooling only pairs of equal positions have a say, and neural-tangents keeps no others.
+    pixels = math.prod(image_shape[:2])
+    return Kernel(prepare, gram, 1 if flat else pixels**2 if {*"pg"} & {*layers} else pixels)
 
 
 def _random_features(image_shape: tuple[int, int, int], networks: int = 8, width: int = 256) -> Kernel:
@@ -132,4 +140,4 @@ BUILDERS["rfad"] = _random_features
 RANDOM = frozenset({"rfad"})
 """Those that draw networks."""
 KERNELS = tuple(BUILDERS)
-"""The known names, with ``fc1`` for all of ``fcD``."""
+"""The known names, with ``fc1`` for all of ``fcD``; ``convD`` is known too."""

@@ -17,6 +17,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
+from jaxdistill.networks.convnet4 import ConvNet4
 from jaxdistill.networks.doublenet import DoubleNet
 from jaxdistill.networks.layers import ACTIVATIONS, INITIALS, MOMENTUM, NORMS, POOLINGS, Classifier
 from jaxdistill.networks.lenet import LeNet
@@ -33,6 +34,7 @@ __all__ = [
     "AlexCifarNet",
     "AlexNet",
     "ConvNet",
+    "ConvNet4",
     "DoubleNet",
     "LeNet",
     "Options",
@@ -58,6 +60,7 @@ class Options(NamedTuple):
 
 NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
     "convnet": lambda o: ConvNet(o.width, o.depth, o.norm, o.activation, o.pooling),
+    "convnet4": lambda o: ConvNet4(o.width, o.depth),
     "doublenet": lambda o: DoubleNet(o.width, o.depth, o.norm, o.activation, o.pooling),
     "mlp": lambda o: MLP(o.width),
     "lenet": lambda o: LeNet(),
@@ -104,13 +107,14 @@ def make(
         name: A key of `NETWORKS`; ``-bn`` after it means ``norm="batch"``, where the network normalises at all.
         image_shape: ``(h, w, c)``.
         num_classes: Outputs of the classifier.
-        width: Channels of ``convnet`` and of ``doublenet``'s first block, hidden units of ``mlp``; the others have the
-            widths of their papers.
-        depth: Blocks of ``convnet`` and ``doublenet``; None takes `default_depth`.
+        width: Channels of ``convnet``, ``convnet4`` and of ``doublenet``'s first block, hidden units of ``mlp``; the
+            others have the widths of their papers.
+        depth: Blocks of ``convnet``, ``convnet4`` (after its first convolution) and ``doublenet``; None takes
+            `default_depth`.
         norm: Normalisation of ``convnet``, ``doublenet``, ``vgg11`` and the residual ones; see
             `jaxdistill.networks.layers.Norm`.
-        activation: Of both: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
-        pooling: Of both: ``avg``, ``max`` or ``none``.
+        activation: Of ``convnet`` and ``doublenet``: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
+        pooling: Of the same: ``avg``, ``max`` or ``none``.
         initial: Distribution of the initial weights; see `jaxdistill.networks.layers.INITIALS`.
         network_seed: Start from the weights of this seed, whatever key ``init`` is given; by default from the key's.
 

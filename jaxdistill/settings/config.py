@@ -20,6 +20,7 @@ from jaxdistill.selection.base import Scores
 from jaxdistill.settings.starts import STARTS, score_of
 
 __all__ = [
+    "OF_RECIPE",
     "BankConfig",
     "BasisConfig",
     "DataConfig",
@@ -34,6 +35,8 @@ __all__ = [
     "check_seed",
 ]
 
+OF_RECIPE = {"eval_ridge": "ridge", "eval_factor": "factor", "eval_l2": "l2"}
+"""Options that change a setting which some recipes have and others do not, and what it is called there."""
 WIDEST, DEEPEST = 2**16, 2**8
 """Of networks: far more than any has, and few enough that their sizes are numbers that JAX can hold."""
 
@@ -85,14 +88,15 @@ class NetworkConfig:
     pooling: str = "avg"
     """Pooling of the network: avg, max or none."""
     initial: str = "torch"
-    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero)."""
+    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero), or kernel
+    (as infinitely wide networks have them)."""
     network_seed: int | None = None
     """Start every network, also those that judge the set, from the same weights: those of this seed. Where the recipe
     draws nothing else, as DD's, one --eval-seeds says all."""
     kernel: str | None = None
     """What kip, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
-    myrtle5, myrtle7 or myrtle10, of infinite width; with the suffix -nngp not the NTK but the NNGP;
-    or rfad, whose networks are drawn anew in each step."""
+    myrtle5, myrtle7, myrtle10 or convD (D convolutions, no pooling), of infinite width; with the suffix -nngp not the
+    NTK but the NNGP; or rfad, whose networks are drawn anew in each step."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= WIDEST:
@@ -115,6 +119,14 @@ class EvaluationConfig:
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
     """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
+    eval_ridge: float | None = None
+    """Penalty of the protocol krr, relative to the mean of the kernel's diagonal; by default what the set was learned
+    with (--ridge of kip), else 1e-6."""
+    eval_factor: float | None = None
+    """First step size of the protocol kip-nn, as a share of the largest stable one; by default 1. The paper searched
+    for each set's."""
+    eval_l2: float | None = None
+    """Penalty of the protocol kip-nn on squared parameters; by default 1e-3. The paper searched for each set's."""
     eval_combined: bool = False
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
     real ones as they were selected, kept or picked."""
@@ -154,10 +166,17 @@ class EvaluationConfig:
         if self.eval_epochs is not None and self.eval_epochs < 0:
             raise UsageError(f"--eval-epochs is a number of epochs, not {self.eval_epochs}")
 
-    def resolve(self, kernel: str | None = None) -> Recipe:
-        """The recipe itself, with this kernel if it takes one."""
+    def resolve(self, kernel: str | None = None, ridge: float | None = None) -> Recipe:
+        """The recipe itself.
+
+        Args:
+            kernel: its kernel, if it takes one.
+            ridge: its penalty, likewise, where `eval_ridge` does not say otherwise.
+        """
         recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
-        options: dict[str, Any] = {"kernel": kernel} if kernel is not None and hasattr(recipe, "kernel") else {}
+        said = {name: getattr(self, option) for option, name in OF_RECIPE.items()}
+        said |= {"kernel": kernel, "ridge": ridge if self.eval_ridge is None else self.eval_ridge}
+        options = {name: value for name, value in said.items() if value is not None and hasattr(recipe, name)}
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
         recipe = dataclasses.replace(recipe, labels=self.eval_labels, **options)

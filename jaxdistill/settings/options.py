@@ -83,7 +83,7 @@ class Evaluate:
     pooling: str | None = None
     """Pooling of the networks: avg, max or none."""
     initial: str | None = None
-    """Distribution of the initial weights: torch, xavier or lecun."""
+    """Distribution of the initial weights: torch, xavier, lecun or kernel."""
     network_seed: int | None = None
     """Start every network from the weights of this seed."""
     kernel: str | None = None
@@ -98,6 +98,13 @@ class Evaluate:
     """Number of independent networks of each kind."""
     epochs: int | None = None
     """Epochs of the recipe, to shorten (or lengthen) it."""
+    ridge: float | None = None
+    """Penalty of the protocol krr, relative to the mean of the kernel's diagonal; by default what the sets were learned
+    with, else 1e-6."""
+    factor: float | None = None
+    """First step size of the protocol kip-nn, as a share of the largest stable one; by default 1."""
+    l2: float | None = None
+    """Penalty of the protocol kip-nn on squared parameters; by default 1e-3."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
     combined: bool = False

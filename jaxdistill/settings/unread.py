@@ -12,7 +12,7 @@ from jaxdistill.evaluation import Recipe
 from jaxdistill.networks import Options, reads
 from jaxdistill.selection.base import OF_WINDOW, SEARCH
 from jaxdistill.settings.as_json import name_of
-from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
+from jaxdistill.settings.config import OF_RECIPE, BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
 from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
@@ -109,6 +109,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if not config.evaluation.coverage:
         _refuse(COVERED & {*options}, "no coverage is asked for (--coverage)")
+    _refuse_settings({option: name for option, name in OF_RECIPE.items() if option in options}, protocol)
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
     if config.evaluation.eval_every is None:
@@ -181,6 +182,7 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
         _refuse(COVERED & options, "no coverage is asked for (--coverage)")
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
+    _refuse_settings({name: name for name in OF_RECIPE.values() if name in options}, protocol)
     if protocol.learner == "network":
         check_networks_read(networks, options)
     else:
@@ -220,6 +222,13 @@ def _refuse(unread: Iterable[str], why: str, *, named: bool = False) -> None:
     for name in sorted(unread):
         flag = f"--{name.replace('_', '-')}"
         raise UsageError(f"{why}{flag} here; leave it out" if named else f"{why}; leave {flag} out")
+
+
+def _refuse_settings(asked: dict[str, str], protocol: Recipe) -> None:
+    """Raise for the first option whose setting the recipe has not."""
+    for option, name in asked.items():
+        if not hasattr(protocol, name):
+            _refuse([option], f"this protocol has no {name}")
 
 
 def _default(field: dataclasses.Field) -> Any:
