@@ -60,11 +60,11 @@ def made(tmp_path):
 
 
 def test_a_set_is_judged_by_all_networks_of_a_pool(made, monkeypatch, capsys):
-    monkeypatch.setitem(POOLS, "pool:dc", ("mlp", "alexnet-bn"))  # two that take 8x8 images
+    monkeypatch.setitem(POOLS, "pool:dc", ("mlp", "convnet-bn"))  # two that take 8x8 images
     capsys.readouterr()
     assert main(["evaluate", made, "--network", "pool:DC", "--seeds", "1", "--epochs", "0", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)["rows"]
-    assert [row["network"] for row in rows if row["set"] == "made"] == ["mlp", "alexnet-bn"]
+    assert [row["network"] for row in rows if row["set"] == "made"] == ["mlp", "convnet-bn"]
     assert main(["evaluate", made, "--network", "pool:dx", "--seeds", "1"]) == 2
     assert "did you mean pool:d" in capsys.readouterr().err
 
