@@ -259,7 +259,7 @@ def test_a_terminal_has_a_drawn_table(capsys, monkeypatch):
 
 def test_json_has_its_keys_and_the_tables(capsys):
     found = json.loads(told(["list", "--json"], capsys))
-    assert {"methods", "strategies", "datasets", "networks", "protocols", "presets"} <= {*found}
+    assert {"methods", "strategies", "datasets", "networks", "pools", "protocols", "presets"} <= {*found}
     assert found["methods"] == list(METHOD_NAMES)
     assert "dd=random-init|fixed-init" in found["presets"]
     assert [row["name"] for row in found["tables"]["methods"]] == found["methods"]
@@ -306,6 +306,8 @@ def test_bash_completes(tmp_path, capsys):
     assert completed(script, "jaxdistill", "distill", "dm", "--distance", "") == []
     assert completed(script, "jaxdistill", "distill", "kip", "--preset", "") == [*readings("kip")]
     assert completed(script, "jaxdistill", "evaluate", "runs/a", "--network", "=", "ml") == ["mlp"]
+    assert completed(script, "jaxdistill", "evaluate", "runs/a", "--network", "po")[:2] == ["pool:dc", "pool:dm"]
+    assert completed(script, "jaxdistill", "evaluate", "runs/a", "--network", "pool", ":", "mt") == ["mtt"]
     assert completed(script, "jaxdistill", "list", "cells", "mt") == ["mtt"]
     assert completed(script, "jaxdistill", "report", "") == [], "then bash completes files"
 

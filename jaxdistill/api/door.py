@@ -39,7 +39,7 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, OwnMethod, Select
-from jaxdistill.settings.defaults import of_distill, of_experts, of_select
+from jaxdistill.settings.defaults import OF_NETWORKS, of_distill, of_experts, of_select
 from jaxdistill.settings.options import Evaluate
 from jaxdistill.settings.options import Experts as ExpertsForm
 from jaxdistill.settings.paths import absolute
@@ -148,6 +148,7 @@ def distill(
         fields = of_distill(
             type(kind) if not isinstance(kind, type) else kind, preset, data.config.dataset, name, ipc,
             experts=None if bank is None else fields_of_card(bank.card, bank.folder), generator=drawn,
+            asked={field: options.get(field) for field in OF_NETWORKS},
         )  # fmt: skip
         fields |= {} if isinstance(kind, type) else {"method": kind}
     else:

@@ -46,7 +46,7 @@ from jaxdistill.report.tables import SUFFIXES, Table, check_out, written
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import Distill, RunConfig, Select
-from jaxdistill.settings.defaults import of_distill, of_experts, of_select
+from jaxdistill.settings.defaults import OF_NETWORKS, of_distill, of_experts, of_select
 from jaxdistill.settings.options import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
 from jaxdistill.settings.unread import check_experts_read, given
 
@@ -152,6 +152,7 @@ def _distill(arguments: list[str], console: Console) -> None:
             method, peek(rest, "--preset"), MISSING, cell.named(peek(rest, "--dataset")), _ipc(rest) or 1,
             experts=None if bank is None else fields_of(Path(bank)),
             generator=None if generator is None else generator_card(Path(generator)),
+            asked={field: peek(rest, f"--{field.replace('_', '-')}") for field in OF_NETWORKS},
         )  # fmt: skip
         steps = MISSING if defaults["steps"] is None else defaults["steps"]
         defaults |= {"run": RunConfig(MISSING), "ipc": MISSING, "steps": steps}

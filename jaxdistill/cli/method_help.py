@@ -17,7 +17,7 @@ from jaxdistill.cli.listing import title_of
 from jaxdistill.cli.parsing import options, peek
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import METHOD_NAMES
-from jaxdistill.networks import Options, reads
+from jaxdistill.networks import Options, members, reads
 from jaxdistill.presets import find, readings
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import OF_WINDOW, ByScore, Need
@@ -145,7 +145,7 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
     network = defaults.get("network", NetworkConfig())
     protocol = PROTOCOLS.get(peek(arguments, "--protocol") or evaluation.protocol)
     judges = peek(arguments, "--eval-network") or evaluation.eval_network or ""
-    names = f"{peek(arguments, '--network') or network.network},{judges}".split(",")
+    names = members(f"{peek(arguments, '--network') or network.network},{judges}")
     unread = {*_fields(BasisConfig)} - start.options
     if "--coverage" not in arguments:
         unread |= COVERED
@@ -158,7 +158,7 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
         unread.add("eval_network")
         if asked.kernel or start.by_kernel:
             unread |= {*_fields(NetworkConfig)} - {"kernel"}
-    had = {field for name in names if name.strip() for field in reads(name.strip())}
+    had = {field for name in names for field in reads(name)}
     return frozenset(unread | ({*Options._fields} - had))
 
 

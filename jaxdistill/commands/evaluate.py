@@ -28,7 +28,7 @@ from jaxdistill.evaluation import PROTOCOLS, Recipe, taught
 from jaxdistill.io import artifact
 from jaxdistill.io.artifact import Stored
 from jaxdistill.io.expert_bank import StoredBank, load_bank
-from jaxdistill.networks import Options
+from jaxdistill.networks import Options, members
 from jaxdistill.report.outcome import runs_in
 from jaxdistill.settings.config import OF_RECIPE, DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.settings.options import Evaluate
@@ -264,8 +264,8 @@ def _judged(config: Evaluate, made_with: NetworkConfig, judge: str | None, bench
     fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
     given = {name: value for name in fields if (value := getattr(config, name)) is not None}
     judged = {}
-    for name in (config.network or judge or made_with.network).split(","):
-        same = name.strip().removesuffix("-bn") == made_with.network.removesuffix("-bn")
+    for name in members(config.network or judge or made_with.network) or [""]:
+        same = name.removesuffix("-bn") == made_with.network.removesuffix("-bn")
         base = made_with if same else NetworkConfig()
         judged |= networks(name, dataclasses.replace(base, **given), bench)
     return judged

@@ -26,7 +26,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact
 from jaxdistill.io.generators import GeneratorError, StoredGenerator
 from jaxdistill.kernels import make as make_kernel
-from jaxdistill.networks import full_name
+from jaxdistill.networks import full_name, members
 from jaxdistill.networks import make as make_network
 from jaxdistill.settings.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
 from jaxdistill.settings.starts import STARTS
@@ -164,13 +164,13 @@ def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Networ
     """The networks of a comma-separated list, by name, all with the options of `config`.
 
     Args:
-        spec: names, separated by commas.
+        spec: names, separated by commas, of pools too.
         config: the options.
         bench: the data, for shapes.
     """
     options = dataclasses.asdict(config)
     del options["network"], options["kernel"]
-    names = [full_name(name.strip()) for name in spec.split(",") if name.strip()]
+    names = [full_name(name) for name in members(spec)]
     if not names:
         raise UsageError("name at least one network; 'jaxdistill list' names them all")
     return {name: make_network(name, bench.image_shape, bench.num_classes, **options) for name in names}

@@ -54,6 +54,8 @@ class Preset(NamedTuple):
     best_on_test: bool = False
     """Whether numbers are published of the set that did best on the test images, out of many looks at them during a
     run; here one set is judged, once."""
+    note: str = ""
+    """What a run is told of its settings beside whether they are published."""
 
 
 class Paper(NamedTuple):
@@ -69,6 +71,9 @@ class Paper(NamedTuple):
     """From a data set, images per class and a reading: what was set there, or for the nearest cell."""
     published: Mapping[str, Mapping[str, Mapping[int, Published]]] = MappingProxyType({})
     """Reading -> data set -> images per class -> the number that was printed."""
+    by_networks: Callable[[Preset, str, str], Preset] | None = None
+    """From a preset and the networks that distil and that judge, with ``-bn`` after the name of one that normalises
+    batches: what was set for these; None where settings are the same for all."""
 
 
 def printed(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxdistill import presets
 from jaxdistill.augment import for_dataset
 from jaxdistill.common.names import base
 from jaxdistill.data.preprocess import constants
@@ -70,7 +71,23 @@ def preset_of(config: Distill) -> Preset:
     dataset = named(config.data.dataset)
     if isinstance(config.method, OwnMethod):
         return unpublished(config.method, dataset)
-    return find(type(config.method), dataset, config.ipc, config.preset)
+    method = type(config.method)
+    preset = find(method, dataset, config.ipc, config.preset)
+    return for_networks(method, preset, config.network, config.evaluation.eval_network)
+
+
+def for_networks(method: type, preset: Preset, network: NetworkConfig, judge: str | None) -> Preset:
+    """A preset with what the method's paper has for a run's networks.
+
+    Args:
+        method: its configuration's class.
+        preset: of the cell.
+        network: what distils.
+        judge: the name of what judges, where that is another.
+    """
+    named = (network.network, judge or network.network)
+    batch = (f"{name.removesuffix('-bn')}-bn" if network.norm == "batch" else name for name in named)
+    return presets.for_networks(method, preset, *batch)
 
 
 def fields(preset: Preset, dataset: Any) -> dict[str, Any]:
@@ -129,10 +146,12 @@ def said(config: Distill, experts: Mapping[str, Any] | None = None, size: int | 
     """
     preset = preset_of(config)
     cell = f"{name_of(config)} for {named(config.data.dataset)} at ipc {config.ipc}"
+    more = f"; {preset.note}" if preset.note and config.evaluation.protocol == preset.protocol else ""
     if not preset.listed:
-        return f"no published setting of {cell}; running {config.method} for {config.steps} steps"
+        return f"no published setting of {cell}; running {config.method} for {config.steps} steps{more}"
     found = differences(config, preset, experts, size)
-    return f"not the published setting of {cell}: {', '.join(found)}" if found else f"the published setting of {cell}"
+    which = f"not the published setting of {cell}: {', '.join(found)}" if found else f"the published setting of {cell}"
+    return f"{which}{more}"
 
 
 def _same(config: Distill, preset: Preset, size: int | None) -> Distill:

@@ -112,7 +112,8 @@ class EvaluationConfig:
     protocol: str = "dsa1000"
     """Evaluation recipe, by name ('jaxdistill list protocols')."""
     eval_network: str | None = None
-    """Networks to train on the set, separated by commas; by default the one that distilled it."""
+    """Networks to train on the set, separated by commas; by default the one that distilled it. pool:dc, pool:dm,
+    pool:mtt, pool:idc ... are those that a paper judges by ('jaxdistill list networks')."""
     eval_seeds: int = 5
     """Number of independent networks of each kind; 0 skips the evaluation."""
     eval_labels: Literal["native", "hard"] = "native"

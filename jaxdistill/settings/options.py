@@ -69,9 +69,10 @@ class Evaluate:
     sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Runs, or their set/ folders, of one data set."""
     network: str | None = None
-    """Networks that are trained on the sets, separated by commas: several give a transfer matrix. By default the one
-    that the (first) set was made with. The options of networks are as that was made for this one, and as usual for
-    others, unless they are given."""
+    """Networks that are trained on the sets, separated by commas: several give a transfer matrix. pool:dc, pool:dm,
+    pool:mtt, pool:idc ... are those of a paper ('jaxdistill list networks'). By default the one that the (first) set
+    was made with. The options of networks are as that was made for this one, and as usual for others, unless they are
+    given."""
     width: int | None = None
     """Channels of each block of the networks."""
     depth: int | None = None

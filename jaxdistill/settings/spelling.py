@@ -10,7 +10,7 @@ from jaxdistill.common import names
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
-from jaxdistill.networks import NETWORKS
+from jaxdistill.networks import NETWORKS, POOLS
 from jaxdistill.settings.starts import STARTS
 
 __all__ = ["known_name"]
@@ -44,7 +44,7 @@ def _networks(value: str) -> str:
     return ",".join(_network(name.strip()) for name in value.split(","))
 
 
-_network = _one_of([*NETWORKS, *(f"{name}-bn" for name in NETWORKS)], "network")
+_network = _one_of([*NETWORKS, *(f"{name}-bn" for name in NETWORKS), *POOLS], "network")
 
 
 LOOKED_UP: dict[str, Callable[[str], str]] = {

@@ -9,7 +9,7 @@ from typing import Any
 
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
-from jaxdistill.networks import Options, reads
+from jaxdistill.networks import Options, members, reads
 from jaxdistill.selection.base import OF_WINDOW, SEARCH
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import OF_RECIPE, BasisConfig, DataConfig, Distill, GeneratorConfig, Select
@@ -212,7 +212,7 @@ def check_networks_read(names: str, options: Collection[str]) -> None:
     Raises:
         UsageError: for the first.
     """
-    networks = [name.strip() for name in names.split(",") if name.strip()]
+    networks = members(names)
     had = {field for name in networks for field in reads(name)}
     _refuse({*Options._fields} & {*options} - had, f"{', '.join(networks)} has no ", named=True)
 
