@@ -26,7 +26,7 @@ from jaxdistill.kernels.tangents import stax
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import Kernel, Key
 
-__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "RANDOM", "SCALE", "make"]
+__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "SCALE", "draws_networks", "make"]
 
 ARCHITECTURES = {
     "fc1": "d",
@@ -48,6 +48,7 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
 
     Args:
         name: one of `KERNELS`; ``fcD`` has any number D of hidden layers. It is the NTK, and with ``-nngp`` the NNGP.
+            ``rfadNxW`` is ``rfad`` with N networks of width W, where that has 8 of 256.
         image_shape: ``(h, w, c)``.
 
     Raises:
@@ -60,6 +61,8 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
 def _make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     if name in BUILDERS:
         return standardised(BUILDERS[name](image_shape))
+    if drawn := re.fullmatch(r"rfad([1-9]\d*)x([1-9]\d*)", name):
+        return standardised(_random_features(image_shape, int(drawn[1]), int(drawn[2])))
     dense = re.fullmatch(r"fc([1-9]\d*)(-nngp)?", name)
     if not dense:
         raise UsageError(f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
@@ -129,7 +132,10 @@ BUILDERS: dict[str, Callable[[tuple[int, int, int]], Kernel]] = {
 }
 """Name to builder, which takes the shape of an image."""
 BUILDERS["rfad"] = _random_features
-RANDOM = frozenset({"rfad"})
-"""Those that draw networks."""
 KERNELS = tuple(BUILDERS)
-"""The known names, with ``fc1`` for all of ``fcD``."""
+"""The known names, with ``fc1`` for all of ``fcD`` and ``rfad`` for all of ``rfadNxW``."""
+
+
+def draws_networks(name: str) -> bool:
+    """Whether a kernel is of networks that are drawn, so that two evaluations by it differ."""
+    return name.startswith("rfad")
