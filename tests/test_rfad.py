@@ -5,6 +5,7 @@ import json
 import math
 from pathlib import Path
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,12 +13,16 @@ import pytest
 from toys import make_toy
 
 from jaxdistill.augment import make as make_augment
+from jaxdistill.cli import main
 from jaxdistill.common.sets import centred, class_set
 from jaxdistill.data.feeds import sample
+from jaxdistill.evaluation import PROTOCOLS, CentredRegression
 from jaxdistill.kernels import make as make_kernel
 from jaxdistill.methods.rfad import RFAD, Learned, rfad, transformed
 from jaxdistill.networks import make as make_network
-from jaxdistill.types import Batch, Kernel, Task, Variables
+from jaxdistill.networks import network as make_network_of
+from jaxdistill.presets import find, readings
+from jaxdistill.types import Batch, Features, Kernel, SyntheticSet, Task, Variables
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "rfad.npz")
 NETWORKS, DEPTH, WIDTH, CLASSES = 2, 3, 3, 3
@@ -145,7 +150,7 @@ def test_what_is_not_learned_stays():
 
 def test_networks_are_drawn_anew_in_each_step():
     """The same set and images, and another loss."""
-    method, start, state, _ = run_toy(RFAD(real_batch=48), steps=0)
+    method, _, state, _ = run_toy(RFAD(real_batch=48), steps=0)
     data = jax.tree.map(jnp.asarray, make_toy()[0])
     batch, step = sample(method.feed, jax.random.key(0), 0, data), jax.jit(method.step)
     losses = [float(step(jax.random.key(i), state, batch)[1].loss) for i in (0, 0, 1)]
@@ -163,3 +168,79 @@ def test_rfad_needs_a_kernel_and_settings_in_range():
     for wrong in ({"image_lr": 0.0}, {"transform_lr": -1.0}, {"real_batch": 0}, {"ridge": 0.0}):
         with pytest.raises(ValueError, match=f"`{next(iter(wrong))}` of RFAD"):
             rfad(RFAD(**wrong), task)
+
+
+class Linear(nn.Module):
+    """Nothing below the classifier."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        return Features(x.reshape(x.shape[0], -1), ())
+
+
+def of_linear(images, labels, first, rate, factor, decay, steps):
+    """Steps on the squared error, divided by the factor's square, of what the weights say beyond the first ones."""
+    (weights, bias), (n, classes) = (np.array(part, np.float64) for part in first), labels.shape
+    start, speed = (weights.copy(), bias.copy()), [np.zeros_like(weights), np.zeros_like(bias)]
+    for _ in range(steps):
+        residual = images @ (weights - start[0]) + bias - start[1] - factor * labels
+        by_said = 2 * residual / (n * classes * factor**2)
+        gradient = [images.T @ by_said, by_said.sum(0)]
+        gradient = [g + 2 * decay * (p - p0) for g, p, p0 in zip(gradient, (weights, bias), start, strict=True)]
+        speed = [0.9 * v + g for v, g in zip(speed, gradient, strict=True)]
+        weights, bias = weights - rate * speed[0], bias - rate * speed[1]
+    return images @ (weights - start[0]) + bias - start[1]
+
+
+def test_networks_learn_what_they_say_beyond_their_first_weights_as_numpys_do():
+    network = make_network_of(Linear(), (4, 4, 1), CLASSES)
+    rng = np.random.default_rng(0)
+    images, labels = rng.normal(size=(6, 4, 4, 1)), rng.normal(size=(6, CLASSES))
+    made = SyntheticSet(jnp.asarray(images, jnp.float32), jnp.asarray(labels, jnp.float32), label_kind="target")
+    recipe = CentredRegression(epochs=7, by_size=((1, 9.0, 1.0, 0.0), (2, 0.05, 4.0, 0.1), (3, 9.0, 1.0, 0.0)))
+    found = recipe.fit(jax.random.key(0), made, network)
+    first = found.params[1]["classifier"]
+    wanted = of_linear(images.reshape(6, -1), labels, (first["kernel"], first["bias"]), 0.05, 4.0, 0.1, 7)
+    said = recipe.predict(network, found, made.images)
+    np.testing.assert_allclose(said, wanted, rtol=1e-4, atol=1e-5)
+    assert not np.allclose(said, network.apply(Variables(found.params[0], {}), made.images)[0], atol=1e-3)
+    # Batches smaller than the set: steps without end lead to the labels times the factor.
+    recipe = CentredRegression(epochs=600, batch=4, by_size=((1, 0.3, 2.0, 0.0),))
+    said = recipe.predict(network, recipe.fit(jax.random.key(0), made, network), made.images)
+    assert np.abs(said - 2 * labels).max() < 0.02
+    assert "from 1 images of a class on step size 0.3, labels times 2" in recipe.summary
+    with pytest.raises(ValueError, match="at least 1"):
+        CentredRegression(epochs=0)
+
+
+def test_settings_of_networks_go_by_data_set_and_size():
+    """The table of the released code."""
+    row = lambda name, ipc: PROTOCOLS[f"rfad-nn-{name}"].row(ipc)[1:]  # noqa: E731
+    assert [row("cifar10", ipc) for ipc in (1, 9, 10, 60)] == [(1e-3, 8, 0), (1e-3, 8, 0), (1e-3, 2, 0), (1e-2, 2, 0)]
+    assert row("cifar100", 10) == (0.1, 2, 0)
+    assert row("mnist", 10) == (1e-2, 8, 1e-3)
+    assert row("svhn", 1) == (1e-3, 16, 0)
+    assert row("fashion", 50) == (1e-3, 2, 0)
+
+
+def test_presets_are_the_released_codes():
+    assert readings("rfad") == ("krr", "nn")
+    cell = find("rfad", "cifar10", 10, "nn")
+    assert (cell.published.mean, cell.listed, cell.zca, cell.protocol) == (66.3, False, True, "rfad-nn-cifar10")
+    assert find("rfad", "cifar10", 10).published is None
+    assert find("rfad", "fashion_mnist", 1, "nn").protocol == "rfad-nn-fashion"
+    assert find("rfad", "svhn_cropped", 1, "nn").protocol == "rfad-nn-svhn"
+    assert find("rfad", "some_other", 1).network == {"kernel": "rfad"}
+    assert RFAD() == find("rfad", "mnist", 50).config
+
+
+def test_rfad_from_the_command_line_to_both_evaluations(tmp_path, capsys):
+    out = tmp_path / "run"
+    tiny = ["--dataset", "digits", "--ipc", "1", "--kernel", "rfad2x4", "--real-batch", "32", "--quiet"]
+    assert main(["distill", "rfad", *tiny, "--steps", "2", "--eval-seeds", "2", "--out", str(out)]) == 0
+    rows = json.loads((out / "evaluation.json").read_text())["rows"]
+    assert {(row["network"], len(row["accuracies"])) for row in rows} == {("rfad2x4", 2)}
+    capsys.readouterr()
+    words = ["--protocol", "rfad-nn-cifar10", "--network", "convnet", "--width", "4", "--epochs", "2", "--seeds", "1"]
+    assert main(["evaluate", str(out), *words, "--json"]) == 0
+    assert {row["network"] for row in json.loads(capsys.readouterr().out)["rows"]} == {"convnet"}

@@ -5,7 +5,8 @@ steps of its optimiser.
 
 Two networks of three blocks of width 3 on 8x8x2 images without normalisation, 3 classes, 2 images of each in the set,
 7 real ones; labels, the linear map (of images flattened in the order height, width, channel: the identity and a
-product of factors) and the temperature are away from where they start. With the cross-entropy and with the squared error.
+product of factors) and the temperature are away from where they start. With the cross-entropy and with the squared
+error.
 """
 
 from pathlib import Path

@@ -19,7 +19,16 @@ from jaxtyping import Array, Float
 
 from jaxdistill.types import PyTree
 
-__all__ = ["coefficients", "cross_entropy", "label_margin", "penalised", "precise", "precisely", "solve_labels", "squared_error"]
+__all__ = [
+    "coefficients",
+    "cross_entropy",
+    "label_margin",
+    "penalised",
+    "precise",
+    "precisely",
+    "solve_labels",
+    "squared_error",
+]
 
 _NARROW, _BROAD = jnp.dtype("float32"), jnp.dtype("float64")
 
