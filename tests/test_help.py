@@ -184,7 +184,7 @@ def test_methods_are_listed_with_what_they_need(words, capsys):
 def test_what_methods_need():
     found = {name: needs(kind) for name, kind in METHOD_NAMES.items()}
     assert {name for name, asked in found.items() if asked.experts} == {"mtt", "tesla", "ftd", "datm", "selmatch"}
-    assert {name for name, asked in found.items() if asked.kernel} == {"kip"}
+    assert {name for name, asked in found.items() if asked.kernel} == {"kip", "rfad"}
     assert {name for name, asked in found.items() if asked.draws} == {"dit", "minimax"}
     assert {name for name, asked in found.items() if asked.generator} == {"minimax"}
     assert found["dm"].words == "nothing"

@@ -85,7 +85,8 @@ class NetworkConfig:
     pooling: str = "avg"
     """Pooling of the network: avg, max or none."""
     initial: str = "torch"
-    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero)."""
+    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero), or kernel
+    (He's normal, biases of deviation 0.1)."""
     network_seed: int | None = None
     """Start every network, also those that judge the set, from the same weights: those of this seed. Where the recipe
     draws nothing else, as DD's, one --eval-seeds says all."""
