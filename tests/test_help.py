@@ -200,7 +200,7 @@ def test_a_docstring_names_the_paper(kind):
 GOLDEN = {
     "dd": ["dd"], "dc": ["dc"], "dsa": ["dc", "augment"], "dm": ["dm"], "idc": ["idc"], "datadam": ["datadam"],
     "mtt": ["trajectories"], "tesla": ["trajectories"], "ftd": ["trajectories"], "datm": ["trajectories"],
-    "dit": ["dit", "diffusion"],
+    "rfad": ["rfad"], "dit": ["dit", "diffusion"],
 }  # fmt: skip
 
 

@@ -42,10 +42,11 @@ class RFAD(PartialUpdate):
     image_lr: float = 1e-3
     """AdaBelief's step size, for pixels and labels."""
     transform_lr: float = 5e-5
-    """Its step size for the map of the images, which is the identity at first; 0 learns none. Images that
+    """AdaBelief's step size for a linear map of all images, the identity at first; 0 learns none. Images that
     --update-share keeps are not mapped."""
     temperature_lr: float = 1e-2
-    """Its step size for the logarithm of the factor of all predictions, with the loss platt; 0 keeps it at 0."""
+    """AdaBelief's step size for the logarithm of the factor of all predictions, with the loss platt; 0 keeps it at
+    0."""
     loss: Literal["platt", "squared"] = "platt"
     """Cross-entropy of the predictions times a learned factor, or the squared error."""
     learn_labels: bool = False
