@@ -4,8 +4,8 @@
 
 CIFAR-10's images are normalised by their own statistics and whitened with a tenth of the mean eigenvalue, as the
 released code does it. A set is learned from one random start, and judged beside the released set of as many images
-(``cifar10_1.npz`` in the folder), by ridge regression with random features on all test images, with the paper's penalty;
-so are as many random real images, others for each seed. Networks of one seed are the same for all.
+(``cifar10_1.npz`` in the folder), by ridge regression with random features on all test images, with the paper's
+penalty; so are as many random real images, others for each seed. Networks of one seed are the same for all.
 """
 
 import argparse
