@@ -184,7 +184,7 @@ def test_methods_are_listed_with_what_they_need(words, capsys):
 def test_what_methods_need():
     found = {name: needs(kind) for name, kind in METHOD_NAMES.items()}
     assert {name for name, asked in found.items() if asked.experts} == {"mtt", "tesla", "ftd", "datm", "selmatch"}
-    assert {name for name, asked in found.items() if asked.kernel} == {"kip"}
+    assert {name for name, asked in found.items() if asked.kernel} == {"kip", "rfad"}
     assert {name for name, asked in found.items() if asked.draws} == {"dit", "minimax"}
     assert {name for name, asked in found.items() if asked.generator} == {"minimax"}
     assert found["dm"].words == "nothing"
@@ -200,7 +200,7 @@ def test_a_docstring_names_the_paper(kind):
 GOLDEN = {
     "dd": ["dd"], "dc": ["dc"], "dsa": ["dc", "augment"], "dm": ["dm"], "idc": ["idc"], "datadam": ["datadam"],
     "mtt": ["trajectories"], "tesla": ["trajectories"], "ftd": ["trajectories"], "datm": ["trajectories"],
-    "dit": ["dit", "diffusion"],
+    "rfad": ["rfad"], "dit": ["dit", "diffusion"],
 }  # fmt: skip
 
 

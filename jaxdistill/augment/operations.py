@@ -144,7 +144,7 @@ def rotation(degrees: Float[Array, ""]) -> Float[Array, "2 2"]:
     return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
 
 
-def affine(image: Image, matrix: Float[Array, "2 2"], align_corners: bool = False) -> Image:
+def affine(image: Image, matrix: Float[Array, "2 2"], align_corners: bool = False, border: bool = False) -> Image:
     """Bilinear samples at linearly mapped positions, zero outside the image.
 
     Args:
@@ -152,12 +152,15 @@ def affine(image: Image, matrix: Float[Array, "2 2"], align_corners: bool = Fals
         matrix: takes ``(x, y)`` of the output to ``(x, y)`` of the input; both run from -1 to 1 across the image.
         align_corners: whether -1 and 1 are the centres of the border pixels rather than their outer edges. As the map
             keeps the centre, this only matters to images that are not square: their aspect ratio depends on it.
+        border: whether the nearest pixel is shown outside the image, and not zero.
     """
     height, width, channels = image.shape
     y, x = jnp.meshgrid(_centred(height), _centred(width), indexing="ij")
     aspect = (width - 1) / (height - 1) if align_corners else width / height
     source_x = matrix[0, 0] * x + matrix[0, 1] * aspect * y + (width - 1) / 2
     source_y = matrix[1, 0] / aspect * x + matrix[1, 1] * y + (height - 1) / 2
+    if border:
+        source_x, source_y = jnp.clip(source_x, 0, width - 1), jnp.clip(source_y, 0, height - 1)
 
     flat = image.reshape(height * width, channels)
     total = jnp.zeros_like(image)

@@ -1,6 +1,8 @@
 """One evaluation for every set: protocols as data, accuracies of every seed kept."""
 
+from jaxdistill.evaluation.centred_regression import CentredRegression as CentredRegression
 from jaxdistill.evaluation.kernel_ridge import KernelRidge as KernelRidge
+from jaxdistill.evaluation.network_regression import FeatureRegression as FeatureRegression
 from jaxdistill.evaluation.network_regression import Regression as Regression
 from jaxdistill.evaluation.protocol import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluation.protocol import InOrder as InOrder
@@ -15,7 +17,9 @@ from jaxdistill.evaluation.train import evaluate as evaluate
 
 __all__ = [
     "PROTOCOLS",
+    "CentredRegression",
     "Evaluation",
+    "FeatureRegression",
     "InOrder",
     "KernelRidge",
     "Protocol",

@@ -11,7 +11,7 @@ from jaxdistill.common.sets import centred
 from jaxdistill.common.validate import check
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.kernels import RANDOM, make
+from jaxdistill.kernels import draws_networks, make
 from jaxdistill.kernels.gram import gram
 from jaxdistill.kernels.regression import predict
 from jaxdistill.losses.ridge import coefficients, precisely
@@ -40,7 +40,7 @@ class KernelRidge(Recipe):
     @property
     def stochastic(self) -> bool:
         """Whether the kernel draws networks."""
-        return self.kernel in RANDOM
+        return draws_networks(self.kernel)
 
     @property
     def learner(self) -> str:

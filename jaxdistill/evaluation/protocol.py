@@ -13,8 +13,9 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.transform import Augmented
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation.centred_regression import RFAD_SIZES, CentredRegression
 from jaxdistill.evaluation.kernel_ridge import KernelRidge
-from jaxdistill.evaluation.network_regression import Regression
+from jaxdistill.evaluation.network_regression import FeatureRegression, Regression
 from jaxdistill.evaluation.recipe import CROP_AND_FLIP, Recipe, function_of
 from jaxdistill.evaluation.soft import SoftLabels
 from jaxdistill.evaluation.stable_regression import StableRegression
@@ -282,7 +283,9 @@ PROTOCOLS: dict[str, Recipe] = {
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
     "krr": KernelRidge(),
     "kip-nn": StableRegression(),
+    **{f"rfad-nn-{dataset}": CentredRegression(by_size=rows) for dataset, rows in RFAD_SIZES.items()},
     "frepo": Regression(),
+    "frepo-krr": FeatureRegression(),
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     **{f"selmatch{epochs}-dsa": dataclasses.replace(_SELMATCH_DSA, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     "minimax": _MINIMAX,
@@ -293,12 +296,13 @@ PROTOCOLS: dict[str, Recipe] = {
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
 without it, and with cutout instead; DataDAM's code, and its paper's table; DD; MTT, TESLA and FTD; DATM, which both
 train a set at the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and
-the NTK and NNGP of any set, and KIP's networks of finite width; FRePo; SelMatch, whose epochs go down as sets grow, so
+the NTK and NNGP of any set, and KIP's networks of finite width; RFAD's wide networks, whose settings go by data set and
+size; FRePo, by networks and by a ridge regression on their features; SelMatch, whose epochs go down as sets grow, so
 that all take as many steps, and the same but for selected images, which are augmented as all others, as the paper
 judges its windows; Minimax Diffusion with hard labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and
-more (Deviation: these report the best of
-a hundred accuracies on the test images); DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of
-two hundred); RDED, with labels of a teacher. `digits100` is ours for digits (`dsa_recipe`)."""
+more (Deviation: these report the best of a hundred accuracies on the test images); DeepCore, of core-sets, whose
+network is ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a teacher. `digits100` is ours for
+digits (`dsa_recipe`)."""
 
 
 def dsa_recipe(dataset: str) -> str:

@@ -26,7 +26,7 @@ from jaxdistill.kernels.tangents import stax
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import Kernel, Key
 
-__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "RANDOM", "SCALE", "make"]
+__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "SCALE", "draws_networks", "make"]
 
 ARCHITECTURES = {
     "fc1": "d",
@@ -48,7 +48,8 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
 
     Args:
         name: one of `KERNELS`; ``fcD`` has any number D of hidden layers, ``convD`` any number D of convolutions with
-            no pooling. It is the NTK, and with ``-nngp`` the NNGP.
+            no pooling. It is the NTK, and with ``-nngp`` the NNGP. ``rfadNxW`` is ``rfad`` with N networks of width W,
+            where that has 8 of 256.
         image_shape: ``(h, w, c)``.
 
     Raises:
@@ -61,6 +62,8 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
 def _make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     if name in BUILDERS:
         return standardised(BUILDERS[name](image_shape))
+    if drawn := re.fullmatch(r"rfad([1-9]\d*)x([1-9]\d*)", name):
+        return standardised(_random_features(image_shape, int(drawn[1]), int(drawn[2])))
     plain = re.fullmatch(r"(fc|conv)([1-9]\d*)(-nngp)?", name)
     if not plain:
         raise UsageError(
@@ -137,7 +140,10 @@ BUILDERS: dict[str, Callable[[tuple[int, int, int]], Kernel]] = {
 }
 """Name to builder, which takes the shape of an image."""
 BUILDERS["rfad"] = _random_features
-RANDOM = frozenset({"rfad"})
-"""Those that draw networks."""
 KERNELS = tuple(BUILDERS)
-"""The known names, with ``fc1`` for all of ``fcD``; ``convD`` is known too."""
+"""The known names, with ``fc1`` for all of ``fcD`` and ``rfad`` for all of ``rfadNxW``; ``convD`` is known too."""
+
+
+def draws_networks(name: str) -> bool:
+    """Whether a kernel is of networks that are drawn, so that two evaluations by it differ."""
+    return name.startswith("rfad")

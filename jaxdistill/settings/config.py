@@ -89,14 +89,14 @@ class NetworkConfig:
     """Pooling of the network: avg, max or none."""
     initial: str = "torch"
     """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero), or kernel
-    (as infinitely wide networks have them)."""
+    (as infinitely wide networks have them: He's normal, biases of deviation 0.1)."""
     network_seed: int | None = None
     """Start every network, also those that judge the set, from the same weights: those of this seed. Where the recipe
     draws nothing else, as DD's, one --eval-seeds says all."""
     kernel: str | None = None
-    """What kip, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
+    """What kip, rfad, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
     myrtle5, myrtle7, myrtle10 or convD (D convolutions, no pooling), of infinite width; with the suffix -nngp not the
-    NTK but the NNGP; or rfad, whose networks are drawn anew in each step."""
+    NTK but the NNGP; or rfad, whose 8 networks of width 256 are drawn anew in each step; rfad4x32 has 4 of width 32."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= WIDEST:

@@ -89,7 +89,7 @@ class Evaluate:
     """Start every network from the weights of this seed."""
     kernel: str | None = None
     """Kernel of the protocol krr: fc1 (or any fcD), convnet, myrtle5 ..., with -nngp after it the NNGP instead of the
-    NTK."""
+    NTK; or rfad, whose networks are drawn."""
     protocol: str | None = None
     """Evaluation recipe, by name ('jaxdistill list protocols'); by default the one that the sets were first judged
     by."""
