@@ -123,7 +123,7 @@ def _whose(method: str, arguments: list[str], defaults: Mapping[str, Any]) -> st
         return f"those of the run in {peek(arguments, '--out')}"
     if dataset is None or not ipc.isdecimal() or not int(ipc):
         return _NAMELESS
-    name = cell.named(dataset)
+    name = cell.named(dataset, peek(arguments, "--classes"))
     published = find(method, name, int(ipc), defaults["preset"]).listed
     where = f"for {name} at {ipc} images per class"
     return f"the published setting {where}" if published else f"what is taken {where}, where no setting was published"

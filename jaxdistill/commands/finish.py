@@ -50,6 +50,9 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
         "eval_network": config.evaluation.eval_network,
         "protocol": config.evaluation.protocol,
     }
+    if config.evaluation.eval_size is not None:
+        card["eval_size"] = config.evaluation.eval_size
+    card |= config.data.taken
     if config.data.hold_out:
         card["hold_out"] = config.data.hold_out
     if note is not None:

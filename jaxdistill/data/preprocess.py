@@ -30,7 +30,10 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "cifar100": ((0.5071, 0.4866, 0.4409), (0.2673, 0.2564, 0.2762)),
     "tiny_imagenet": _IMAGENET,
     "imagenet_resized/64x64": _IMAGENET,
-    **{f"image{subset}": _IMAGENET for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow")},
+    **{
+        f"image{subset}": _IMAGENET
+        for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow", "net10", "net100")
+    },
     "tiny_imagenet-selmatch": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
 }
 """Mean and standard deviation of [0, 1] images as the DC family has them, by TFDS name. CIFAR-10's deviation is the

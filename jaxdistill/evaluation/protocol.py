@@ -66,6 +66,9 @@ class Protocol(Recipe):
     """Lower it so from step to step, not from epoch to epoch."""
     relative_weights: bool = False
     """Divide the loss of a batch by the sum of its images' weights, not by their number."""
+    many: bool = False
+    """Learn more than 100 classes with step size 0.1, weight decay 1e-4 and batches of at least 128, as IDC's code does
+    ImageNet's."""
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
@@ -114,6 +117,7 @@ class Protocol(Recipe):
             "a little at each step" if self.each_step else "",
             "Nesterov's look ahead" if self.nesterov else "",
             "the loss of a batch divided by the sum of its weights" if self.relative_weights else "",
+            "of more than 100 classes step size 0.1, weight decay 0.0001 and batches of 128" if self.many else "",
         ]
         return ", ".join(part for part in said if part)
 
@@ -127,6 +131,12 @@ class Protocol(Recipe):
     def passes(self, count: int, classes: int) -> int:
         """How often a set is gone through; see `epochs_for`."""
         return (epochs_for(count, classes) if self.epochs is None else self.epochs) + self.restart
+
+    def among(self, classes: int) -> Protocol:
+        """The recipe by which so many classes are learned."""
+        if not self.many or classes <= 100:
+            return self
+        return dataclasses.replace(self, learning_rate=0.1, weight_decay=1e-4, batch=max(128, self.batch))
 
     def begin(self, key: Key, network: Network) -> tuple[Variables, PyTree]:
         """A fresh network, and the state of its optimiser.
@@ -157,8 +167,9 @@ class Protocol(Recipe):
             network: what is trained.
             passes: by their numbers, from 0.
         """
-        if self.epochs is None:
-            known = dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape))
+        if self.epochs is None or self.many:
+            epochs = epochs_for(*synthetic.labels.shape) if self.epochs is None else self.epochs
+            known = dataclasses.replace(self.among(synthetic.labels.shape[1]), epochs=epochs, many=False)
             return known.go_on(key, variables, state, synthetic, network, passes)
         base = jnp.float32(self.learning_rate)
         if self.learned_rate and synthetic.learning_rate is not None:
@@ -247,7 +258,7 @@ _DEEPCORE = Protocol(
     each_step=True, relative_weights=True, restart=False,
 )  # fmt: skip
 
-_MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
+_MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0, many=True)
 
 _EVERY_15TH = tuple(first / 1800 for first in range(15, 1800, 15))
 

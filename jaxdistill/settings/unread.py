@@ -192,6 +192,8 @@ def check_data_read(data: DataConfig, options: Collection[str]) -> None:
     """
     if data.zca:
         _refuse({"statistics"} & {*options}, "images that are whitened (--zca) are not normalised by channel")
+    if not Path(data.dataset).is_dir():
+        _refuse({"classes", "image_size", "phase"} & {*options}, f"{data.dataset} is no folder of images")
     if data.dataset == "digits" or Path(data.dataset).exists():
         _refuse({"data_dir"} & {*options}, f"{data.dataset} does not come from TFDS")
 
