@@ -87,10 +87,18 @@ def _place(name: str) -> tuple[int, str]:
     return (int(name), "") if name.isdecimal() else (-1, name)
 
 
+def _facts(one: Stored) -> dict[str, Any]:
+    """What a card says once the set is saved."""
+    synthetic = one.synthetic
+    shape = list(synthetic.images.shape[1:])
+    return {"image_shape": shape, "formation": synthetic.formation, "label_kind": synthetic.label_kind}
+
+
 def _unlike(one: Stored, other: Stored) -> str:
     """What two sets do not have in common, in words; empty if nothing."""
+    said = [{**each.card, **_facts(each)} for each in (one, other)]
     for name, what in _ALIKE.items():
-        if one.card.get(name) != other.card.get(name):
+        if said[0].get(name) != said[1].get(name):
             return f"they do not have {what}"
     if len({*one.counts, *other.counts}) > 1:
         return "not all of their classes have as many images"
