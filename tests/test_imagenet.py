@@ -28,7 +28,7 @@ from jaxdistill.types import SyntheticSet
 
 WOOF = classes_of("imagewoof")
 SIDES = ((12, 9), (10, 20))
-SHORT = ["--image-size", "8", "--ipc", "2", "--quiet", "--sampling-steps", "2", "--eval-seeds", "0"]
+SHORT = ["--size", "8", "--ipc", "2", "--quiet", "--sampling-steps", "2", "--eval-seeds", "0"]
 
 
 def tree(root, names, count=3, seed=0):
@@ -104,25 +104,25 @@ def test_images_are_cut_out_of_the_middle(side):
 
 
 def test_a_folder_of_imagenets_classes(imagenet, tmp_path):
-    data = jd.load(imagenet, classes="ImageWoof", image_size=8)
+    data = jd.load(imagenet, classes="ImageWoof", size=8)
     assert (data.name, data.class_names, data.image_shape) == ("imagewoof", WOOF, (8, 8, 3))
     assert (len(data.source.train_labels), len(data.source.test_labels)) == (30, 30)
     assert "val" in data.source.place
     picture = np.asarray(Image.open(imagenet / "train" / WOOF[0] / f"{WOOF[0]}_1.png"))
     np.testing.assert_array_equal(data.source.train_images[1], cropped(picture, 8))
     np.testing.assert_array_equal(data.preprocess.mean, np.float32([0.485, 0.456, 0.406]))
-    assert jd.load(imagenet, image_size=8).num_classes == 12
+    assert jd.load(imagenet, size=8).num_classes == 12
     for given, said in (
-        ({"classes": "imagewoof"}, "bring all images to one size, or give `image_size`"),
-        ({"classes": "imagenette", "image_size": 8}, "has no sub-folder n02102040"),
+        ({"classes": "imagewoof"}, "bring all images to one size, or give `size`"),
+        ({"classes": "imagenette", "size": 8}, "has no sub-folder n02102040"),
         ({"phase": 1}, "a part of a list of `classes`"),
         ({"classes": "imagewof"}, "did you mean imagewoof"),
-        ({"image_size": 0}, "at least 1"),
+        ({"size": 0}, "at least 1"),
     ):
         with pytest.raises(UsageError, match=said):
             jd.load(imagenet, **given)
     with pytest.raises(UsageError, match="for folders of images"):
-        jd.load("digits", image_size=8)
+        jd.load("digits", size=8)
     with pytest.raises(UsageError, match="give it to jaxdistill"):
         jd.select("random", data, 1, phase=1)
 
@@ -134,7 +134,7 @@ def test_presets_go_by_the_list_and_not_by_the_folder(imagenet, converted, tmp_p
     assert (config["method"]["real_batch"], config["augment"]) == (8, "flip")
     assert (config["evaluation"]["protocol"], config["evaluation"]["eval_network"]) == ("minimax", "resnet10ap,convnet")
     card = load_set(tmp_path / "run").card
-    assert (card["classes"], card["image_size"], tuple(card["class_names"])) == ("imagewoof", 8, WOOF)
+    assert (card["classes"], card["size"], tuple(card["class_names"])) == ("imagewoof", 8, WOOF)
     assert main(["distill", "minimax", "--out", str(tmp_path / "run"), "--steps", "3", "--resume", "--quiet"]) == 0
 
 

@@ -105,7 +105,7 @@ class Dataset:
 
     def located(self, config: DataConfig) -> DataConfig:
         """A configuration of data whose source is this one's."""
-        where = {name: getattr(self.config, name) for name in ("data_dir", "classes", "phase", "image_size")}
+        where = {name: getattr(self.config, name) for name in ("data_dir", "classes", "phase", "size")}
         return dataclasses.replace(config, **where)
 
     @property
@@ -236,7 +236,7 @@ def load(
     *,
     classes: str | None = None,
     phase: int | None = None,
-    image_size: int | None = None,
+    size: int | None = None,
 ) -> Dataset:
     """Read a data set.
 
@@ -248,7 +248,7 @@ def load(
         classes: which of a folder of ImageNet's classes, called by their ids: ``"imagewoof"``, ``"imagenette"``,
             ``"imagenet10"`` or ``"imagenet100"``.
         phase: twenty of ``"imagenet100"`` at a time, from 0 to 4; see `jaxdistill.join`.
-        image_size: side that a folder's images are brought to, cut out of their middle.
+        size: side that a folder's images are brought to, cut out of their middle.
 
     Raises:
         UsageError: if it cannot be found, read or used.
@@ -259,6 +259,6 @@ def load(
     """
     config = DataConfig(
         place(str(name)), None if data_dir is None else str(data_dir),
-        classes=classes if classes is None else known_name("classes", classes), phase=phase, image_size=image_size,
+        classes=classes if classes is None else known_name("classes", classes), phase=phase, size=size,
     )  # fmt: skip
     return Dataset(read(config.dataset, config.data_dir, **config.taken), config)

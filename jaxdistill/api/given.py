@@ -39,12 +39,12 @@ ELSEWHERE = {
     "quiet": "with `progress=False` it is silent",
     "sets": "call it once for each `seed`, and give all the runs to jaxdistill.evaluate",
     "dataset": "give the data as `data`",
-    **dict.fromkeys(("classes", "phase", "image_size"), "give it to jaxdistill.load"),
+    **dict.fromkeys(("classes", "phase", "size"), "give it to jaxdistill.load"),
 }
 """What does in Python what options do that only the command line has."""
 PLACES = frozenset(
     {"dataset", "data_dir", "out", "resume", "quiet", "checkpoint_seconds", "tensorboard", "wandb", "distributed",
-     "classes", "phase", "image_size", "sets", "experts", "expert_count", "digest", "generator", "generator_digest",
+     "classes", "phase", "size", "sets", "experts", "expert_count", "digest", "generator", "generator_digest",
      "json", "longer", "name", "strategy", "teacher"}
     | {field.name for field in dataclasses.fields(Digests)}
 )  # fmt: skip

@@ -8,6 +8,7 @@ import inspect
 import textwrap
 import typing
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -33,7 +34,7 @@ from jaxdistill.settings.config import (
 )
 from jaxdistill.settings.needs import Needs, needs
 from jaxdistill.settings.starts import STARTS, needs_of
-from jaxdistill.settings.unread import COVERED, RESELECTING, STEPPED
+from jaxdistill.settings.unread import COVERED, OF_FOLDERS, RESELECTING, STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
 
@@ -144,6 +145,9 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
     judges = peek(arguments, "--eval-network") or evaluation.eval_network or ""
     names = f"{peek(arguments, '--network') or network.network},{judges}".split(",")
     unread = {*_fields(BasisConfig)} - start.options
+    dataset = peek(arguments, "--dataset")
+    if dataset is None or not Path(dataset).is_dir():
+        unread |= OF_FOLDERS | (set() if evaluation.eval_size else {"eval_size"})
     if "--coverage" not in arguments:
         unread |= COVERED
     if not asked.experts and not start.takes_experts and peek(arguments, "--experts") is None:

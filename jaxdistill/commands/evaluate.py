@@ -124,7 +124,7 @@ def evaluate_stored(
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
     protocol = named
     if protocol is None:
-        size = config.size or _size(stored)
+        size = config.eval_size or _size(stored)
         asked = EvaluationConfig(
             recipe, None, config.seeds, config.labels, config.epochs, config.combined, eval_size=size
         )
@@ -173,8 +173,10 @@ def evaluate_stored(
 def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:
     """Refuse what a recipe or networks of a caller's own say themselves."""
     options = given(config, {})
-    if named is not None and (both := options & {"combined", "epochs", "labels", "kernel", "size"}):
-        raise UsageError(f"a recipe of one's own says its {min(both)} itself; leave --{min(both)} out")
+    if named is not None and (both := options & {"combined", "epochs", "labels", "kernel", "eval_size"}):
+        raise UsageError(
+            f"a recipe of one's own says its {min(both)} itself; leave --{min(both).replace('_', '-')} out"
+        )
     if custom and (both := options & {*Options._fields, "initial", "network_seed"}):
         raise UsageError(f"networks of one's own are made already; leave --{min(both).replace('_', '-')} out")
 
@@ -208,7 +210,7 @@ def _held_out(card: dict[str, Any]) -> float:
 
 def _taken(card: dict[str, Any]) -> dict[str, Any]:
     """Which classes of a folder a set is of, and the side that its images were brought to, by its card."""
-    kinds = {"classes": str, "phase": int, "image_size": int}
+    kinds = {"classes": str, "phase": int, "size": int}
     said = {name: card[name] for name in kinds if card.get(name) is not None}
     if wrong := next((name for name, value in said.items() if type(value) is not kinds[name]), None):
         raise UsageError(f"the set's card says {said[wrong]!r:.40} of `{wrong}`; copy the set again")

@@ -177,7 +177,7 @@ def _read(path: Path, found: _Found, size: int | None) -> tuple[np.ndarray, np.n
         sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (images[-1], images[0])]
         if sizes[0] != sizes[1]:
             raise DataError(
-                f"{file} is {sizes[0]} but {first} is {sizes[1]}; bring all images to one size, or give `image_size`"
+                f"{file} is {sizes[0]} but {first} is {sizes[1]}; bring all images to one size, or give `size`"
             )
     channels = max(image.shape[2] for image in images)
     stacked = np.concatenate([np.broadcast_to(image, (1, *image.shape[:2], channels)) for image in images])

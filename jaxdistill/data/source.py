@@ -37,7 +37,7 @@ def load(
     *,
     classes: str | None = None,
     phase: int | None = None,
-    image_size: int | None = None,
+    size: int | None = None,
 ) -> Source:
     """Read a data set.
 
@@ -51,7 +51,7 @@ def load(
         classes: of a folder whose classes are called by ImageNet's ids, those of a list
             (`jaxdistill.data.imagenet.SUBSETS`), by which the data set is called then.
         phase: some of the list; see `jaxdistill.data.imagenet.classes_of`.
-        image_size: side that a folder's images are brought to.
+        size: side that a folder's images are brought to.
 
     Raises:
         DataError: if it cannot be found, read or used.
@@ -61,14 +61,14 @@ def load(
     if phase is not None and classes is None:
         raise UsageError("a `phase` is a part of a list of `classes`; say of which")
     wanted = None if classes is None else classes_of(classes, phase)
-    if (wanted or image_size) and not Path(name).is_dir():
-        which = "`classes` are chosen" if wanted else "an `image_size` is given"
+    if (wanted or size) and not Path(name).is_dir():
+        which = "`classes` are chosen" if wanted else "a `size` is given"
         raise DataError(f"{which} for folders of images, and {name} is none; leave that out")
     try:
         if name.endswith(".npz"):
             source = _npz(Path(name))
         elif name and Path(name).is_dir():
-            source = read_folder(Path(name), wanted, image_size)
+            source = read_folder(Path(name), wanted, size)
             source = source if classes is None else source._replace(name=classes)
         elif (name := names.dataset(name)) == "digits":
             source = _digits()

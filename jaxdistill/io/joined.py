@@ -22,7 +22,7 @@ _ALIKE = {
     "label_kind": "labels of one kind",
     "ipc": "as many images per class",
     "hold_out": "as large a share of the training images held out",
-    "image_size": "images that were brought to one size",
+    "size": "images that were brought to one size",
 }
 """What sets have to have in common, by their cards."""
 _KEPT = ("method", "dataset", "network", "eval_network", "eval_size", "protocol", "seed", *_ALIKE)

@@ -35,7 +35,7 @@ APART = frozenset(
         "data.data_dir",
         "data.digests",
         "data.dataset",
-        "data.image_size",
+        "data.size",
         "data.max_device_gib",
         "data.phase",
         "evaluation.coverage",

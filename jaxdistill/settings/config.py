@@ -64,7 +64,7 @@ class DataConfig:
     phase: int | None = None
     """Twenty of --classes imagenet100 at a time, from 0 (the first of the list) to 4, as papers distil them;
     'jaxdistill join' makes one set of theirs."""
-    image_size: int | None = None
+    size: int | None = None
     """Side in pixels that a folder's images are brought to, by their shorter side; a square is cut out of the middle.
     By default they have to be of one size."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
@@ -75,13 +75,13 @@ class DataConfig:
             raise UsageError(f"--max-device-gib is a size, not {self.max_device_gib}")
         if not 0 <= self.hold_out < 1:
             raise UsageError(f"--hold-out is a share from 0 to below 1, not {self.hold_out}")
-        if self.image_size is not None and self.image_size < 1:
-            raise UsageError(f"--image-size is a number of pixels, at least 1, not {self.image_size}")
+        if self.size is not None and self.size < 1:
+            raise UsageError(f"--size is a number of pixels, at least 1, not {self.size}")
 
     @property
     def taken(self) -> dict[str, Any]:
         """What is taken of a folder, where that is said, by the names that `jaxdistill.data.source.load` has for it."""
-        parts = {name: getattr(self, name) for name in ("classes", "phase", "image_size")}
+        parts = {name: getattr(self, name) for name in ("classes", "phase", "size")}
         return {name: part for name, part in parts.items() if part is not None}
 
 

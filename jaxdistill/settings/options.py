@@ -100,7 +100,7 @@ class Evaluate:
     """Epochs of the recipe, to shorten (or lengthen) it."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
-    size: int | None = None
+    eval_size: int | None = None
     """Side in pixels that images of the sets and test images are resized to before networks see them; by default that
     at which the sets were first judged."""
     combined: bool = False
@@ -139,8 +139,8 @@ class Evaluate:
             raise UsageError(f"--seeds is at least 1, not {self.seeds}")
         if self.epochs is not None and self.epochs < 0:
             raise UsageError(f"--epochs is a number of epochs, not {self.epochs}")
-        if self.size is not None and self.size < 1:
-            raise UsageError(f"--size is a number of pixels, at least 1, not {self.size}")
+        if self.eval_size is not None and self.eval_size < 1:
+            raise UsageError(f"--eval-size is a number of pixels, at least 1, not {self.eval_size}")
         if self.parallel_networks is not None and self.parallel_networks < 1:
             raise UsageError(f"--parallel-networks is at least 1, not {self.parallel_networks}")
 
