@@ -10,6 +10,7 @@ from jaxdistill.cli.listing import KINDS
 from jaxdistill.cli.method_help import field_docs
 from jaxdistill.cli.parsing import options
 from jaxdistill.common import names
+from jaxdistill.data.imagenet import SUBSETS
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHOD_NAMES
@@ -23,6 +24,7 @@ __all__ = ["SHELLS", "script"]
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "dataset": names.DATASETS,
+    "classes": tuple(SUBSETS),
     "network": (*NETWORKS, *POOLS),
     "eval_network": (*NETWORKS, *POOLS),
     "protocol": tuple(PROTOCOLS),

@@ -8,6 +8,7 @@ import inspect
 import textwrap
 import typing
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -34,7 +35,7 @@ from jaxdistill.settings.config import (
 )
 from jaxdistill.settings.needs import Needs, needs
 from jaxdistill.settings.starts import STARTS, needs_of
-from jaxdistill.settings.unread import COVERED, RESELECTING, STEPPED
+from jaxdistill.settings.unread import COVERED, OF_FOLDERS, RESELECTING, STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
 
@@ -126,7 +127,7 @@ def _whose(method: str, arguments: list[str], defaults: Mapping[str, Any]) -> st
         return f"those of the run in {peek(arguments, '--out')}"
     if dataset is None or not ipc.isdecimal() or not int(ipc):
         return _NAMELESS
-    name = cell.named(dataset)
+    name = cell.named(dataset, peek(arguments, "--classes"))
     published = find(method, name, int(ipc), defaults["preset"]).listed
     where = f"for {name} at {ipc} images per class"
     return f"the published setting {where}" if published else f"what is taken {where}, where no setting was published"
@@ -147,6 +148,9 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
     judges = peek(arguments, "--eval-network") or evaluation.eval_network or ""
     names = members(f"{peek(arguments, '--network') or network.network},{judges}")
     unread = {*_fields(BasisConfig)} - start.options
+    dataset = peek(arguments, "--dataset")
+    if dataset is None or not Path(dataset).is_dir():
+        unread |= OF_FOLDERS | (set() if evaluation.eval_size else {"eval_size"})
     if "--coverage" not in arguments:
         unread |= COVERED
     if not asked.experts and not start.takes_experts and peek(arguments, "--experts") is None:

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank
-from jaxdistill.commands.judge import budget_by, check_networks, judge
+from jaxdistill.commands.judge import budget_by, check_networks, check_size, judge
 from jaxdistill.commands.train_experts import fields_of_card
 from jaxdistill.commands.workspace import Bench, keys, networks, only_network, open_bench
 from jaxdistill.common.names import choose
@@ -91,7 +91,8 @@ def evaluate_stored(
                 f"{label} is of {other.card['dataset']} and {labels[0]} of {first.card['dataset']}; evaluate sets of "
                 "one data set together"
             )
-    data = DataConfig(place(config.dataset or first.card["dataset"]), config.data_dir)
+    where = place(config.dataset or first.card["dataset"])
+    data = DataConfig(where, config.data_dir, **(_taken(first.card) if Path(where).is_dir() else {}))
     check_data_read(data, given(config, {}))
     benches: dict[str, Bench] = {}
     for name, group in spaces.items():
@@ -127,12 +128,15 @@ def evaluate_stored(
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
     protocol = named
     if protocol is None:
+        size = config.eval_size or _size(stored)
         asked = EvaluationConfig(
             recipe, None, config.seeds, config.labels, config.epochs,
-            config.ridge, config.factor, config.l2, config.combined, config.equal_compute,
+            config.ridge, config.factor, config.l2, config.combined, config.equal_compute, eval_size=size,
         )  # fmt: skip
         protocol = asked.resolve(next(iter(kernels)), None if config.ridge is not None else _penalty(stored, recipe))
-    protocol.check(bench.image_shape)
+    check_size(protocol, bench, coverage=config.coverage)
+    seen = protocol.shape(bench.image_shape)
+    protocol.check(seen)
     by = "network" if protocol.learner == "network" else "kernel"
     chosen = config.network or custom
     alike = len(made_with) == len(judges) == 1 or chosen if by == "network" else len(kernels) == 1
@@ -143,7 +147,7 @@ def evaluate_stored(
     if by == "network" and differ and not custom:
         words = " ".join(f"--{name.replace('_', '-')} {getattr(usual, name)}" for name in differ)
         say(console, f"note: these sets were made with networks that differ; all are judged by those of {words}")
-    judged = custom or _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
+    judged = custom or _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench, seen)
     check_networks(judged, protocol)
     if not custom:
         check_evaluation_read(config, ",".join(judged), protocol)
@@ -156,7 +160,7 @@ def evaluate_stored(
     if config.coverage:
         cover = Cover(
             key, judged, bench, config.coverage_features or "embedding", same_class=config.coverage_same_class,
-            make=lambda name: _judged(dataclasses.replace(config, network=name), usual, None, bench),
+            make=lambda name: _judged(dataclasses.replace(config, network=name), usual, None, bench, seen),
         )  # fmt: skip
     say(console, bench.source.summary())
     results: dict[str, Any] = {}
@@ -174,7 +178,7 @@ def evaluate_stored(
 def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:
     """Refuse what a recipe or networks of a caller's own say themselves."""
     options = given(config, {})
-    own = {"combined", "epochs", "equal_compute", "labels", "kernel", *OF_RECIPE.values()}
+    own = {"combined", "epochs", "equal_compute", "eval_size", "labels", "kernel", *OF_RECIPE.values()}
     if named is not None and (both := options & own):
         raise UsageError(
             f"a recipe of one's own says its {min(both)} itself; leave --{min(both).replace('_', '-')} out"
@@ -208,6 +212,15 @@ def _held_out(card: dict[str, Any]) -> float:
     if type(share) not in (int, float) or not 0 <= share < 1:
         raise UsageError(f"the set's card says that {share!r:.40} of the images were held out; copy the set again")
     return float(share)
+
+
+def _taken(card: dict[str, Any]) -> dict[str, Any]:
+    """Which classes of a folder a set is of, and the side that its images were brought to, by its card."""
+    kinds = {"classes": str, "phase": int, "size": int}
+    said = {name: card[name] for name in kinds if card.get(name) is not None}
+    if wrong := next((name for name, value in said.items() if type(value) is not kinds[name]), None):
+        raise UsageError(f"the set's card says {said[wrong]!r:.40} of `{wrong}`; copy the set again")
+    return said
 
 
 def _of_one_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -259,7 +272,17 @@ def _penalty(stored: Mapping[str, Stored], recipe: str) -> float | None:
     return found.pop()
 
 
-def _judged(config: Evaluate, made_with: NetworkConfig, judge: str | None, bench: Bench) -> dict[str, Network]:
+def _size(stored: Mapping[str, Stored]) -> int | None:
+    """The side that the sets were first judged at, by their cards; None where that is their own."""
+    sizes = {other.card.get("eval_size") for other in stored.values()}
+    if len(sizes) > 1 or not isinstance(size := sizes.pop(), int | None):
+        raise UsageError("these sets were not judged at one size; choose it with --eval-size")
+    return size
+
+
+def _judged(
+    config: Evaluate, made_with: NetworkConfig, judge: str | None, bench: Bench, seen: tuple[int, int, int]
+) -> dict[str, Network]:
     """Networks by name: what is not given is as the set was made for the network it was made with, else as usual."""
     fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
     given = {name: value for name in fields if (value := getattr(config, name)) is not None}
@@ -267,7 +290,7 @@ def _judged(config: Evaluate, made_with: NetworkConfig, judge: str | None, bench
     for name in members(config.network or judge or made_with.network) or [""]:
         same = name.removesuffix("-bn") == made_with.network.removesuffix("-bn")
         base = made_with if same else NetworkConfig()
-        judged |= networks(name, dataclasses.replace(base, **given), bench)
+        judged |= networks(name, dataclasses.replace(base, **given), bench, seen)
     return judged
 
 

@@ -52,6 +52,9 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
     }
     if (ridge := penalty_of(config)) is not None:
         card["ridge"] = ridge
+    if config.evaluation.eval_size is not None:
+        card["eval_size"] = config.evaluation.eval_size
+    card |= config.data.taken
     if config.data.hold_out:
         card["hold_out"] = config.data.hold_out
     if note is not None:

@@ -26,7 +26,7 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.budgets import Budget, select_within
 from jaxdistill.types import Key, Network, SyntheticSet
 
-__all__ = ["accuracy", "budget_by", "check_baseline", "check_budgets", "check_networks", "judge"]
+__all__ = ["accuracy", "budget_by", "check_baseline", "check_budgets", "check_networks", "check_size", "judge"]
 
 
 def judge(
@@ -202,6 +202,27 @@ class _Progress:
         time_left = f", {'' if self._done else 'at most '}{clock(seconds)} left" if left else ""
         self._done, self._began = done, now
         self._tell(f"{self._label}: {done} of {self._count} networks, last {accuracies[-1]:.1%}{time_left}")
+
+
+def check_size(protocol: Recipe, bench: Bench, *, coverage: bool) -> None:
+    """See that images can be judged at the recipe's size.
+
+    Args:
+        protocol: the recipe.
+        bench: data.
+        coverage: whether that is asked for.
+
+    Raises:
+        UsageError: if not.
+    """
+    if protocol.size is None:
+        return
+    if protocol.learner != "network":
+        raise UsageError(f"by this protocol {protocol.learner} learns, of images as they are; leave --eval-size out")
+    if bench.pixel_range is None:
+        raise UsageError("whitened images have one size; leave --eval-size or --zca out")
+    if coverage:
+        raise UsageError("--coverage is measured at the images' own size; leave it or --eval-size out")
 
 
 def check_budgets(budgets: Iterable[Budget], protocol: Recipe) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank, check_whitening
 from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
-from jaxdistill.commands.judge import check_baseline, check_budgets, check_networks
+from jaxdistill.commands.judge import check_baseline, check_budgets, check_networks, check_size
 from jaxdistill.commands.own_method import check_own
 from jaxdistill.commands.workspace import Bench, generator_of, keys, networks, only_network, open_bench, task
 from jaxdistill.data.preprocess import Preprocess
@@ -181,6 +181,10 @@ def prepare_selection(config: Select, given: Given, options: frozenset[str] = fr
                 f"by {config.evaluation.protocol} nothing is trained between whose epochs images could be selected "
                 "again; choose another --protocol, say deepcore200, or leave --reselect-every out"
             )
+        if protocol.size is not None:
+            raise UsageError(
+                "--reselect-every asks the networks that are judged, at the images' size; leave --eval-size out"
+            )
         if budget != Budget(budget.ipc):
             raise UsageError("--reselect-every takes as many images of each class; give --ipc alone")
         total = protocol.passes(budget.ipc * bench.num_classes, bench.num_classes)
@@ -280,8 +284,10 @@ def _prepare(
             f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
             f"evaluate SET --protocol {config.evaluation.protocol} --teacher E'"
         )
-    protocol.check(bench.image_shape)
-    judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
+    check_size(protocol, bench, coverage=config.evaluation.coverage)
+    seen = protocol.shape(bench.image_shape)
+    protocol.check(seen)
+    judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench, seen)
     check_networks(judged, protocol)
     network = only_network(config.network, bench)
     cover, evaluation, purposes = None, config.evaluation, keys(config.seed)

@@ -71,6 +71,9 @@ class Protocol(Recipe):
     equal_compute: bool = False
     """Divide the epochs by the number of images that each stored one becomes (`on_tiles`), as IDC's code can: then as
     many images are seen as in training on whole ones."""
+    many: bool = False
+    """Learn more than 100 classes with step size 0.1, weight decay 1e-4 and batches of at least 128, as IDC's code does
+    ImageNet's."""
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
@@ -121,6 +124,7 @@ class Protocol(Recipe):
             "Nesterov's look ahead" if self.nesterov else "",
             "the loss of a batch divided by the sum of its weights" if self.relative_weights else "",
             "epochs divided by the tiles in an image (equal computing)" if self.equal_compute else "",
+            "of more than 100 classes step size 0.1, weight decay 0.0001 and batches of 128" if self.many else "",
         ]
         return ", ".join(part for part in said if part)
 
@@ -141,6 +145,12 @@ class Protocol(Recipe):
     def passes(self, count: int, classes: int) -> int:
         """How often a set is gone through; see `epochs_for`."""
         return (epochs_for(count, classes) if self.epochs is None else self.epochs) + self.restart
+
+    def among(self, classes: int) -> Protocol:
+        """The recipe by which so many classes are learned."""
+        if not self.many or classes <= 100:
+            return self
+        return dataclasses.replace(self, learning_rate=0.1, weight_decay=1e-4, batch=max(128, self.batch))
 
     def begin(self, key: Key, network: Network) -> tuple[Variables, PyTree]:
         """A fresh network, and the state of its optimiser.
@@ -171,8 +181,9 @@ class Protocol(Recipe):
             network: what is trained.
             passes: by their numbers, from 0.
         """
-        if self.epochs is None:
-            known = dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape))
+        if self.epochs is None or self.many:
+            epochs = epochs_for(*synthetic.labels.shape) if self.epochs is None else self.epochs
+            known = dataclasses.replace(self.among(synthetic.labels.shape[1]), epochs=epochs, many=False)
             return known.go_on(key, variables, state, synthetic, network, passes)
         base = jnp.float32(self.learning_rate)
         if self.learned_rate and synthetic.learning_rate is not None:
@@ -261,7 +272,7 @@ _DEEPCORE = Protocol(
     each_step=True, relative_weights=True, restart=False,
 )  # fmt: skip
 
-_MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
+_MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0, many=True)
 
 _MINIMAX_100 = dataclasses.replace(_MINIMAX, batch=128, learning_rate=0.1, weight_decay=1e-4)
 

@@ -115,8 +115,13 @@ def _correct_counts(
         recipe = protocol.on_tiles(synthetic.tiles, *synthetic.labels.shape)
         if synthetic.canvas == 1 or not recipe.draws_windows:
             synthetic = decode(synthetic, (black + white) / 2)
+            synthetic = dataclasses.replace(synthetic, images=protocol.sized(synthetic.images))
         variables = train(jax.random.fold_in(key, seed), synthetic, network, recipe, aside)
-        return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
+
+        def predict(images: Float[Array, "b h w c"]) -> Float[Array, "b classes"]:
+            return protocol.predict(network, variables, protocol.sized(images))
+
+        return correct(predict, data, parts, whole=protocol.learner != "network")
 
     return map_seeds(one, (seeds, sets), key, data, parts, aside)
 

@@ -45,6 +45,8 @@ class Preset(NamedTuple):
     """Share of the hardest images of each class that a start by difficulty leaves out; None where none was set."""
     eval_network: str | None = None
     """The network that the paper evaluates on, where it is not the one that distils."""
+    eval_size: int | None = None
+    """Side that the paper brings images to before networks are trained on them; None where it is that of the data."""
     network: Mapping[str, Any] = MappingProxyType({})
     """The paper's network where it is not the plain ConvNet: fields of `jaxdistill.settings.config.NetworkConfig`."""
     experts: ExpertPreset | None = None

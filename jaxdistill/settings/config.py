@@ -61,6 +61,15 @@ class DataConfig:
     said."""
     max_device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
+    classes: str | None = None
+    """Which classes of a folder of ImageNet's, by their ids, are the data set: those of imagewoof, imagenette,
+    imagenet10 (also called ImageIDC-10) or imagenet100; by default all that are there."""
+    phase: int | None = None
+    """Twenty of --classes imagenet100 at a time, from 0 (the first of the list) to 4, as papers distil them;
+    'jaxdistill join' makes one set of theirs."""
+    size: int | None = None
+    """Side in pixels that a folder's images are brought to, by their shorter side; a square is cut out of the middle.
+    By default they have to be of one size."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
     """Which data they are; set when the run begins."""
 
@@ -69,6 +78,14 @@ class DataConfig:
             raise UsageError(f"--max-device-gib is a size, not {self.max_device_gib}")
         if not 0 <= self.hold_out < 1:
             raise UsageError(f"--hold-out is a share from 0 to below 1, not {self.hold_out}")
+        if self.size is not None and self.size < 1:
+            raise UsageError(f"--size is a number of pixels, at least 1, not {self.size}")
+
+    @property
+    def taken(self) -> dict[str, Any]:
+        """What is taken of a folder, where that is said, by the names that `jaxdistill.data.source.load` has for it."""
+        parts = {name: getattr(self, name) for name in ("classes", "phase", "size")}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +170,9 @@ class EvaluationConfig:
     legacy_best: bool = False
     """Look at the test images too, and report the best of all looks at them beside the result: the habit of papers on
     trajectory matching, whose numbers are chosen by the test set."""
+    eval_size: int | None = None
+    """Side in pixels that images of the set and test images are resized to before networks see them; by default they
+    stay as they are."""
 
     def __post_init__(self) -> None:
         if self.eval_every is not None and self.eval_every < 1:
@@ -166,6 +186,8 @@ class EvaluationConfig:
             raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
         if self.eval_epochs is not None and self.eval_epochs < 0:
             raise UsageError(f"--eval-epochs is a number of epochs, not {self.eval_epochs}")
+        if self.eval_size is not None and self.eval_size < 1:
+            raise UsageError(f"--eval-size is a number of pixels, at least 1, not {self.eval_size}")
 
     def resolve(self, kernel: str | None = None, ridge: float | None = None) -> Recipe:
         """The recipe itself.
@@ -180,7 +202,7 @@ class EvaluationConfig:
         options = {name: value for name, value in said.items() if value is not None and hasattr(recipe, name)}
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
-        recipe = dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        recipe = dataclasses.replace(recipe, labels=self.eval_labels, size=self.eval_size, **options)
         recipe = recipe.combined() if self.eval_combined else recipe
         return recipe.equal() if self.eval_equal_compute else recipe
 

@@ -42,7 +42,8 @@ def like_generator(card: StoredGenerator | None, preset: Preset) -> tuple[Genera
         return GeneratorConfig(), preset
     if card.drawn is not None and hasattr(preset.config, "sampling"):
         config = dataclasses.replace(preset.config, sampling=card.drawn.sampling)
-        preset = preset._replace(config=config, protocol=card.drawn.protocol, eval_network=card.drawn.eval_network)
+        judged = {name: getattr(card.drawn, name) for name in ("protocol", "eval_network", "eval_size")}
+        preset = preset._replace(config=config, **judged)
     return GeneratorConfig(architecture=card.architecture), preset
 
 

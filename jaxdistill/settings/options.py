@@ -13,7 +13,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.settings.config import DataConfig, NetworkConfig, check_local, check_seed
 from jaxdistill.training.experts import ExpertRecipe
 
-__all__ = ["Compare", "Completion", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
+__all__ = ["Compare", "Completion", "Convert", "Evaluate", "Experts", "Export", "Join", "List", "Report"]
 
 
 @renamed(experts_at_once="parallel_experts")
@@ -108,6 +108,9 @@ class Evaluate:
     """Penalty of the protocol kip-nn on squared parameters; by default 1e-3."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
+    eval_size: int | None = None
+    """Side in pixels that images of the sets and test images are resized to before networks see them; by default that
+    at which the sets were first judged."""
     combined: bool = False
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images that are real ones
     as they were selected, kept or picked."""
@@ -147,6 +150,8 @@ class Evaluate:
             raise UsageError(f"--seeds is at least 1, not {self.seeds}")
         if self.epochs is not None and self.epochs < 0:
             raise UsageError(f"--epochs is a number of epochs, not {self.epochs}")
+        if self.eval_size is not None and self.eval_size < 1:
+            raise UsageError(f"--eval-size is a number of pixels, at least 1, not {self.eval_size}")
         if self.parallel_networks is not None and self.parallel_networks < 1:
             raise UsageError(f"--parallel-networks is at least 1, not {self.parallel_networks}")
 
@@ -195,6 +200,19 @@ class Export:
     """Format: npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
     decoded: bool = False
     """Cut out the tiles of a set that has some (IDC), and enlarge them; folder and tfds always do."""
+
+    def __post_init__(self) -> None:
+        check_local(self.out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Make one set of several that have different classes, as those of a data set that was distilled in phases."""
+
+    sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Runs, or their set/ folders."""
+    out: Path
+    """Folder of the set that is made; never overwritten."""
 
     def __post_init__(self) -> None:
         check_local(self.out)

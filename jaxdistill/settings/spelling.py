@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from jaxdistill.common import names
+from jaxdistill.data.imagenet import SUBSETS
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
@@ -47,11 +48,16 @@ def _networks(value: str) -> str:
 _network = _one_of([*NETWORKS, *(f"{name}-bn" for name in NETWORKS), *POOLS], "network")
 
 
+def _classes(value: str) -> str:
+    return _one_of(SUBSETS, "list of classes")(names.dataset(value))
+
+
 LOOKED_UP: dict[str, Callable[[str], str]] = {
     "--network": _networks,
     "--eval-network": _networks,
     "--protocol": _one_of(PROTOCOLS, "protocol"),
     "--init": _start,
+    "--classes": _classes,
     "--kernel": lambda name: names.canonical(name, KERNELS),
 }
 """What looks a value up, for each option that takes names."""

@@ -19,6 +19,7 @@ from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
     "COVERED",
+    "OF_FOLDERS",
     "RESELECTING",
     "STEPPED",
     "check_data_read",
@@ -45,6 +46,8 @@ STEPPED = frozenset(
 """What is of steps: a selection, or a run of none, does not read it."""
 RESELECTING = frozenset({"reselect_every", "reselect_after"})
 """What is of selections that are made again and again: others do not read it."""
+OF_FOLDERS = frozenset({"classes", "phase", "size"})
+"""What is of folders of images."""
 COVERED = frozenset({"coverage_features", "coverage_same_class"})
 """What is of --coverage."""
 
@@ -198,6 +201,8 @@ def check_data_read(data: DataConfig, options: Collection[str]) -> None:
     """
     if data.zca:
         _refuse({"statistics"} & {*options}, "images that are whitened (--zca) are not normalised by channel")
+    if not Path(data.dataset).is_dir():
+        _refuse(OF_FOLDERS & {*options}, f"{data.dataset} is no folder of images")
     if data.dataset == "digits" or Path(data.dataset).exists():
         _refuse({"data_dir"} & {*options}, f"{data.dataset} does not come from TFDS")
 
