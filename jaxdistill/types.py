@@ -221,7 +221,8 @@ class Feed(Protocol):
 
     source: ClassVar[str]
     """What `data` is: ``"real"`` is the training split (`jaxdistill.data.feeds.RealData`), ``"experts"`` a
-    `jaxdistill.data.trajectories.Bank`. Both give themselves without their large arrays as ``outline()``."""
+    `jaxdistill.data.trajectories.Bank`, ``"both"`` a `jaxdistill.data.trajectories.RealAndExperts`. All give themselves
+    without their large arrays as ``outline()``."""
 
     def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
         """Integer arrays that name the examples of this step.

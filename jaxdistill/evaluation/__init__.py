@@ -1,6 +1,7 @@
 """One evaluation for every set: protocols as data, accuracies of every seed kept."""
 
 from jaxdistill.evaluation.kernel_ridge import KernelRidge as KernelRidge
+from jaxdistill.evaluation.neighbours import NearestNeighbours as NearestNeighbours
 from jaxdistill.evaluation.network_regression import Regression as Regression
 from jaxdistill.evaluation.protocol import PROTOCOLS as PROTOCOLS
 from jaxdistill.evaluation.protocol import InOrder as InOrder
@@ -17,6 +18,7 @@ __all__ = [
     "Evaluation",
     "InOrder",
     "KernelRidge",
+    "NearestNeighbours",
     "Protocol",
     "Recipe",
     "Regression",
