@@ -12,7 +12,7 @@ import numpy as np
 
 from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import RealData, real_data, sample
-from jaxdistill.data.trajectories import Bank, flatten
+from jaxdistill.data.trajectories import Bank, RealAndExperts, flatten
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
 from jaxdistill.kernels import make as make_kernel
@@ -98,11 +98,15 @@ def toy_experts(task: Task, epochs: int = 4) -> Bank:
 
 
 def toy_batch(method: AnyMethod, task: Task | None = None) -> PyTree:
-    """What the method's feed draws for its first step, of the toy data or of the toy experts.
+    """What the method's feed draws for its first step, of the toy data, of the toy experts, or both.
 
     Args:
         method: any; only its feed matters.
         task: that it was built for, whose network the experts train; the default `toy_task`.
     """
-    sources = {"real": lambda: toy_data()[0], "experts": lambda: toy_experts(task or toy_task())}
+    sources = {
+        "real": lambda: toy_data()[0],
+        "experts": lambda: toy_experts(task or toy_task()),
+        "both": lambda: RealAndExperts(toy_data()[0], toy_experts(task or toy_task())),
+    }
     return jax.tree.map(jnp.asarray, sample(method.feed, jax.random.key(0), 0, sources[method.feed.source]()))

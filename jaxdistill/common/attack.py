@@ -32,8 +32,8 @@ class Attack(NamedTuple):
         return dataclasses.replace(synthetic, labels=labels)
 
     def parts(self, labels: Int[np.ndarray, " n"]) -> dict[str, Int[np.ndarray, " n"]]:
-        """What the code reports beside the accuracy, as `jaxdistill.evaluation.evaluate` takes it: ``fooled``, the share
-        of the attacked class that is taken for the target, ``others``, the accuracy on all other classes, and
+        """What the code reports beside the accuracy, as `jaxdistill.evaluation.evaluate` takes it: ``fooled``, the
+        share of the attacked class that is taken for the target, ``others``, the accuracy on all other classes, and
         ``modified``, that of all with the labels of the attack."""
         attacked = labels == self.attacked
         return {

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -35,7 +36,7 @@ class NearestNeighbours(Recipe):
     power: float = 2.0
     """Of the norm by which distances are measured: 2 Euclidean, 1 absolute, inf the largest difference of a pixel."""
 
-    stochastic = False
+    stochastic: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.neighbours < 1 or not self.power > 0:

@@ -305,10 +305,11 @@ PROTOCOLS: dict[str, Recipe] = {
 }
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
 without it, and with cutout instead; DataDAM's code, and its paper's table; DD, the same with other step sizes where
-there are more epochs than were learned, and its nearest neighbours; MTT, TESLA and FTD; DATM, which both train a set at the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and
-the NTK and NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps, and the
-same but for selected images, which are augmented as all others, as the paper judges its windows; Minimax Diffusion with
-hard labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the test images);
+there are more epochs than were learned, and its nearest neighbours; MTT, TESLA and FTD; DATM, which both train a set at
+the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and the NTK and
+NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps, and the same but
+for selected images, which are augmented as all others, as the paper judges its windows; Minimax Diffusion with hard
+labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the test images);
 DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a
 teacher. `digits100` is ours for digits (`dsa_recipe`)."""
 

@@ -139,8 +139,8 @@ def evaluate(
         map_seeds: how a call goes over its networks; see `jaxdistill.types.map_one_by_one`.
         parts: examples of the split, by name, of which the accuracies are wanted apart too; or for each example the
             class that counts as right there, -1 for those that are left out.
-        starts: networks to begin with, of which seed i takes the i-th (arrays with a leading axis), trained before, say;
-            by default each begins afresh.
+        starts: networks to begin with, of which seed i takes the i-th (arrays with a leading axis): trained before,
+            say; by default each begins afresh.
         tell: told the accuracies so far after each call.
 
     Raises:

@@ -73,9 +73,9 @@ class DD(PartialUpdate):
     learn_labels: bool = False
     """Learn the labels too, as logits that start at 0.9 for the class."""
     pool_epoch: int | None = None
-    """Begin networks as the experts (--experts) stood after this epoch, --num-networks of them drawn anew for each step;
-    -1 is the last, 0 where they began. None begins fresh ones. The set is then judged on experts that it has not seen:
-    those after the first --expert-count, where there are more."""
+    """Begin networks as the experts (--experts) stood after this epoch, --num-networks of them drawn anew for each
+    step; -1 is the last, 0 where they began. None begins fresh ones. The set is then judged on experts that it has not
+    seen: those after the first --expert-count, where there are more."""
     attack_class: int | None = None
     """Number of a class, from 0, that networks shall take for --target-class after training on the set: the paper's
     malicious attack."""
@@ -252,8 +252,8 @@ def _check_pool(epoch: int, network: Network) -> None:
         raise UsageError(f"`pool_epoch` of DD is an epoch from 0, or -1 for the last, not {epoch}")
     if jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)).statistics):
         raise UsageError(
-            "networks that begin as experts (`pool_epoch`) have no batch normalisation, whose averages steps on the set "
-            "would not keep; take experts with another `norm`"
+            "networks that begin as experts (`pool_epoch`) have no batch normalisation, whose averages are not drawn "
+            "with them; take experts with another `norm`"
         )
 
 

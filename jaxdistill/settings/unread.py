@@ -177,10 +177,14 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
         _refuse(COVERED & options, "no coverage is asked for (--coverage)")
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
+    if not hasattr(protocol, "neighbours"):
+        _refuse({"neighbours", "power"} & options, "this protocol asks no neighbours")
+    if config.experts is None:
+        _refuse({"expert_epoch"} & options, "there are no --experts to begin as")
     if protocol.learner == "network":
         check_networks_read(networks, options)
     else:
-        of_networks = {*Options._fields, "initial", "network_seed"}
+        of_networks = {*Options._fields, "initial", "network_seed", "experts"}
         _refuse(of_networks & options, f"by this protocol {protocol.learner} learns, no network")
 
 
