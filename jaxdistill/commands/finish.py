@@ -97,7 +97,7 @@ def judged(bound: Bound, synthetic: SyntheticSet, tell: Callable[[str], None]) -
     results = judge(
         key, {name_of(config): synthetic}, bound.judges, bench, bound.protocol, config.evaluation.protocol,
         config.evaluation.eval_seeds, ipc=budget, parallel_networks=config.run.parallel_networks, cover=bound.cover,
-        starts=bound.starts and bound.starts.judging, attack=attack_of(config), tell=tell,
+        starts=bound.starts and bound.starts.judging(config.evaluation.eval_seeds), attack=attack_of(config), tell=tell,
     )  # fmt: skip
     if bound.starts is not None:
         results["starts"] = bound.starts.said

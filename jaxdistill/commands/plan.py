@@ -135,7 +135,7 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
         if method.feed.source == "real" and not any(need.uses_experts(config.basis) for need in asking):
             raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
-    bound = _started(bound, given.bank)
+    bound = _started(bound, given.bank, other=config.run.other_data)
     source, on_host = _source(method.feed, config, bench, experts)
     outline = source.outline()  # trajectories that are too short are found here
     jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), bound.keys["loop"])
@@ -246,7 +246,8 @@ def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Prepr
         UsageError: for data that cannot be used.
     """
     bank = given.experts if given.bank is None else given.bank
-    return _started(_prepare(config, given._replace(experts=None), frozenset(), preprocess), bank)
+    bound = _prepare(config, given._replace(experts=None), frozenset(), preprocess)
+    return _started(bound, bank, other=True)  # of which data they are was seen when the run began
 
 
 def _prepare(
@@ -284,12 +285,18 @@ def _prepare(
     return Bound(config, bench, network, judged, protocol, purposes, experts, cover=cover)
 
 
-def _started(bound: Bound, bank: StoredBank | None) -> Bound:
-    """With where its networks begin, if not afresh; `bank` has the experts that are in memory."""
+def _started(bound: Bound, bank: StoredBank | None, *, other: bool) -> Bound:
+    """With where its networks begin, if not afresh.
+
+    Args:
+        bound: what is judged.
+        bank: the experts that are in memory.
+        other: take experts of other data, too.
+    """
     epoch = pool_epoch(bound.config)
     found = None if epoch is None else judging_bank(bound.config, bank, bound.protocol)
     if epoch is None or found is None:
         return bound
     options = dataclasses.asdict(bound.config.network)
-    check_bank(found, bound.network, options, bound.bench, other=bound.config.run.other_data)
+    check_bank(found, bound.network, options, bound.bench, other=other)
     return bound._replace(starts=starts_of(bound.config, epoch, found, bound.network))

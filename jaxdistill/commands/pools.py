@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -31,8 +31,8 @@ __all__ = [
 class Starts(NamedTuple):
     """Where networks begin that are trained on a set, arrays with a leading axis."""
 
-    judging: Variables | None
-    """Those of the evaluation; None where nothing is judged."""
+    judging: Callable[[int], Variables]
+    """So many of the evaluation."""
     looking: Variables | None
     """Those of looks along the run: of the pool itself, so that nothing is chosen by the others."""
     said: str
@@ -136,7 +136,11 @@ def starts_of(config: Distill, epoch: int, bank: StoredBank, network: Network) -
     looks = evaluation.eval_every_seeds if evaluation.eval_every is not None else 0
     check_enough(numbers, said, evaluation.eval_seeds, "--eval-seeds")
     check_enough(range(config.bank.expert_count or 0), "those of the pool", looks, "--eval-every-seeds")
-    judging = stacked(bank, network, numbers[: evaluation.eval_seeds], epoch) if evaluation.eval_seeds else None
+
+    def judging(seeds: int) -> Variables:
+        check_enough(numbers, said, seeds, "--seeds")
+        return stacked(bank, network, numbers[:seeds], epoch)
+
     return Starts(judging, stacked(bank, network, range(looks), epoch) if looks else None, said)
 
 
