@@ -14,6 +14,7 @@ from jaxdistill.data.feeds import real_data
 from jaxdistill.errors import UsageError
 from jaxdistill.io.artifact import ArtifactError, load_set, save_set
 from jaxdistill.io.pictures import grid
+from jaxdistill.report import comparison
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import Trials
 from jaxdistill.selection.budgets import Budget, budget_of, counts_of, select_within
@@ -263,6 +264,8 @@ def test_sets_of_several_counts_are_shown_saved_opened_judged_and_compared(runs,
     table = jd.evaluate([opened, together], data, seeds=2, epochs=1, progress=False)
     assert table.sets == ["herding", "el2n", "random beside herding", "random beside el2n"]
     assert main(["compare", *(str(tmp_path / name) for name in ("share", "together"))]) == 0
+    compared = comparison.table_of(comparison.compared([tmp_path / "share"]))
+    assert {row["ipc"] for row in compared.rows} == {"1 to 4"}
     assert main(["export", str(tmp_path / "share"), "--out", str(tmp_path / "pngs"), "--format", "folder"]) == 0
     assert [len([*folder.iterdir()]) for folder in sorted((tmp_path / "pngs").iterdir())] == [4, 1, 2, 4]
     capsys.readouterr()

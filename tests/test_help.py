@@ -328,5 +328,9 @@ def test_an_unknown_option_is_answered_with_a_known_one(capsys):
     words = ["distill", "dm", "--dataset", "digits", "--ipc", "1", "--out", "never"]
     assert main([*words, "--image-lrr", "3"]) == 2
     assert capsys.readouterr().err == "jaxdistill: unknown option --image-lrr; did you mean --image-lr?\n"
+    assert main([*words, "--share", "3"]) == 2
+    assert capsys.readouterr().err == "jaxdistill: unknown option --share; it is one of select\n"
+    assert main([*words, "--student-steps", "3"]) == 2
+    assert "it is one of distill mtt, distill tesla" in capsys.readouterr().err
     assert main([*words, "--qqqqqqq", "3"]) == 2
     assert "unknown option --qqqqqqq; see 'jaxdistill distill dm --help'" in capsys.readouterr().err

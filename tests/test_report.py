@@ -21,6 +21,7 @@ from jaxdistill.report import curves
 from jaxdistill.report import page as report
 from jaxdistill.report.further import again, preset_of, to_try
 from jaxdistill.report.outcome import Outcome, read
+from jaxdistill.report.summary import tell
 from jaxdistill.settings.as_json import to_json
 from jaxdistill.settings.paths import absolute
 
@@ -578,3 +579,32 @@ def test_scores_of_former_files_show_no_images_and_damaged_ones_are_told(run):
     (run / "scores.npz").write_bytes(b"PK")
     with pytest.raises(UsageError, match=r"scores\.npz is damaged .*remove it to leave it out"):
         report.write(run)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "select el2n --dataset digits --ipc 2 --unbalanced --width 16 --beta 0.5 --eval-epochs 7",
+        "distill dsa --dataset digits --ipc 2 --width 16 --update-share 0.5 --eval-combined",
+        "distill mtt --dataset digits --ipc 2 --norm batch --zca",
+    ],
+)
+def test_what_was_chosen_for_a_run_is_kept_by_what_is_to_be_tried(given, run, parsed):
+    config = parsed([*given.split(), "--out", "DIR"])
+    (run / "config.json").write_text(json.dumps(to_json(config)))
+    tried = [words(line) for _, command in to_try(read(run)) for line in command.replace("\\\n", "").splitlines()]
+    more, other = (parsed(line) for _, *line in tried if line[0] in ("distill", "select"))
+    assert more.network == other.network == config.network
+    assert other.evaluation.eval_combined == config.evaluation.eval_combined
+    assert (more.data.zca, other.data.zca) == (config.data.zca, config.data.zca)
+    selecting = given.startswith("select")
+    same = ("basis", "unbalanced") if selecting else ("update_share",)
+    made, wanted = (one if selecting else one.method for one in (more, config))
+    assert [getattr(made, name) for name in same] == [getattr(wanted, name) for name in same]
+
+
+def test_combined_augmentation_is_said_where_a_name_does_not(capsys):
+    tell({"protocol": {"name": "dsa1000", "epochs": 5, "selected_augment": "crop"}, "rows": EVALUATION["rows"]})
+    assert "dsa1000, 5 epochs, selected real images by crop and flip alone, " in capsys.readouterr().out
+    tell({"protocol": {"name": "selmatch1000", "epochs": 5, "selected_augment": "x"}, "rows": EVALUATION["rows"]})
+    assert "crop and flip" not in capsys.readouterr().out

@@ -25,7 +25,7 @@ from jaxdistill.io.artifact import load_set
 from jaxdistill.presets import find
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import Context
-from jaxdistill.selection.curve import Searched
+from jaxdistill.selection.curve import Curve, Judged, Searched
 from jaxdistill.selection.search import grid, search, set_aside
 from jaxdistill.selection.window import window
 from jaxdistill.settings.config import BasisConfig
@@ -225,6 +225,14 @@ def numbers_of(images, bench):
     """Which images of the data set these are: preprocessed ones, or a split's own."""
     pixels = images if images.dtype == np.uint8 else 255 * bench.preprocess.invert(np.asarray(images))
     return {*(np.asarray(pixels)[:, 0, 0, 0] / 3).round().astype(int).tolist()}
+
+
+def test_windows_that_so_few_images_do_not_tell_apart_are_counted():
+    windows = [Judged(start, (mean,)) for start, mean in ((0.0, 0.5), (0.2, 0.79), (0.4, 0.8), (0.6, 0.75))]
+    curve = Curve(1, 0.1, tuple(windows))
+    assert curve.near(16) == 2  # a standard error of 0.1
+    assert curve.near(100) == 1  # of 0.04
+    assert curve.near(10_000) == 0
 
 
 def test_by_default_a_selection_by_scores_takes_the_window_that_held_out_images_choose(given, judged, tmp_path, capsys):

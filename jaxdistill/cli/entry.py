@@ -78,7 +78,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()  # here a closed pipe is told
         return 0
     except UsageError as error:
-        return _complain(hinted(flagged(str(error), *_forms(name, rest)), *_forms(name, rest)), 2)
+        forms = _forms(name, rest)
+        return _complain(hinted(flagged(str(error), *forms), *forms, others=_others(name)), 2)
     except BrokenPipeError:  # by head, say, which has seen enough
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -125,6 +126,12 @@ def _forms(command: str, arguments: list[str]) -> list[type]:
     form = FORMS.get(command)
     method = METHOD_NAMES.get(canonical(arguments[0], METHOD_NAMES)) if form is Distill and arguments else None
     return [kind for kind in (form, method) if kind is not None]
+
+
+def _others(command: str) -> dict[str, list[type]]:
+    """The forms of the other commands; those of each method that makes sets beside its own."""
+    found = {name: [form] for name, form in FORMS.items() if name != command}
+    return found | {f"distill {name}": [method] for name, method in METHOD_NAMES.items()}
 
 
 def _ipc(arguments: list[str]) -> int | None:

@@ -116,19 +116,26 @@ def flagged(said: str, *forms: Any) -> str:
     return re.sub(r"`(\w+)`", lambda word: f"--{word[1].replace('_', '-')}" if word[1] in known else word[0], said)
 
 
-def hinted(said: str, *forms: Any) -> str:
-    """A complaint of an unknown option with one that may be meant, and without the words that follow it.
+def hinted(said: str, *forms: Any, others: Mapping[str, Sequence[Any]]) -> str:
+    """A complaint of an unknown option with whose it is, or one that may be meant, and without the words after it.
 
     Args:
         said: the sentence.
         forms: whose fields are options.
+        others: the forms of other commands.
     """
     found = re.match(r"unknown option (--[\w-]+)[^;]*(;.*)", said)
     if found is None:
         return said
-    known = [f"--{name.replace('_', '-')}" for form in forms for name, _ in options(form)]
-    advice = meant(found[1], known)
+    own = [command for command, of in others.items() if found[1] in _flags(of)]
+    if own:
+        return f"unknown option {found[1]}; it is one of {', '.join(own[:-1]) + ' and ' if own[1:] else ''}{own[-1]}"
+    advice = meant(found[1], _flags(forms))
     return f"unknown option {found[1]}{f'; {advice}' if advice else found[2]}"
+
+
+def _flags(forms: Sequence[Any]) -> list[str]:
+    return [f"--{name.replace('_', '-')}" for form in forms for name, _ in options(form)]
 
 
 def _condense(boxed: str) -> str:

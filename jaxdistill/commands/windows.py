@@ -132,10 +132,13 @@ def _recipe(bound: Bound, fits: int, images: int, *, thorough: bool) -> Recipe:
 
 def _said(beta: float, curve: Curve, held_out: int, networks: int, epochs: int | None) -> str:
     best, hardest, easiest = curve.best, curve.windows[0], curve.windows[-1]
+    near = curve.near(held_out)
+    trained = "" if epochs is None else f", {epochs} epochs"
+    few = "" if not near else f"; so few images do not tell it from {near} {'other' if near == 1 else 'others'}"
     return (
         f"beta {beta:.3g} was chosen by held-out training images: {best.mean:.1%} of {held_out:,} of them, "
         f"{hardest.mean:.1%} from the hardest on, {easiest.mean:.1%} with the easiest ({len(curve.windows)} windows, "
-        f"{networks} {'network' if networks == 1 else 'networks'} each{'' if epochs is None else f', {epochs} epochs'})"
+        f"{networks} {'network' if networks == 1 else 'networks'} each{trained}){few}"
     )
 
 

@@ -291,8 +291,9 @@ def start_from(
             f"start from a set of the same data set and ipc{f', or {tiles} times the ipc' if tiles > 1 else ''}"
         )
     if not other_data and (problem := mismatch(stored.card, bench.digests, bench.source.class_names)):
+        aside = "" if bench.held_out is None else " with as much held out (--hold-out)"
         raise UsageError(
-            f"{called} was made for other data ({problem}); start from one of this data set, or add "
+            f"{called} was made for other data ({problem}); start from one of this data set{aside}, or add "
             "--other-data if that is meant"
         )
     images = bench.preprocess.apply(stored.preprocess.invert(images))

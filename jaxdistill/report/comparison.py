@@ -20,7 +20,7 @@ from jaxdistill.report import curves
 from jaxdistill.report.html import picture, render
 from jaxdistill.report.outcome import Outcome, bands, read, runs_in, tiled
 from jaxdistill.report.page import costs, held_out_curve
-from jaxdistill.report.tables import Table, check_out, gain, told_apart, written
+from jaxdistill.report.tables import Table, check_out, combined, gain, told_apart, written
 
 __all__ = ["SUFFIXES", "check_out", "compared", "table_of", "write"]
 
@@ -56,7 +56,7 @@ def table_of(runs: Mapping[str, Outcome]) -> Table:
     """
     rows, baselines = [], _baselines(runs)
     for name, run in runs.items():
-        told = {"ipc": run.config["ipc"], "protocol": _protocol(run)}
+        told = {"ipc": _per_class(run), "protocol": _protocol(run)}
         for row in run.rows:
             if row["set"] != BASELINE:
                 several = len({other["set"] for other in run.rows} - {BASELINE}) > 1
@@ -66,7 +66,7 @@ def table_of(runs: Mapping[str, Outcome]) -> Table:
             rows += [{**_kept(row), "set": name, **told, "baseline": None} for row in run.rows]
     for name in dict.fromkeys(baselines.values()):
         run = runs[next(shown for shown, called in baselines.items() if called == name)]
-        told = {"ipc": run.config["ipc"], "protocol": _protocol(run)}
+        told = {"ipc": _per_class(run), "protocol": _protocol(run)}
         rows += [{**_kept(row), "set": name, **told, "baseline": None} for row in run.rows if row["set"] == BASELINE]
     return Table(rows)
 
@@ -116,12 +116,18 @@ def _kept(row: Mapping[str, Any]) -> dict[str, Any]:
     return {name: row[name] for name in ("set", "network", "accuracies", "mean", "std")}
 
 
+def _per_class(run: Outcome) -> int | str:
+    """Images of a class; of the fewest and of the most where classes differ."""
+    return f"{min(run.counts)} to {max(run.counts)}" if run.counts else run.config["ipc"]
+
+
 def _protocol(run: Outcome) -> str:
     """How a run was judged: its recipe, and what was changed of it."""
     said = run.evaluation.get("protocol", {})
     name = str(said.get("name", ""))
     usual = getattr(PROTOCOLS.get(name), "epochs", None)
     shortened = f" with --epochs {said['epochs']}" if said.get("epochs") not in (None, usual) else ""
+    shortened += " and combined augmentation" if combined(said) else ""
     return name + shortened + (" and hard labels" if said.get("labels") == "hard" else "")
 
 

@@ -115,8 +115,26 @@ def _begun(run: Outcome, command: str, name: str, ipc: int) -> tuple[str, str]:
         kernel = _part(config, "network").get("kernel")
         options += [("protocol", judged.get("protocol")), ("kernel", kernel)]
     options.append(("eval-epochs", judged.get("eval_epochs")))
-    said = [(flag, shlex.quote(str(value))) for flag, value in options if value is not None]
-    return _wrapped(["jaxdistill", command, name], [*said, ("out", shlex.quote(out))]), out
+    said = {flag: shlex.quote(str(value)) for flag, value in options if value is not None}
+    also = ("basis", "method", "unbalanced") if command == config["command"] else ()
+    for flag, text in _chosen(config, also):
+        said.setdefault(flag, text)
+    return _wrapped(["jaxdistill", command, name], [*said.items(), ("out", shlex.quote(out))]), out
+
+
+def _chosen(config: dict[str, Any], also: tuple[str, ...]) -> list[tuple[str, str]]:
+    """Options that were chosen for a run, of data, network and evaluation, which another run should share.
+
+    Args:
+        config: of the run.
+        also: what of its other fields are shared, too.
+    """
+    known = _known(config)
+    if known is None:
+        return []
+    changed = _changed(config, to_json(_by_itself(known)), _made_before(known))
+    shared = ("data", "network", "evaluation", *also)
+    return list(_flags({name: changed[name] for name in shared if changed.get(name)}))
 
 
 def _part(config: dict[str, Any], name: str) -> dict[str, Any]:

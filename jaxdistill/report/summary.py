@@ -10,7 +10,7 @@ from rich.table import Table
 
 from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.report.tables import Table as Accuracies
-from jaxdistill.report.tables import gain, spaces
+from jaxdistill.report.tables import combined, gain, spaces
 
 __all__ = ["tell"]
 
@@ -22,6 +22,7 @@ def tell(results: dict[str, Any]) -> None:
     found = Accuracies([{**one, **row} for one, row in zip(usual, results["rows"], strict=True)])
     rows = found.rows
     epochs = "" if protocol["epochs"] is None else f", {protocol['epochs']} epochs"
+    epochs += ", selected real images by crop and flip alone" if combined(protocol) else ""
     seeds = len(rows[-1]["accuracies"])
     of_sets = f" of {rows[0]['sets']} sets" if rows[0].get("sets", 1) > 1 else ""
     times = f"{seeds} networks{of_sets}" if len(rows[0]["accuracies"]) == seeds else f"random {seeds} times"

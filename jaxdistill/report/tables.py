@@ -12,8 +12,9 @@ from types import MappingProxyType
 from typing import Any
 
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation import PROTOCOLS
 
-__all__ = ["SUFFIXES", "Table", "check_out", "gain", "import_pandas", "spaces", "told_apart", "written"]
+__all__ = ["SUFFIXES", "Table", "check_out", "combined", "gain", "import_pandas", "spaces", "told_apart", "written"]
 
 SUFFIXES = (".md", ".tex", ".html", ".json")
 """Of files that a table can be written to."""
@@ -54,6 +55,13 @@ def told_apart(row: Mapping[str, Any], baseline: Mapping[str, Any]) -> bool:
         return False
     variance = sum(one["std"] ** 2 / max(len(one["accuracies"]) - 1, 1) for one in (row, baseline))
     return abs(row["mean"] - baseline["mean"]) > 2 * math.sqrt(variance)
+
+
+def combined(protocol: Mapping[str, Any]) -> bool:
+    """Whether a recipe, as in an evaluation.json, augments selected real images otherwise, and its name does not say
+    so."""
+    usual = getattr(PROTOCOLS.get(protocol.get("name", "")), "selected_augment", None)
+    return usual is None and protocol.get("selected_augment") is not None
 
 
 def spaces(evaluation: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -44,6 +44,11 @@ class Curve(NamedTuple):
         """The window of the largest mean; the easier one of two that tie."""
         return max(reversed(self.windows), key=lambda window: window.mean)
 
+    def near(self, count: int) -> int:
+        """How many other windows `count` held-out images cannot tell from the best: within a standard error of it."""
+        error = (self.best.mean * (1 - self.best.mean) / count) ** 0.5
+        return sum(one is not self.best and self.best.mean - one.mean <= error for one in self.windows)
+
 
 class Searched(NamedTuple):
     """A start that was chosen, and what it was chosen by."""
