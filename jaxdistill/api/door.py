@@ -120,7 +120,8 @@ def distill(
             own: a `jaxdistill.Method`, or a function that makes one of a `jaxdistill.Task`.
         data: from `jaxdistill.load`, or what that takes.
         ipc: images per class.
-        experts: what `jaxdistill.train_experts` gave, or a folder of them, for methods that match trajectories.
+        experts: what `jaxdistill.train_experts` gave, or a folder of them, for methods that match trajectories or
+            begin networks as experts.
         generator: a run of ``dit`` or ``minimax``, or its folder, for methods that draw from one.
         init: what the set starts from: a selection by name, ``"noise"``, a set, or the folder of one.
         preset: which reading of the method's paper gives the settings (``jaxdistill list``).
@@ -271,6 +272,7 @@ def evaluate(
     seeds: int = 5,
     *,
     teacher: Experts | str | Path | None = None,
+    experts: Experts | str | Path | None = None,
     progress: bool = True,
     **options: Any,
 ) -> Table:
@@ -290,6 +292,7 @@ def evaluate(
             the sets' method has.
         seeds: independent networks of each kind.
         teacher: experts whose first one labels the images, for recipes that ask a teacher.
+        experts: networks begin as those of them that the sets were not made with, for sets of ``dd`` with `pool_epoch`.
         progress: say how far it is.
         options: anything that ``jaxdistill evaluate --help`` names: ``epochs``, ``width``, ``coverage``, ``seed`` ...
 
@@ -312,7 +315,7 @@ def evaluate(
     config = replaced(config, {**asked, "dataset": data.config.dataset})
     results = evaluate_stored(
         stored, config, Console(stderr=True, quiet=not progress), source=data.source,
-        named=recipe, custom=custom, bank=_bank(teacher),
+        named=recipe, custom=custom, bank=_bank(teacher), pool=_bank(experts),
     )  # fmt: skip
     return Table(results["rows"], results.get("coverage", {}).get("shares", {}))
 

@@ -44,7 +44,7 @@ ELSEWHERE = {
 """What does in Python what options do that only the command line has."""
 PLACES = frozenset(
     {"dataset", "data_dir", "out", "resume", "quiet", "checkpoint_seconds", "tensorboard", "wandb", "distributed",
-     "classes", "phase", "size", "sets", "experts", "expert_count", "digest", "generator", "generator_digest",
+     "classes", "phase", "size", "sets", "experts", "digest", "generator", "generator_digest",
      "json", "longer", "name", "strategy", "teacher"}
     | {field.name for field in dataclasses.fields(Digests)}
 )  # fmt: skip

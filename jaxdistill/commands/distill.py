@@ -194,6 +194,7 @@ def train(
             bound.bench, next(iter(bound.judges.values())), bound.protocol,
             replicate(jax.random.fold_in(bound.keys["evaluation"], LOOKS), mesh), evaluation.eval_every_seeds,
             test=evaluation.legacy_best, parallel_networks=config.run.parallel_networks, cover=bound.cover,
+            starts=bound.starts and bound.starts.looking,
         )  # fmt: skip
         look = partial(_looked, judge, plan.images)
     try:

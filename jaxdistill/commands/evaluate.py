@@ -16,8 +16,10 @@ from rich.console import Console
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank
 from jaxdistill.commands.judge import budget_by, check_networks, check_size, judge
+from jaxdistill.commands.pools import check_enough, stacked, unseen
 from jaxdistill.commands.train_experts import fields_of_card
 from jaxdistill.commands.workspace import Bench, keys, networks, only_network, open_bench
+from jaxdistill.common.attack import Attack
 from jaxdistill.common.names import choose
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import TESTED, WORDS, differing, mismatch, stored_digests
@@ -34,7 +36,7 @@ from jaxdistill.settings.config import OF_RECIPE, DataConfig, EvaluationConfig, 
 from jaxdistill.settings.options import Evaluate
 from jaxdistill.settings.paths import place
 from jaxdistill.settings.unread import check_data_read, check_evaluation_read, given
-from jaxdistill.types import Network, SyntheticSet
+from jaxdistill.types import Network, SyntheticSet, Variables
 
 __all__ = ["evaluate_sets", "evaluate_stored", "label"]
 
@@ -61,6 +63,7 @@ def evaluate_stored(
     named: Recipe | None = None,
     custom: Mapping[str, Network] = MappingProxyType({}),
     bank: StoredBank | None = None,
+    pool: StoredBank | None = None,
 ) -> dict[str, Any]:
     """Judge sets of one data set, each in the space that it was made in, random images of its size beside it.
 
@@ -72,6 +75,7 @@ def evaluate_stored(
         named: the recipe, where `config` does not name it.
         custom: networks by name, in the place of those that `config` names.
         bank: the teacher, in the place of one that `config` names.
+        pool: the experts as which networks begin, in the place of those that `config` names.
 
     Returns:
         The content of evaluation.json; see `jaxdistill.commands.judge.judge`.
@@ -134,6 +138,9 @@ def evaluate_stored(
             config.ridge, config.factor, config.l2, config.combined, config.equal_compute, eval_size=size,
         )  # fmt: skip
         protocol = asked.resolve(next(iter(kernels)), None if config.ridge is not None else _penalty(stored, recipe))
+        nearest = {name: value for name in ("neighbours", "power") if (value := getattr(config, name)) is not None}
+        if hasattr(protocol, "neighbours"):  # else they are refused below
+            protocol = dataclasses.replace(protocol, **nearest)
     check_size(protocol, bench, coverage=config.coverage)
     seen = protocol.shape(bench.image_shape)
     protocol.check(seen)
@@ -156,6 +163,15 @@ def evaluate_stored(
     teachers = {
         name: _teacher(bank, recipe, protocol, one, other_data=config.other_data) for name, one in benches.items()
     }
+    if pool is None and config.experts is not None:
+        pool = load_bank(config.experts)
+    starts, begun = None, ""
+    if pool is not None:
+        judged, starts, begun = _experts_as_judges(pool, stored, benches, config, own=bool(custom))
+    if pool is None and protocol.learner == "network" and any(_pool(other.card) for other in stored.values()):
+        say(console, "note: a set was made for networks that begin as experts; judge it so with --experts")
+    attacks = {tuple(other.card.get("attack", ())) for other in stored.values()}
+    attack = Attack(*next(iter(attacks))) if len(attacks) == 1 and attacks != {()} else None
     key, cover = replicate(keys(config.seed)["evaluation"], bench.mesh), None
     if config.coverage:
         cover = Cover(
@@ -169,10 +185,36 @@ def evaluate_stored(
             key, {label: other.synthetic for label, other in group.items()}, judged, benches[name], protocol, recipe,
             config.seeds, ipc={label: budget_by(other.card, other.synthetic) for label, other in group.items()},
             space=name if len(spaces) > 1 else "", parallel_networks=config.parallel_networks, cover=cover,
-            teach=teachers[name], tell=partial(say, console),
+            teach=teachers[name], starts=starts, attack=attack, tell=partial(say, console),
         )  # fmt: skip
         results = {**found, "rows": [*results.get("rows", []), *found["rows"]]}
-    return results
+    return results | ({"starts": begun} if begun else {})
+
+
+def _pool(card: dict[str, Any]) -> dict[str, Any]:
+    """Count, digest and epoch of the experts as which a set's networks began; empty where they began afresh."""
+    said = card.get("experts", {})
+    return said if "epoch" in said else {}
+
+
+def _experts_as_judges(
+    bank: StoredBank, stored: Mapping[str, Stored], benches: Mapping[str, Bench], config: Evaluate, *, own: bool
+) -> tuple[dict[str, Network], Variables, str]:
+    """The network of experts that none of the sets was made with, those experts, and which they are, in words."""
+    named = given(config, {}) & {field.name for field in dataclasses.fields(NetworkConfig)} - {"kernel"}
+    if named or own:
+        raise UsageError("with --experts these are what is trained; leave --network and the options of networks out")
+    options = fields_of_card(bank.card, bank.folder)["network"]
+    network = only_network(options, next(iter(benches.values())))
+    for bench in benches.values():
+        check_bank(bank, network, dataclasses.asdict(options), bench, other=config.other_data)
+    pools = [_pool(other.card) for other in stored.values()]
+    free, said = min((unseen(bank, pool) for pool in pools), key=lambda found: len(found[0]))
+    check_enough(free, said, config.seeds, "--seeds")
+    epochs = {pool.get("epoch", -1) for pool in pools} if config.expert_epoch is None else {config.expert_epoch}
+    if len(epochs) > 1:
+        raise UsageError("these sets were made for experts after different epochs; choose one with --expert-epoch")
+    return {options.network: network}, stacked(bank, network, free[: config.seeds], epochs.pop()), said
 
 
 def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:

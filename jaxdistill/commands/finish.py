@@ -16,6 +16,7 @@ from rich.console import Console
 from jaxdistill.commands.judge import budget_by, judge
 from jaxdistill.commands.looks import best_of, read_looks
 from jaxdistill.commands.plan import Bound, penalty_of
+from jaxdistill.commands.pools import attack_of, pool_epoch
 from jaxdistill.commands.reselect import beside, reselected
 from jaxdistill.commands.windows import read_search, searched_card
 from jaxdistill.engine.devices import from_first, replicate
@@ -61,6 +62,10 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
         card["setting"] = note
     if config.bank.digest is not None:
         card["experts"] = {"count": config.bank.expert_count, "digest": config.bank.digest}
+        if (epoch := pool_epoch(config)) is not None:
+            card["experts"]["epoch"] = epoch
+    if (attack := attack_of(config)) is not None:
+        card["attack"] = list(attack)
     strategy = config.strategy if isinstance(config, Select) else config.init
     if isinstance(config, Select) and config.reselect_every is not None:
         card["reselected"] = {"every": config.reselect_every, "after": config.reselect_after}
@@ -97,8 +102,10 @@ def judged(bound: Bound, synthetic: SyntheticSet, tell: Callable[[str], None]) -
     results = judge(
         key, {name_of(config): synthetic}, bound.judges, bench, bound.protocol, config.evaluation.protocol,
         config.evaluation.eval_seeds, ipc=budget, parallel_networks=config.run.parallel_networks, cover=bound.cover,
-        tell=tell,
+        starts=bound.starts and bound.starts.judging(config.evaluation.eval_seeds), attack=attack_of(config), tell=tell,
     )  # fmt: skip
+    if bound.starts is not None:
+        results["starts"] = bound.starts.said
     return {**results, "rows": beside(results["rows"], reselected(jax.random.clone(key), bound, tell))}
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxdistill.commands.cover import Cover
 from jaxdistill.commands.workspace import Bench, at_once, augmentation
 from jaxdistill.common import draws
+from jaxdistill.common.attack import Attack
 from jaxdistill.data.feeds import RealData
 from jaxdistill.engine.callbacks import clock
 from jaxdistill.engine.devices import spread
@@ -24,7 +25,7 @@ from jaxdistill.evaluation import Evaluation, Recipe, evaluate
 from jaxdistill.evaluation.train import BASELINE
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.budgets import Budget, select_within
-from jaxdistill.types import Key, Network, SyntheticSet
+from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = ["accuracy", "budget_by", "check_baseline", "check_budgets", "check_networks", "check_size", "judge"]
 
@@ -43,6 +44,8 @@ def judge(
     parallel_networks: int | None = None,
     cover: Cover | None = None,
     teach: Callable[[SyntheticSet], SyntheticSet] | None = None,
+    starts: Variables | None = None,
+    attack: Attack | None = None,
     tell: Callable[[str], None],
 ) -> dict[str, Any]:
     """Test accuracy of each set, and of random real images, on each network.
@@ -61,6 +64,9 @@ def judge(
         parallel_networks: networks side by side on a device; by default 1 on a CPU, what fits on an accelerator.
         cover: add how much of the test images each set covers, and the accuracies on their easy and hard half.
         teach: gives sets, random ones too, a teacher's labels.
+        starts: where networks begin; see `jaxdistill.evaluation.evaluate`.
+        attack: which class the sets are to have taken for which: how often that is, and how the others do, is said of
+            each row, in ``attack``; random images have the labels of the attack.
         tell: told one line a row.
 
     Returns:
@@ -101,7 +107,10 @@ def judge(
     if teach is not None:
         named = {name: teach(chosen) for name, chosen in named.items()}
         baselines = {name: [teach(one) for one in drawn] for name, drawn in baselines.items()}
-    parts = {} if cover is None else cover.halves
+    if attack is not None:
+        baselines = {name: [attack.of_set(one) for one in drawn] for name, drawn in baselines.items()}
+    halves = {} if cover is None else cover.halves
+    attacked = {} if attack is None else attack.parts(np.asarray(bench.test.labels))
     left = len(judged) * (len(named) * per_set + len(baselines) * seeds)
     for network_name, network in judged.items():
         for name, chosen in {**named, **baselines}.items():
@@ -112,14 +121,15 @@ def judge(
 
             result = accuracy(
                 key_train, chosen, network, bench.test, bench, protocol, count,
-                parallel_networks=parallel_networks, parts=parts, tell=said,
+                parallel_networks=parallel_networks, parts={**halves, **attacked}, starts=starts, tell=said,
             )  # fmt: skip
             left -= count
             row = {"set": name, "network": network_name, "accuracies": result.accuracies.tolist()}
             row |= {"mean": result.mean, "std": result.std, "seconds": time.perf_counter() - began}
             row |= {"ipc": sizes[name].ipc, "baseline": of[name]}
-            if parts:
-                row["halves"] = {half: _said(found) for half, found in result.parts.items()}
+            for key_of, names in (("halves", halves), ("attack", attacked)):
+                if names:
+                    row[key_of] = {part: _said(result.parts[part]) for part in names}
             rows.append(row)
     settings = {name: repr(value) if callable(value) else value for name, value in vars(protocol).items()}
     described = {"name": protocol_name, **settings, "summary": protocol.summary}
@@ -140,6 +150,7 @@ def accuracy(
     *,
     parallel_networks: int | None = None,
     parts: Mapping[str, np.ndarray] = MappingProxyType({}),
+    starts: Variables | None = None,
     tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
 ) -> Evaluation:
     """`jaxdistill.evaluation.evaluate` with the devices and the data set of a bench.
@@ -154,6 +165,7 @@ def accuracy(
         seeds: independent networks.
         parallel_networks: of them side by side on a device; see `judge`.
         parts: of the split, whose accuracies are wanted apart too.
+        starts: where networks begin; by default each afresh.
         tell: told the accuracies so far.
     """
     share = -(-seeds // bench.mesh.size)
@@ -171,6 +183,7 @@ def accuracy(
         map_seeds=spread(bench.mesh, size, gather=True),
         parts=parts,
         aside=np.asarray(real.read(spread_out).images) if protocol.probes else None,
+        starts=starts,
         tell=tell,
     )
 

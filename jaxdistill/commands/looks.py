@@ -18,7 +18,7 @@ from jaxdistill.commands.workspace import Bench
 from jaxdistill.data.feeds import RealData
 from jaxdistill.engine.loop import Chunk, Looked
 from jaxdistill.evaluation import Recipe
-from jaxdistill.types import Key, Network, SyntheticSet
+from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
 __all__ = ["Best", "HeldOut", "Look", "best_of", "read_looks"]
 
@@ -44,6 +44,7 @@ class Look:
         parallel_networks: networks side by side on a device.
         cover: tell how much of the test images the set covers. That looks at test images; nothing is chosen by it, and
             `HeldOut` goes by held-out accuracies alone.
+        starts: where the networks begin, if not afresh.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Look:
         test: bool = False,
         parallel_networks: int | None = None,
         cover: Cover | None = None,
+        starts: Variables | None = None,
     ):
+        self._starts = starts
         self._bench, self._network, self._protocol, self._key = bench, network, protocol, key
         self._seeds, self._test, self._at_once, self._cover = seeds, test, parallel_networks, cover
 
@@ -72,7 +75,7 @@ class Look:
         seeds = self._seeds if self._protocol.stochastic else 1
         found = accuracy(
             self._key, synthetic, self._network, split, self._bench, self._protocol, seeds,
-            parallel_networks=self._at_once,
+            parallel_networks=self._at_once, starts=self._starts,
         )  # fmt: skip
         return found.accuracies.tolist()
 

@@ -16,6 +16,7 @@ from jaxdistill.commands.given_experts import check_bank, check_whitening
 from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
 from jaxdistill.commands.judge import check_baseline, check_budgets, check_networks, check_size
 from jaxdistill.commands.own_method import check_own
+from jaxdistill.commands.pools import Starts, first_of, judging_bank, pool_epoch, starts_of
 from jaxdistill.commands.workspace import Bench, generator_of, keys, networks, only_network, open_bench, task
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source
@@ -62,10 +63,13 @@ class Given(NamedTuple):
     source: Source | None = None
     """The data."""
     experts: StoredBank | None = None
+    """Those that a run takes."""
     generator: StoredGenerator | None = None
     start: SyntheticSet | None = None
     """What a method starts from, in the run's preprocessed space."""
     method: Callable[[Task], Method] | None = None
+    bank: StoredBank | None = None
+    """The experts with those beyond the ones that a run takes; None of a bank in a folder."""
 
 
 class Bound(NamedTuple):
@@ -85,6 +89,8 @@ class Bound(NamedTuple):
     """How many images are selected; None of a distillation, which makes as many of each class."""
     cover: Cover | None = None
     """How much of the test images a set covers, where that is asked for."""
+    starts: Starts | None = None
+    """Where networks that judge begin, if not afresh."""
 
 
 class Plan(NamedTuple):
@@ -139,6 +145,7 @@ def prepare(config: Distill, given: Given, options: frozenset[str] = frozenset()
         if method.feed.source == "real" and not any(need.uses_experts(config.basis) for need in asking):
             raise UsageError(f"neither {name} nor a start by {config.init} uses experts; leave --experts out")
         check_bank(experts, known.network, dataclasses.asdict(config.network), bench, other=config.run.other_data)
+    bound = _started(bound, given.bank, other=config.run.other_data)
     source, on_host = _source(method.feed, config, bench, experts)
     outline = source.outline()  # trajectories that are too short are found here
     jax.eval_shape(lambda key: method.feed.plan(key, jnp.asarray(0), outline), bound.keys["loop"])
@@ -204,8 +211,10 @@ def pinned(config: Run, given: Given = Given()) -> tuple[Run, Given]:  # noqa: B
         config: what is to be done.
         given: what is in memory already.
     """
-    experts, generator = given.experts, given.generator
-    if experts is None and config.bank.experts is not None:
+    experts, generator, bank = given.experts, given.generator, given.experts
+    if experts is not None:
+        experts = first_of(experts, config.bank.expert_count)
+    elif config.bank.experts is not None:
         experts = load_bank(config.bank.experts, config.bank.expert_count)
     if experts is not None:
         named = dataclasses.replace(config.bank, expert_count=len(experts.params), digest=experts.digest())
@@ -216,7 +225,7 @@ def pinned(config: Run, given: Given = Given()) -> tuple[Run, Given]:  # noqa: B
         if generator is not None:
             drawn = dataclasses.replace(config.generator, generator_digest=generator.digest)
             config = dataclasses.replace(config, generator=drawn)
-    return config, given._replace(experts=experts, generator=generator)
+    return config, given._replace(experts=experts, generator=generator, bank=bank)
 
 
 def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | None) -> tuple[Any, bool]:
@@ -229,19 +238,24 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     if feed.source == "real":
         return bench.train, bench.on_host
     if experts is None:
-        does = "matches experts" if feed.source == "experts" else "begins with networks out of experts here"
+        if feed.source == "experts":
+            does = "matches experts"
+        elif hasattr(config.method, "pool_epoch"):
+            does = "with --pool-epoch begins networks as experts"
+        else:
+            does = "begins with networks out of experts here"
         raise UsageError(f"{name_of(config)} {does}; make some with 'jaxdistill experts' and give them with --experts")
-    source, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
+    bank, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
     if on_host:
         require_grain()
     if feed.source == "experts":
-        return source, on_host
+        return bank, on_host
     if on_host and getattr(feed, "on_device", False):
         raise UsageError("these experts have to be on the device beside the data; raise --max-device-gib")
     real = bench.train
     if on_host and not bench.on_host:  # what one of them is too large for, both are fed by
         real = jax.tree.map(np.asarray, real)
-    return RealAndExperts(real, source), on_host or bench.on_host
+    return RealAndExperts(real, bank), on_host or bench.on_host
 
 
 def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Preprocess) -> Bound:
@@ -255,7 +269,9 @@ def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Prepr
     Raises:
         UsageError: for data that cannot be used.
     """
-    return _prepare(config, given._replace(experts=None), frozenset(), preprocess)
+    bank = given.experts if given.bank is None else given.bank
+    bound = _prepare(config, given._replace(experts=None), frozenset(), preprocess)
+    return _started(bound, bank, other=True)  # of which data they are was seen when the run began
 
 
 def penalty_of(config: Distill | Select) -> float | None:
@@ -298,3 +314,20 @@ def _prepare(
             same_class=evaluation.coverage_same_class, make=partial(networks, config=config.network, bench=bench),
         )  # fmt: skip
     return Bound(config, bench, network, judged, protocol, purposes, experts, cover=cover)
+
+
+def _started(bound: Bound, bank: StoredBank | None, *, other: bool) -> Bound:
+    """With where its networks begin, if not afresh.
+
+    Args:
+        bound: what is judged.
+        bank: the experts that are in memory.
+        other: take experts of other data, too.
+    """
+    epoch = pool_epoch(bound.config)
+    found = None if epoch is None else judging_bank(bound.config, bank, bound.protocol)
+    if epoch is None or found is None:
+        return bound
+    options = dataclasses.asdict(bound.config.network)
+    check_bank(found, bound.network, options, bound.bench, other=other)
+    return bound._replace(starts=starts_of(bound.config, epoch, found, bound.network))

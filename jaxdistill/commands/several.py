@@ -74,8 +74,9 @@ def pooled(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     rows = []
     for alike in zip(*(one["rows"] for one in results), strict=True):
         row = alike[0] | _pooled(alike) | {"sets": len(results), "seconds": sum(row["seconds"] for row in alike)}
-        for half in row.get("halves", {}):
-            row["halves"] = row["halves"] | {half: _pooled([one["halves"][half] for one in alike])}
+        for apart in ("halves", "attack"):
+            if apart in row:
+                row[apart] = {part: _pooled([one[apart][part] for one in alike]) for part in row[apart]}
         rows.append(row)
     return {name: results[0][name] for name in ("protocol", "test_images")} | {"rows": rows}
 

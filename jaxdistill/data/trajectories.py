@@ -16,7 +16,17 @@ from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Feed, Key, PyTree
 
-__all__ = ["Bank", "RealAndExperts", "Segment", "Segments", "WithExpert", "flatten", "unflatten"]
+__all__ = [
+    "Bank",
+    "Begun",
+    "RealAndExperts",
+    "Segment",
+    "Segments",
+    "WithExpert",
+    "WithNetworks",
+    "flatten",
+    "unflatten",
+]
 
 
 @flax.struct.dataclass
@@ -157,6 +167,54 @@ class Segments:
         """The segments that the plan names."""
         experts, starts = plan
         return Segment(data.read(experts, starts), data.read(experts, starts + self.expert_epochs))
+
+
+class Begun(NamedTuple):
+    """A batch of real examples, and networks to begin with."""
+
+    real: PyTree
+    starts: Float[AnyArray, "b p"]
+    """Their parameters."""
+
+
+@dataclasses.dataclass(frozen=True)
+class WithNetworks:
+    """Another feed's batch, and some experts as they stood after an epoch, drawn without replacement."""
+
+    real: Feed
+    networks: int
+    epoch: int = -1
+    """0 is where they began, -1 the last."""
+    source: ClassVar[str] = "both"
+
+    @standard
+    def plan(self, key: Key, step: Int[Array, ""], data: RealAndExperts) -> tuple[PyTree, Int[Array, "2 b"]]:
+        """The other feed's plan, and which experts, after which epoch.
+
+        Raises:
+            UsageError: if there are too few of them, or they are too short.
+        """
+        experts, epochs = data.experts.experts, data.experts.epochs
+        if self.networks > experts:
+            raise UsageError(
+                f"{self.networks} networks in a step (`num_networks`) are drawn from {experts} experts; train more, or "
+                "lower it"
+            )
+        if self.epoch > epochs:
+            raise UsageError(
+                f"networks begin as experts after epoch {self.epoch} (`pool_epoch`), and these have {epochs}; take "
+                "that at the most, or -1 for the last"
+            )
+        key_real, key_networks = jax.random.split(key)
+        chosen = jax.random.permutation(key_networks, experts)[: self.networks]
+        epoch = jnp.full_like(chosen, self.epoch % (epochs + 1))
+        return self.real.plan(key_real, step, data.real), jnp.stack([chosen, epoch])
+
+    @standard
+    def gather(self, plan: tuple[PyTree, Int[AnyArray, "2 b"]], data: RealAndExperts) -> Begun:
+        """The batch and the networks that the plan names."""
+        real, (experts, epochs) = plan
+        return Begun(self.real.gather(real, data.real), data.experts.read(experts, epochs))
 
 
 def flatten(params: PyTree) -> Float[Array, " p"]:

@@ -2,6 +2,7 @@
 
 from jaxdistill.evaluation.centred_regression import CentredRegression as CentredRegression
 from jaxdistill.evaluation.kernel_ridge import KernelRidge as KernelRidge
+from jaxdistill.evaluation.neighbours import NearestNeighbours as NearestNeighbours
 from jaxdistill.evaluation.network_regression import FeatureRegression as FeatureRegression
 from jaxdistill.evaluation.network_regression import Regression as Regression
 from jaxdistill.evaluation.protocol import PROTOCOLS as PROTOCOLS
@@ -22,6 +23,7 @@ __all__ = [
     "FeatureRegression",
     "InOrder",
     "KernelRidge",
+    "NearestNeighbours",
     "Protocol",
     "Recipe",
     "Regression",

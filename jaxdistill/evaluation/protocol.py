@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from functools import partial
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 
@@ -15,6 +16,7 @@ from jaxdistill.augment.transform import Augmented
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.centred_regression import RFAD_SIZES, CentredRegression
 from jaxdistill.evaluation.kernel_ridge import KernelRidge
+from jaxdistill.evaluation.neighbours import NearestNeighbours
 from jaxdistill.evaluation.network_regression import FeatureRegression, Regression
 from jaxdistill.evaluation.recipe import CROP_AND_FLIP, Recipe, function_of
 from jaxdistill.evaluation.soft import SoftLabels
@@ -26,6 +28,7 @@ from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variab
 __all__ = ["PROTOCOLS", "InOrder", "Protocol", "dsa_recipe", "epochs_for"]
 
 _MANY = 2  # drops that are said one by one
+_PASSES = 5  # over sets that carry no step sizes
 _EPOCHS = ((1, 3000), (10, 2000), (50, 1500), (200, 1000), (500, 500))  # by images per class
 _MORE = 300
 
@@ -219,35 +222,59 @@ class InOrder(Recipe):
     """Apply a set's images in stored order, each batch with the step size learned for it (DD, Wang et al. 2018).
 
     Plain gradient steps, no momentum, no augmentation, no weights of images. A set without such step sizes takes one
-    image of each class a step, at `learning_rate`, `epochs` times over.
+    image of each class a step, at `learning_rate`. The code takes more epochs than were learned at a fixed step size
+    alone (``test_distill_epochs``); what `rates` has beside that is ours.
     """
 
-    epochs: int = 5
-    """Passes over a set that carries no step sizes; others say themselves."""
+    epochs: int | None = None
+    """Passes over the set; by default those whose step sizes were learned, and 5 over a set that carries none. After 0
+    networks are as they began."""
     learning_rate: float = 0.1
-    """Step size of a set that carries none. This and `epochs` are a compromise for random images between data sets, out
-    of the grid that the paper searched for its baselines, found on training images held out."""
+    """Step size of a set that carries none. This and the 5 passes are a compromise for random images between data sets,
+    out of the grid that the paper searched for its baselines, found on training images held out."""
+    rates: Literal["all", "last", "fixed"] = "all"
+    """Step sizes of passes beyond those that were learned: those of all of them in turn, or of the last one. With fixed
+    all steps have `learning_rate`, whatever was learned."""
     by_class: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
-        if self.epochs < 0 or self.learning_rate <= 0:
+        if (self.epochs or 0) < 0 or self.learning_rate <= 0:
             raise UsageError(f"give epochs >= 0 and a positive learning rate, not {self.epochs}, {self.learning_rate}")
 
     @property
     def training(self) -> str:
         """Whose step sizes, in words."""
         return (
-            "plain gradient steps on the set's batches in stored order, each with the step size learned for it; sets "
-            f"without any: {self.epochs} epochs of one image of each class at a time, step size {self.learning_rate}"
+            f"plain gradient steps on the set's batches in stored order, {self._whose}; sets without any: "
+            f"{_PASSES if self.epochs is None else self.epochs} epochs of one image of each class at a time, step size "
+            f"{self.learning_rate}"
         )
+
+    @property
+    def _whose(self) -> str:
+        if self.rates == "fixed":
+            return f"all with step size {self.learning_rate}"
+        said = "each with the step size learned for it"
+        if self.epochs is None:
+            return said
+        again = "the last pass" if self.rates == "last" else "all passes in turn"
+        return f"{said}, in {self.epochs} epochs, of which those beyond what was learned take those of {again}"
 
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
         """Train a fresh network, batch after batch."""
-        rates = synthetic.learning_rate
-        if rates is None or rates.ndim != 2:
+        return train_in_order(network, network.init(key), synthetic, self.step_sizes(synthetic))
+
+    def step_sizes(self, synthetic: SyntheticSet) -> Float[Array, "epochs steps"]:
+        """Those that a set is applied with."""
+        learned, epochs = synthetic.learning_rate, self.epochs
+        if learned is None or learned.ndim != 2:
             steps = synthetic.labels.shape[0] // synthetic.labels.shape[1]
-            rates = jnp.full((self.epochs, steps), self.learning_rate)
-        return train_in_order(network, network.init(key), synthetic, rates)
+            return jnp.full((_PASSES if epochs is None else epochs, steps), self.learning_rate)
+        rows = np.arange(len(learned) if epochs is None else epochs)
+        if self.rates == "fixed":
+            return jnp.full((len(rows), learned.shape[1]), self.learning_rate)
+        rows = np.minimum(rows, len(learned) - 1) if self.rates == "last" else rows % len(learned)
+        return jnp.asarray(learned)[rows]
 
 
 def epochs_for(count: int, classes: int) -> int:
@@ -290,6 +317,9 @@ PROTOCOLS: dict[str, Recipe] = {
     "datadam1800": Protocol(1800, batch=64),
     "datadam1800-halved": Protocol(1800, batch=64, drop=0.5, drops=_EVERY_15TH, restart=False),
     "dd": InOrder(),
+    "dd-last": InOrder(rates="last"),
+    "dd-fixed": InOrder(rates="fixed"),
+    "knn": NearestNeighbours(),
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
     "krr": KernelRidge(),
@@ -305,15 +335,16 @@ PROTOCOLS: dict[str, Recipe] = {
     "rded300": SoftLabels(),
 }
 """The papers' recipes by name: DC plain, for MNIST, and for batch-norm networks; DSA, DM and DC-BENCH; IDC with CutMix,
-without it, and with cutout instead; DataDAM's code, and its paper's table; DD; MTT, TESLA and FTD; DATM, which both
-train a set at the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and
-the NTK and NNGP of any set, and KIP's networks of finite width; RFAD's wide networks, whose settings go by data set and
-size; FRePo, by networks and by a ridge regression on their features; SelMatch, whose epochs go down as sets grow, so
-that all take as many steps, and the same but for selected images, which are augmented as all others, as the paper
-judges its windows; Minimax Diffusion with hard labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and
-more (Deviation: these report the best of a hundred accuracies on the test images); DeepCore, of core-sets, whose
-network is ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a teacher. `digits100` is ours for
-digits (`dsa_recipe`)."""
+without it, and with cutout instead; DataDAM's code, and its paper's table; DD, the same with other step sizes where
+there are more epochs than were learned, and its nearest neighbours; MTT, TESLA and FTD; DATM, which both train a set at
+the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and the NTK and
+NNGP of any set, and KIP's networks of finite width; RFAD's wide networks, whose settings go by data set and size;
+FRePo, by networks and by a ridge regression on their features; SelMatch, whose epochs go down as sets grow, so that all
+take as many steps, and the same but for selected images, which are augmented as all others, as the paper judges its
+windows; Minimax Diffusion with hard labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and more
+(Deviation: these report the best of a hundred accuracies on the test images); DeepCore, of core-sets, whose network is
+ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a teacher. `digits100` is ours for digits
+(`dsa_recipe`)."""
 
 
 def dsa_recipe(dataset: str) -> str:

@@ -1,8 +1,14 @@
 """Dataset distillation, DD (Wang, Zhu, Torralba & Efros, 2018, arXiv:1811.10959), algorithm 1.
 
+Networks begin afresh, from one start (`network_seed`), or as experts that were trained before, on the data themselves
+or on others that the set then adapts them to (`pool_epoch`; section 3.4); the outer loss may take one class for another
+(`attack_class`; section 3.5).
+
 Differs from the paper's code: real batches are drawn anew each time, not epoch by epoch; very long gradients can be
 shortened (`max_grad_norm`), since a single one would stall Adam for a thousand steps; labels can be learned too
-(Sucholutsky & Schonlau, IJCNN 2021, arXiv:1910.02551).
+(Sucholutsky & Schonlau, IJCNN 2021, arXiv:1910.02551); networks that are adapted see images as they saw those they were
+trained on, where the code normalises each data set by its own constants; experts with batch normalisation are refused,
+as there; two classes have two outputs, not one; AlexNet with ImageNet's weights is left out.
 """
 
 from __future__ import annotations
@@ -15,11 +21,13 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float
 
+from jaxdistill.common.attack import Attack
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import by_class, class_set, soft_logits
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
+from jaxdistill.data.trajectories import Begun, WithNetworks, unflatten
 from jaxdistill.errors import UsageError
 from jaxdistill.losses.classification import sample_losses
 from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
@@ -64,6 +72,15 @@ class DD(PartialUpdate):
     """Networks in each step of the set, whose gradients are averaged."""
     learn_labels: bool = False
     """Learn the labels too, as logits that start at 0.9 for the class."""
+    pool_epoch: int | None = None
+    """Begin networks as the experts (--experts) stood after this epoch, --num-networks of them drawn anew for each
+    step; -1 is the last, 0 where they began. None begins fresh ones. The set is then judged on experts that it has not
+    seen: those after the first --expert-count, where there are more."""
+    attack_class: int | None = None
+    """Number of a class, from 0, that networks shall take for --target-class after training on the set: the paper's
+    malicious attack."""
+    target_class: int | None = None
+    """Number of the class that --attack-class is to be taken for."""
 
 
 class Learned(NamedTuple):
@@ -139,7 +156,8 @@ def dd(config: DD, task: Task) -> Method:
     Args:
         config: step sizes and loops; `jaxdistill.presets.dd` has the code's.
         task: network, augmentation of the real images and shapes. A network whose ``init`` is constant
-            (``network_seed`` of `jaxdistill.networks.make`) makes this the paper's fixed initialisation.
+            (``network_seed`` of `jaxdistill.networks.make`) makes this the paper's fixed initialisation. With
+            `pool_epoch` a step's batch is a `jaxdistill.data.trajectories.Begun`.
 
     Example:
         >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
@@ -159,9 +177,16 @@ def dd(config: DD, task: Task) -> Method:
         positive=("image_lr", "lr_decay", "student_lr", *limits),
         counts=("lr_decay_steps", "inner_epochs", "images_per_step", "real_batch", "num_networks"),
     )
+    attack = _attack(config, task.num_classes)
+    if config.pool_epoch is not None:
+        _check_pool(config.pool_epoch, task.network)
     rate = optax.exponential_decay(config.image_lr, config.lr_decay_steps, config.lr_decay, staircase=True)
     shorten = optax.identity() if config.max_grad_norm is None else optax.clip_by_global_norm(config.max_grad_norm)
     optimiser = optax.chain(shorten, optax.adam(rate, b1=0.5))
+
+    def as_network(start: Float[Array, " p"]) -> Variables:
+        like = jax.eval_shape(task.network.init, jax.random.key(0))
+        return Variables(unflatten(start, like.params), like.statistics)
 
     def init(key: Key, initial: SyntheticSet) -> DDState:
         del key
@@ -176,17 +201,21 @@ def dd(config: DD, task: Task) -> Method:
         learned = Learned(images, _raw_rates(config, initial, images.shape[1]), logits)
         return DDState(learned, optimiser.init(learned))  # pyright: ignore[reportArgumentType]
 
-    def step(key: Key, state: DDState, batch: Batch) -> tuple[DDState, DDInfo]:
+    def step(key: Key, state: DDState, batch: Batch | Begun) -> tuple[DDState, DDInfo]:
         key_augment, key_networks = jax.random.split(key)
-        real = task.augment(key_augment, batch.images, siamese=False)
-        labels = jax.nn.one_hot(batch.labels, task.num_classes, dtype=real.dtype)
-
-        def one(key: Key, learned: Learned, real: Array, labels: Array) -> PyTree:
-            return outer_gradient(task.network, task.network.init(key), learned, real, labels)
-
         # Networks take the place of classes: they are spread over devices in the same way.
-        keys = jax.random.split(key_networks, config.num_networks)
-        found = task.map_classes(one, keys, state.learned, real, labels)
+        if isinstance(batch, Begun):
+            batch, starts, begin = batch.real, batch.starts, as_network
+        else:
+            starts, begin = jax.random.split(key_networks, config.num_networks), task.network.init
+        real = task.augment(key_augment, batch.images, siamese=False)
+        wanted = batch.labels if attack is None else attack.relabelled(batch.labels)
+        labels = jax.nn.one_hot(wanted, task.num_classes, dtype=real.dtype)
+
+        def one(start: Array, learned: Learned, real: Array, labels: Array) -> PyTree:
+            return outer_gradient(task.network, begin(start), learned, real, labels)
+
+        found = task.map_classes(one, starts, state.learned, real, labels)
         loss, accuracy, gradient = jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), found)
         by_images = only_learned(gradient.images, config.update_share, task.num_classes)
         gradient = gradient._replace(images=by_images)
@@ -199,7 +228,33 @@ def dd(config: DD, task: Task) -> Method:
     def synthetic(state: DDState) -> SyntheticSet:
         return marked(as_set(state.learned), config.update_share)
 
-    return standardised(Method(init, step, synthetic, Uniform(config.real_batch)))
+    feed = Uniform(config.real_batch)
+    if config.pool_epoch is not None:
+        feed = WithNetworks(feed, config.num_networks, config.pool_epoch)
+    return standardised(Method(init, step, synthetic, feed))
+
+
+def _attack(config: DD, num_classes: int) -> Attack | None:
+    """Which class shall be taken for which; None where none is."""
+    pair = config.attack_class, config.target_class
+    if pair == (None, None):
+        return None
+    if None in pair or pair[0] == pair[1] or not {*pair} <= {*range(num_classes)}:
+        raise UsageError(
+            f"`attack_class` and `target_class` of DD are two different classes from 0 to {num_classes - 1}, not "
+            f"{pair[0]} and {pair[1]}; give both, or neither"
+        )
+    return Attack(*pair)  # pyright: ignore[reportArgumentType]
+
+
+def _check_pool(epoch: int, network: Network) -> None:
+    if epoch < -1:
+        raise UsageError(f"`pool_epoch` of DD is an epoch from 0, or -1 for the last, not {epoch}")
+    if jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)).statistics):
+        raise UsageError(
+            "networks that begin as experts (`pool_epoch`) have no batch normalisation, whose averages are not drawn "
+            "with them; take experts with another `norm`"
+        )
 
 
 def _raw_rates(config: DD, initial: SyntheticSet, ipc: int) -> Float[Array, "epochs steps"]:

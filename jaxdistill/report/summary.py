@@ -52,6 +52,13 @@ def tell(results: dict[str, Any]) -> None:
     for row in rows:
         if halves := row.get("halves"):
             print(f"{row['set']} on {row['network']}: {_figure(halves['easy'])}, {_figure(halves['hard'])}")
+    if any("attack" in row for row in rows):
+        print("of the attacked class taken for the target, and accuracy on the other classes, in %")
+    for row in rows:
+        if attack := row.get("attack"):
+            print(f"{row['set']} on {row['network']}: {_figure(attack['fooled'])}, {_figure(attack['others'])}")
+    if "starts" in results:
+        print(f"networks begin as {results['starts']}")
 
 
 def _apart(sets: float, networks: float) -> str:

@@ -142,8 +142,8 @@ class Table:
         return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
     def to_pandas(self) -> Any:
-        """A pandas ``DataFrame`` with a line for each set and network: fractions, as in the rows, gain, coverage, and
-        the means on each half of the test images.
+        """A pandas ``DataFrame`` with a line for each set and network: fractions, as in the rows, gain, coverage,
+        the means on each half of the test images, and what an attack did.
 
         Raises:
             UsageError: if pandas is not installed.
@@ -153,10 +153,11 @@ class Table:
         return pandas.DataFrame(
             [
                 {
-                    **{key: value for key, value in row.items() if key != "halves"},
+                    **{key: value for key, value in row.items() if key not in ("halves", "attack")},
                     "gain": gain(row, self._compared(row)),
                     **covered.get(row["set"], {}),
                     **{f"mean_{half}": found["mean"] for half, found in row.get("halves", {}).items()},
+                    **{f"attack_{part}": found["mean"] for part, found in row.get("attack", {}).items()},
                 }
                 for row in self.rows
             ]

@@ -95,6 +95,15 @@ class Evaluate:
     by."""
     teacher: Path | None = None
     """An expert bank, whose first expert labels the images where the recipe asks a teacher (rded300)."""
+    experts: Path | None = None
+    """An expert bank: networks begin as its experts that the sets were not made with (as all, where they were made with
+    all), not afresh. For sets of dd with --pool-epoch."""
+    expert_epoch: int | None = None
+    """The epoch after which they begin as the --experts; by default as the sets say, else the last, -1."""
+    neighbours: int | None = None
+    """How many nearest images vote in the protocol knn; by default 1."""
+    power: float | None = None
+    """Of the norm of the protocol knn: 2 (the default), 1, inf or any other."""
     seeds: int = 5
     """Number of independent networks of each kind."""
     epochs: int | None = None
