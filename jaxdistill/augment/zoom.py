@@ -73,8 +73,9 @@ def _shift(config: DSA, count: int, key: Key, images: Images) -> Images:
 
 
 def _cutout(config: DSA, count: int, key: Key, images: Images) -> Images:
-    size = tuple(int(config.cutout * length) for length in images.shape[1:3])
-    room = jnp.array([length - side + 1 for length, side in zip(images.shape[1:3], size, strict=True)])
+    height, width = images.shape[1:3]
+    size = int(config.cutout * height), int(config.cutout * width)
+    room = jnp.array([height - size[0] + 1, width - size[1] + 1])
     y, x = jax.random.randint(key, (2, count), 0, room[:, None])
     return over_batch(partial(operations.cutout, size=size), images, y + size[0] // 2, x + size[1] // 2)
 

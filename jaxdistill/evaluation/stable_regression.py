@@ -110,17 +110,15 @@ class StableRegression(Recipe):
             rates: of each step.
         """
         count, classes = synthetic.labels.shape
-        weights = jnp.ones(count) if synthetic.weights is None else synthetic.weights
-        synthetic = dataclasses.replace(
-            synthetic, labels=centred(synthetic), label_kind="target", weights=weights / classes
-        )
+        weights = (jnp.ones(count) if synthetic.weights is None else synthetic.weights) / classes
+        synthetic = dataclasses.replace(synthetic, labels=centred(synthetic), label_kind="target", weights=weights)
         whole = count <= drawn.shape[1] and not network.couples_batch
 
         def batch_of(chosen: Int[Array, " batch"]) -> SyntheticSet:
             if not whole:
                 return synthetic.take(chosen)
             times = jnp.zeros(count).at[chosen].add(count / drawn.shape[1])
-            return dataclasses.replace(synthetic, weights=synthetic.weights * times)
+            return dataclasses.replace(synthetic, weights=weights * times)
 
         def advance(carry: tuple[Variables, PyTree], now: tuple[Int[Array, " batch"], Float[Array, ""]]):
             chosen, rate = now

@@ -116,7 +116,7 @@ def _card(cards: list[dict[str, Any]], names: list[str]) -> dict[str, Any]:
     card = {"method": "joined", "dataset": "+".join(dict.fromkeys(str(c["dataset"]) for c in cards)), **card}
     part = ("method", "seed", "class_names", "digests", "setting", "generator", "cost", "sha256")
     card["joined"] = [{name: c[name] for name in part if name in c} for c in cards]
-    lists = {c.get("classes") for c in cards}
+    lists = {str(c.get("classes")) for c in cards}
     if len(lists) == 1 and (subset := lists.pop()) in SUBSETS and names == list(classes_of(subset)):
         card["classes"] = subset
     digests = dataclasses.asdict(Digests(class_names=digest_of_names(names)))

@@ -205,11 +205,11 @@ def dd(config: DD, task: Task) -> Method:
         key_augment, key_networks = jax.random.split(key)
         # Networks take the place of classes: they are spread over devices in the same way.
         if isinstance(batch, Begun):
-            batch, starts, begin = batch.real, batch.starts, as_network
+            examples, starts, begin = batch.real, batch.starts, as_network
         else:
-            starts, begin = jax.random.split(key_networks, config.num_networks), task.network.init
-        real = task.augment(key_augment, batch.images, siamese=False)
-        wanted = batch.labels if attack is None else attack.relabelled(batch.labels)
+            examples, starts, begin = batch, jax.random.split(key_networks, config.num_networks), task.network.init
+        real = task.augment(key_augment, examples.images, siamese=False)
+        wanted = examples.labels if attack is None else attack.relabelled(examples.labels)
         labels = jax.nn.one_hot(wanted, task.num_classes, dtype=real.dtype)
 
         def one(start: Array, learned: Learned, real: Array, labels: Array) -> PyTree:

@@ -148,7 +148,7 @@ def rfad(config: RFAD, task: Task) -> Method:
         size = images[0].size
         transform = jnp.eye(size, dtype=images.dtype) if config.transform_lr else None
         learned = Learned(images, labels, transform, jnp.zeros((), labels.dtype))
-        return RFADState(learned, belief.init(learned))
+        return RFADState(learned, belief.init(learned))  # pyright: ignore[reportArgumentType]
 
     def shown(learned: Learned) -> Float[Array, "n h w c"]:
         ipc = learned.images.shape[0] // task.num_classes
@@ -182,9 +182,8 @@ def rfad(config: RFAD, task: Task) -> Method:
         if not config.learn_labels:
             gradient = gradient._replace(labels=jnp.zeros_like(gradient.labels))
         directions, opt_state = belief.update(gradient, state.opt_state)
-        rates = Learned(
-            config.image_lr, config.image_lr, config.transform_lr or None, config.temperature_lr if platt else 0.0
-        )
+        last = config.temperature_lr if platt else 0.0
+        rates: PyTree = Learned(config.image_lr, config.image_lr, config.transform_lr or None, last)  # pyright: ignore
         learned = jax.tree.map(lambda leaf, rate, way: leaf - rate * way, state.learned, rates, directions)
         accuracy = jnp.mean(jnp.argmax(found.predictions, -1) == batch.labels)
         info = RFADInfo(found.loss, accuracy, learned.temperature, optax.global_norm(gradient))

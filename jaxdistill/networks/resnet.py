@@ -54,8 +54,9 @@ class ResNet(nn.Module):
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Features:
         """Embedding and the output of each stage."""
         conv = FanOutConv if self.fan_out else _PLAIN
-        stem = {"size": 7, "padding": 3, "stride": 2} if self.imagenet else {"stride": self.stride}
-        x = jax.nn.relu(Norm(self.norm)(conv(self.width, **stem)(x), train))
+        size, stride = (7, 2) if self.imagenet else (3, self.stride)
+        stem = conv(self.width, size=size, padding=size // 2, stride=stride)
+        x = jax.nn.relu(Norm(self.norm)(stem(x), train))
         x = overlapping_max(x) if self.imagenet else x
         maps = []
         for stage, count in enumerate(self.blocks):

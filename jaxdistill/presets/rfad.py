@@ -4,7 +4,7 @@ from jaxdistill.evaluation.centred_regression import RFAD_SIZES
 from jaxdistill.methods.rfad import RFAD
 from jaxdistill.presets.base import Paper, Preset, printed
 
-_STATED = dict.fromkeys(("mnist", "fashion_mnist"), (1, 10, 50))
+_STATED: dict[str, tuple[int, ...]] = dict.fromkeys(("mnist", "fashion_mnist"), (1, 10, 50))
 _WHITENED = ("cifar10", "cifar100", "svhn_cropped")
 _CALLED = {"fashion_mnist": "fashion", "svhn_cropped": "svhn"}
 _PUBLISHED = {"nn": printed({"a thread on the released code, width 1,024": {"cifar10": {1: 53.6, 10: 66.3}}})}
