@@ -132,7 +132,10 @@ def test_presets_go_by_the_list_and_not_by_the_folder(imagenet, converted, tmp_p
     assert main(["distill", "minimax", *words, *SHORT, "--steps", "2", "--out", str(tmp_path / "run")]) == 0
     config = json.loads((tmp_path / "run" / "config.json").read_text())
     assert (config["method"]["real_batch"], config["augment"]) == (8, "flip")
-    assert (config["evaluation"]["protocol"], config["evaluation"]["eval_network"]) == ("minimax", "resnet10ap,convnet")
+    assert (config["evaluation"]["protocol"], config["evaluation"]["eval_network"]) == (
+        "minimax",
+        "resnet10ap,convnet,resnet18-imagenet",
+    )
     card = load_set(tmp_path / "run").card
     assert (card["classes"], card["size"], tuple(card["class_names"])) == ("imagewoof", 8, WOOF)
     assert main(["distill", "minimax", "--out", str(tmp_path / "run"), "--steps", "3", "--resume", "--quiet"]) == 0

@@ -203,7 +203,7 @@ def test_subsets_of_imagenet_are_drawn_and_judged_alike_by_both_methods():
     for dataset in ("imagewoof", "imagenette", "imagenet10", "imagenet100"):
         presets = [find(config, dataset, 10) for config in (DiT, Minimax)]
         assert {(preset.protocol, preset.eval_network, preset.augment) for preset in presets} == {
-            ("minimax", "resnet10ap,convnet", "flip")
+            ("minimax", "resnet10ap,convnet,resnet18-imagenet", "flip")
         }
         assert {preset.eval_size for preset in presets} == {224}
         assert all(preset.config.sampling == Sampling(guidance=4.0, guided_channels=3) for preset in presets)

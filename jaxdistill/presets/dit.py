@@ -7,7 +7,7 @@ from jaxdistill.presets.base import Paper, Preset
 
 SUBSETS = ("imagewoof", "imagenette", "imagenet10", "imagenet100")
 """Of ImageNet, those that Minimax Diffusion's paper draws at 256 pixels."""
-JUDGES = "resnet10ap,convnet"
+JUDGES = "resnet10ap,convnet,resnet18-imagenet"
 """What its paper judges them on, ResNet-18 apart: the number of a cell is the first one's."""
 EVAL_SIZE = 224
 """Side that its code brings images to before networks see them."""
