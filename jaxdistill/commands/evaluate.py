@@ -323,7 +323,11 @@ def _size(stored: Mapping[str, Stored]) -> int | None:
 
 
 def _judged(
-    config: Evaluate, made_with: NetworkConfig, judge: str | None, bench: Bench, seen: tuple[int, int, int]
+    config: Evaluate,
+    made_with: NetworkConfig,
+    judge: str | None,
+    bench: Bench,
+    seen: tuple[int, int, int] | None = None,
 ) -> dict[str, Network]:
     """Networks by name: what is not given is as the set was made for the network it was made with, else as usual."""
     fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
