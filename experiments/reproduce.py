@@ -35,18 +35,21 @@ def row_of(run: Path, command: str) -> dict:
     name, network = config["method"]["name"], config["network"]
     dataset = config["data"]["dataset"]
     dataset = Path(dataset).stem if dataset.endswith(".npz") else dataset
-    published = find(name, dataset, config["ipc"], config["preset"]).published
+    preset = find(name, dataset, config["ipc"], config["preset"])
+    published = preset.published
     reading = "" if config["preset"] == readings(name)[0] else f" ({config['preset']})"
     shape = [f"W{network['width']}"] if ours["network"].startswith(("convnet", "mlp")) else []
     shape += {"instance": [], "none": ["no norm"]}.get(network["norm"], [f"{network['norm']} norm"])
     epochs = "" if "drops" not in evaluation["protocol"] else f", {evaluation['protocol']['epochs']} epochs"
+    equal = ", equal computing" if evaluation["protocol"].get("equal_compute") else ""
     row = {
         "method": name + reading,
         "dataset": dataset,
         "ipc": config["ipc"],
         "network": " ".join([ours["network"], *shape]),
-        "protocol": evaluation["protocol"]["name"] + epochs,
+        "protocol": evaluation["protocol"]["name"] + epochs + equal,
         "published": None if published is None else published._asdict(),
+        "best_on_test": preset.best_on_test,
         "mean": 100 * ours["mean"],
         "std": 100 * ours["std"],
         "networks": len(ours["accuracies"]),

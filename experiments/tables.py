@@ -34,10 +34,11 @@ def given(key: str, digits: int | None = None) -> Column:
 
 
 def published(row: dict) -> str:
-    """The number in print and where it stands."""
+    """The number in print and where it stands, and whether it is the best of many looks at the test images."""
     known = row["published"]
     spread = "" if known["std"] is None else f" ± {known['std']}"
-    return f"{known['mean']}{spread} ({known['source']})"
+    best = "; best of many looks at the test images" if row.get("best_on_test") else ""
+    return f"{known['mean']}{spread} ({known['source']}{best})"
 
 
 def ours(row: dict) -> str:

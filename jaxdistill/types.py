@@ -40,6 +40,11 @@ def per_image(**options: Any) -> Any:
     return flax.struct.field(metadata={"per_image": True}, **options)
 
 
+def tiles_of(factor: int, decode_type: str = "single") -> int:
+    """How many images each stored one becomes, by ``"single"`` or ``"multi"``."""
+    return sum(f**2 for f in range(1 if decode_type == "multi" else factor, factor + 1))
+
+
 @flax.struct.dataclass
 class SyntheticSet:
     """A distilled (or selected) set: what every method improves and every evaluation reads.
@@ -58,17 +63,30 @@ class SyntheticSet:
     """Learned together with the images: one step size, or ``[epochs, steps]`` of them for training in stored order."""
     formation: int = flax.struct.field(pytree_node=False, default=1)
     """Each image holds ``formation**2`` tiles that are cut out and upsampled before training."""
+    canvas: int = flax.struct.field(pytree_node=False, default=1)
+    """Each image is a canvas of a texture, so many times as high and wide as a network's input: what is trained on are
+    windows of it, which go on at the opposite border."""
+    windows: int = flax.struct.field(pytree_node=False, default=1)
+    """Windows of each canvas in a batch, where they are drawn at random."""
     selected: Bool[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which images are as they were selected, or as a start had them and a method kept them; None where no recipe needs
     to know."""
     indices: Int[AnyArray, "*sets n"] | None = per_image(default=None)
     """Which image of the split (`jaxdistill.data.feeds.RealData`) each was selected as; for what is decided while a set
     begins, and not stored."""
+    decode_type: Literal["single", "multi"] = flax.struct.field(pytree_node=False, default="single")
+    """With ``"multi"`` networks are also trained on the tiles of all smaller factors, whole images among them
+    (`jaxdistill.augment.formation`)."""
 
     @property
     def count(self) -> int:
         """Number of images."""
         return self.images.shape[0]
+
+    @property
+    def tiles(self) -> int:
+        """Whole images that `jaxdistill.augment.formation.decode` makes of each stored one."""
+        return tiles_of(self.formation, self.decode_type) * self.canvas**2
 
     @property
     def arrays(self) -> dict[str, Any]:
@@ -79,7 +97,9 @@ class SyntheticSet:
     def __repr__(self) -> str:
         """Shapes, and not the values of every pixel."""
         shapes = ", ".join(f"{name}{getattr(leaf, 'shape', leaf)}" for name, leaf in self.arrays.items())
-        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation})"
+        kind = "" if self.decode_type == "single" else f", decode_type={self.decode_type!r}"
+        kind += f", canvas={self.canvas}" if self.canvas > 1 else ""
+        return f"SyntheticSet({shapes}, label_kind={self.label_kind!r}, formation={self.formation}{kind})"
 
     def each(self, change: Callable[[AnyArray], AnyArray]) -> SyntheticSet:
         """The set with every array that has an entry for each image changed alike."""
@@ -221,8 +241,9 @@ class Feed(Protocol):
 
     source: ClassVar[str]
     """What `data` is: ``"real"`` is the training split (`jaxdistill.data.feeds.RealData`), ``"experts"`` a
-    `jaxdistill.data.trajectories.Bank`, ``"both"`` a `jaxdistill.data.trajectories.RealAndExperts`. All give themselves
-    without their large arrays as ``outline()``."""
+    `jaxdistill.data.trajectories.Bank`, ``"both"`` a `jaxdistill.data.trajectories.RealAndExperts`. All give
+    themselves without their large arrays as ``outline()``. One that needs real data on the device has a true
+    ``on_device``."""
 
     def plan(self, key: Key, step: Int[Array, ""], data: Any) -> PyTree:
         """Integer arrays that name the examples of this step.
@@ -243,7 +264,8 @@ class Method(NamedTuple):
     """A distillation method: pure functions over pytrees, and what it wants to be fed.
 
     State is what the next step needs; Info is what a human wants to see: a NamedTuple of scalars, ``loss`` first.
-    Both keep structure, shape and dtype from step to step. The step counter and the root key belong to the loop.
+    Both keep structure, shape and dtype from step to step. Only a step whose Info says that it was not ``applied``, and
+    which changed nothing, may have a loss that is not finite. The step counter and the root key belong to the loop.
     """
 
     init: Callable[[Key, SyntheticSet], PyTree]

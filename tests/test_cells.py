@@ -13,6 +13,7 @@ import pytest
 from jaxdistill.augment import for_dataset
 from jaxdistill.cli import entry as cli
 from jaxdistill.cli import main
+from jaxdistill.cli.listing import rows
 from jaxdistill.commands.workspace import open_bench
 from jaxdistill.data.preprocess import constants
 from jaxdistill.errors import UsageError
@@ -31,6 +32,7 @@ PROTOCOL_TABLE, EXPERT_TABLE = TABLE.pop("protocols"), TABLE.pop("experts")
 READINGS = [(method, reading) for method, config in METHOD_NAMES.items() for reading in readings(config)]
 SUBSETS = {f"image{subset}" for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow")}
 SIDES = {"tiny_imagenet": 64, "imagenet_resized/64x64": 64, **dict.fromkeys(SUBSETS, 128)}
+SIDES |= dict.fromkeys(("imagenet10", "imagenet100"), 224)
 IPCS = sorted({*range(1, 131), 150, 200, 250, 500, 1000, 1250, 1500, 5000})
 
 
@@ -204,6 +206,20 @@ def test_experts_of_a_cell():
         assert expert_preset(name, "cifar10").count == 100
 
 
+@pytest.mark.parametrize("method", ["mtt", "tesla", "ftd", "datm", "selmatch"])
+def test_a_number_that_is_the_best_of_many_looks_says_so(method):
+    for row in rows("cells", method):
+        assert find(method, row["dataset"], row["ipc"], row["preset"]).best_on_test
+        assert row["best_on_test"] == (row["published"] is not None)
+    assert not any(row["best_on_test"] for row in rows("cells", "dm"))
+
+
+def test_teslas_steps_on_pixels_are_half_its_codes_or_mtts():
+    for dataset, ipc in (("cifar10", 10), ("cifar10", 50), ("cifar100", 10)):
+        one, other = (find(method, dataset, ipc).config.image_lr for method in ("tesla", "mtt"))
+        assert one == other / 2
+
+
 # What a run that differs is told.
 
 KNOWN = {"augment": "crop", "statistics": "tiny_imagenet-selmatch", "init": "kmeans"}  # names that are looked up
@@ -294,6 +310,23 @@ def test_the_papers_experts_are_no_difference():
 def test_every_field_of_the_experts_recipe_is_named(field):
     value = "none" if field == "augment" else other(CARD["recipe"][field])
     assert [d.split(" ")[1] for d in of_experts(**{field: value})] == [field.replace("_", "-")]
+
+
+def test_a_run_of_ftd_on_two_experts_of_mtts_names_what_they_lack():
+    config = run_of("ftd")[0]
+    config = dataclasses.replace(config, bank=dataclasses.replace(config.bank, expert_count=2))
+    papers = expert_preset("mtt", "cifar10", 10)
+    card = {"recipe": dataclasses.asdict(papers.recipe), "epochs": papers.epochs}
+    assert cell.said(config, card, 32) == (
+        "not the published setting of ftd for cifar10 at ipc 10: experts' rho 0.0 (published 0.01), experts' alpha "
+        "none (published 0.3), experts' count 2 (published 100)"
+    )
+
+
+def test_a_number_of_ftd_without_its_average_is_no_setting():
+    preset = find("ftd", "cifar100", 100, "no-average")
+    assert (preset.published[:2], preset.config.ema_decay, preset.listed) == ((49.7, 0.4), None, False)
+    assert find("ftd", "cifar100", 100).published is None
 
 
 def test_epochs_number_and_type_of_experts_are_named():

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jaxdistill.augment.formation import decode, decode_images, encode_images
-from jaxdistill.types import SyntheticSet
+from jaxdistill.augment.formation import decode, decode_images, encode_images, some_tiles
+from jaxdistill.types import SyntheticSet, tiles_of
 
 GOLDEN = np.load(Path(__file__).parent / "reference" / "idc.npz")
 
@@ -84,6 +84,40 @@ def test_tiles_come_back_in_order_and_at_full_size(shape, factor):
     np.testing.assert_allclose(again[:, 0, 0], images[:, 0, 0], rtol=1e-12)
 
 
+SEVERAL = {
+    "multi3": lambda images: decode_images(images, 3, 0.5, "multi"),
+    **{
+        f"bound{most}": lambda images, most=most: some_tiles(
+            jax.random.key(0), images, 3, most, 0.5, decode_type="bound"
+        )
+        for most in (12, 22, 40)
+    },
+}
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+def test_tiles_of_several_sizes_and_their_slope_are_pytorchs(name):
+    tiles, pull_back = jax.vjp(SEVERAL[name], jnp.asarray(GOLDEN["odd"]))
+    np.testing.assert_allclose(tiles, GOLDEN[name], rtol=1e-9)
+    (gradient,) = pull_back(jnp.asarray(GOLDEN[f"{name}_weights"]))
+    np.testing.assert_allclose(gradient, GOLDEN[f"{name}_gradient"], rtol=1e-9, atol=1e-12)
+
+
+def test_a_bound_is_kept_and_every_image_is_shown():
+    """Whatever it is: images of one value each, of which some tile is among those that come out."""
+    for count in range(1, 9):
+        images = jnp.arange(count)[:, None, None, None] * jnp.ones((6, 6, 1))
+        before = 0
+        for most in range(count, 9 * count + 12):
+            tiles = some_tiles(jax.random.key(0), images, 3, most, decode_type="bound")
+            assert before <= len(tiles) <= most
+            assert {*np.round(np.asarray(tiles[:, 0, 0, 0])).astype(int).tolist()} == {*range(count)}
+            before = len(tiles)
+        assert before == 9 * count
+    fewer = some_tiles(jax.random.key(0), images, 3, 4, decode_type="bound")
+    assert len({*np.asarray(fewer[:, 0, 0, 0]).tolist()}) == 4, "whole images, of which some are drawn"
+
+
 def test_images_without_room_for_the_last_tile_are_refused():
     for refused in (decode_images, encode_images):
         with pytest.raises(ValueError, match="images of 9x4 pixels are too small for 3x3 tiles"):
@@ -107,6 +141,19 @@ def test_a_set_repeats_labels_and_weights_for_its_tiles():
     np.testing.assert_array_equal(found.labels.argmax(-1), np.arange(16) // 4)
     np.testing.assert_array_equal(found.weights, np.arange(16) // 4)
     assert found.learning_rate is synthetic.learning_rate
+
+
+def test_a_set_of_tiles_of_several_sizes_keeps_the_order_of_its_classes():
+    images = jnp.asarray(GOLDEN["odd"])
+    synthetic = SyntheticSet(images, jnp.eye(4), weights=jnp.arange(4.0), formation=3, decode_type="multi")
+    assert "decode_type='multi'" in repr(synthetic)
+    found = decode(synthetic, 0.5)
+    assert (found.formation, found.decode_type) == (1, "single")
+    assert [tiles_of(3), tiles_of(3, "multi"), tiles_of(1, "multi")] == [9, 14, 1]
+    np.testing.assert_allclose(found.images, GOLDEN["multi3"], rtol=1e-9)
+    np.testing.assert_array_equal(found.images[::14], images)
+    np.testing.assert_array_equal(found.labels.argmax(-1), np.arange(56) // 14)
+    np.testing.assert_array_equal(found.weights, np.arange(56) // 14)
 
 
 def test_padding_is_black_and_white_for_each_channel():

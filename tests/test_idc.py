@@ -13,6 +13,8 @@ import pytest
 from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.formation import decode_images, encode_images, some_tiles
 from jaxdistill.augment.transform import Augmented
+from jaxdistill.data.feeds import real_data, sample
+from jaxdistill.data.trajectories import Bank, RealAndExperts, flatten, unflatten
 from jaxdistill.losses import gradients
 from jaxdistill.methods.idc import DISTANCES, IDC, idc
 from jaxdistill.methods.matching import match_gradients
@@ -41,6 +43,14 @@ SMALL = IDC(
 def double():
     with jax.enable_x64(True):
         yield
+
+
+KINDS = {
+    "1": {"factor": 1},
+    "2": {"factor": 2},
+    "multi": {"factor": 2, "decode_type": "multi"},
+    "bound": {"factor": 2, "decode_type": "bound", "max_tiles": 6},
+}
 
 
 def task_of(augment="none", classes=CLASSES, golden=True):
@@ -109,16 +119,22 @@ def small():
     return task, method, jax.jit(method.step), match
 
 
-@pytest.mark.parametrize("name", ["mse", "l1"])
-@pytest.mark.parametrize("formation", [1, 2])
-def test_a_sweep_is_pytorchs_gradient(formation, name):
-    method = idc(dataclasses.replace(SMALL, factor=formation, distance=name), task_of())
-    state = method.init(jax.random.key(0), set_of(GOLDEN["pixels"], formation))
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        *((f"{name}{kind}", {**KINDS[kind], "distance": name}) for name in ("mse", "l1") for kind in KINDS),
+        *((name, {"factor": 2, "match": name, "distance": "l1"}) for name in ("embedding", "map")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_a_sweep_is_pytorchs_gradient(name, settings):
+    method = idc(dataclasses.replace(SMALL, **settings), task_of())
+    state = method.init(jax.random.key(0), set_of(GOLDEN["pixels"], settings["factor"]))
     np.testing.assert_allclose(state.images, GOLDEN["pixels"], rtol=1e-12)
     real = Batch(preprocessed(GOLDEN["real"]), jnp.zeros((CLASSES, 5), jnp.int32))
     moved, info = jax.jit(method.step)(jax.random.key(1), state, (real, batch_of(classes=CLASSES)[1]))
-    np.testing.assert_allclose(info.loss, GOLDEN[f"{name}{formation}_distances"].sum(), rtol=1e-9)
-    expected = GOLDEN[f"{name}{formation}_gradient"]
+    np.testing.assert_allclose(info.loss, GOLDEN[f"{name}_distances"].sum(), rtol=1e-9)
+    expected = GOLDEN[f"{name}_gradient"]
     np.testing.assert_allclose(info.grad_norm, np.linalg.norm(expected), rtol=1e-9)
     displacement = -2 * 1e-3 * expected  # the whole series of a momentum of one half
     error = moved.images - state.images - displacement
@@ -217,6 +233,92 @@ def test_the_network_is_trained_as_configured(monkeypatch):
     assert told == {"batch": 4, "transform": Augmented(make_augment("crop"), cutmix=0.3), "labels": (8, 8)}
 
 
+def real_split(classes=8):
+    """As many real images as `batch_of` has of a class, and five more that make a smaller batch."""
+    rng = np.random.default_rng(7)
+    labels = np.concatenate([np.arange(classes), rng.integers(0, classes, 5)])
+    images = np.asarray(preprocessed(rng.uniform(size=(len(labels), *SHAPE))), np.float32)
+    return real_data(images, labels, classes, np.ones(SHAPE[-1]), np.zeros(SHAPE[-1]))
+
+
+def test_a_network_is_trained_on_all_real_images_before_its_first_match():
+    task, _, _, match = small()
+    method = idc(dataclasses.replace(SMALL, pretrain_epochs=2), task)
+    data = jax.tree.map(jnp.asarray, real_split())
+    (by_class, anywhere), whole = jax.tree.map(jnp.asarray, sample(method.feed, jax.random.key(0), 0, data))
+    assert by_class.images.shape[0] == 8
+    assert anywhere.images.shape[0] == 8
+    np.testing.assert_array_equal(whole.images, data.images)
+    state = method.init(jax.random.key(0), set_of(PIXELS))
+    step = jax.jit(method.step)
+    moved, info = step(jax.random.key(3), state, (batch_of(), data))
+
+    key_network, key_match, _ = jax.random.split(jax.random.key(3), 3)
+    key_network, key_epochs = jax.random.split(key_network)
+    images, labels = data.images.astype(float), jax.nn.one_hot(data.labels, 8)
+
+    def loss(params, chosen):
+        logits, _ = task.network.apply(Variables(params, {}), images[chosen])
+        return -jnp.mean(jnp.sum(labels[chosen] * jax.nn.log_softmax(logits), -1))
+
+    params = task.network.init(key_network).params
+    velocity = jax.tree.map(jnp.zeros_like, params)
+    for key in jax.random.split(key_epochs, 2):
+        order = jax.random.permutation(jax.random.split(key)[0], 13)
+        for chosen in (order[:4], order[4:8], order[8:12], order[12:]):
+            gradient = jax.grad(loss)(params, chosen)
+            velocity = jax.tree.map(lambda v, g, p: 0.9 * v + g + 5e-4 * p, velocity, gradient, params)
+            params = jax.tree.map(lambda p, v: p - 0.01 * v, params, velocity)
+    expected, _ = match(key_match, Variables(params, {}), jnp.asarray(PIXELS), batch_of()[0].images)
+    np.testing.assert_allclose(info.loss, expected.sum(), rtol=1e-5)
+    _, plain = small()[2](jax.random.key(3), state, batch_of())
+    assert abs(plain.loss / info.loss - 1) > 1e-3, "a fresh one is farther away"
+    again = step(jax.random.key(4), moved, (batch_of(), jax.tree.map(lambda leaf: leaf * 0, data)))[1]
+    assert np.isfinite(again.loss), "until it is replaced it is not trained so again"
+    same = step(jax.random.key(4), moved, (batch_of(), data))[1]
+    assert again.loss == same.loss
+
+
+def test_networks_come_out_of_the_experts_at_the_epochs_that_are_named():
+    task, _, _, match = small()
+    like = task.network.init(jax.random.key(0)).params
+    size = flatten(like).shape[0]
+    paths = 0.1 * np.random.default_rng(0).normal(size=(3, 6, size)).astype(np.float32)
+    source = RealAndExperts(jax.tree.map(jnp.asarray, real_split()), Bank(jnp.asarray(paths), 3, 5))
+    method = idc(dataclasses.replace(SMALL, pool_from=2, pool_epochs=3), task)
+    drawn = []
+    for i in range(60):
+        batch, vector = sample(method.feed, jax.random.key(i), 0, source)
+        drawn += [tuple(np.argwhere((paths == vector).all(-1))[0])]
+    assert {*drawn} == {(expert, epoch) for expert in range(3) for epoch in (2, 3, 4)}
+    plain = sample(small()[1].feed, jax.random.key(0), 0, source.real)
+    assert jax.tree.map(jnp.shape, batch) == jax.tree.map(jnp.shape, plain)
+    state = method.init(jax.random.key(0), set_of(PIXELS))
+    _, info = jax.jit(method.step)(jax.random.key(3), state, (batch_of(), jnp.asarray(paths[1, 4])))
+    params = jax.tree.map(lambda leaf: leaf.astype(float), unflatten(jnp.asarray(paths[1, 4]), like))
+    key_match = jax.random.split(jax.random.key(3), 3)[1]
+    expected, _ = match(key_match, Variables(params, {}), jnp.asarray(PIXELS), batch_of()[0].images)
+    np.testing.assert_allclose(info.loss, expected.sum(), rtol=1e-9)
+    far = idc(dataclasses.replace(SMALL, pool_from=4, pool_epochs=3), task)
+    with pytest.raises(ValueError, match=r"after up to 6 epochs .* and the experts have 5; train longer ones"):
+        sample(far.feed, jax.random.key(0), 0, source)
+
+
+def test_a_pool_of_networks_that_batch_normalise_is_refused():
+    task = dataclasses.replace(task_of(), network=make_network("convnet-bn", SHAPE, CLASSES, width=4, depth=2))
+    with pytest.raises(ValueError, match="no running averages of batch normalisation"):
+        idc(dataclasses.replace(SMALL, pool_from=1), task)
+
+
+def test_a_set_says_how_networks_are_to_be_trained_on_it():
+    """On tiles by all factors as the code's own evaluation has them, but not on fewer where there was a bound."""
+    for kind, said in (("single", "single"), ("multi", "multi"), ("bound", "single")):
+        for factor in (1, 2):
+            method = idc(dataclasses.replace(SMALL, factor=factor, decode_type=kind), task_of())
+            found = method.synthetic(method.init(jax.random.key(0), set_of(GOLDEN["pixels"], factor)))
+            assert (found.formation, found.decode_type) == (factor, said if factor > 1 else "single")
+
+
 def test_pixels_are_clipped_at_the_start_for_a_new_network_and_on_reading_out():
     task, method, step, match = small()
     wild = 3 * PIXELS - 1
@@ -286,6 +388,11 @@ def test_most_of_the_tiles_are_drawn_without_repeats():
                 ("real_batch", "matches_per_network", "inner_real_images", "inner_batch", "factor", "max_tiles"), (0,)
             ),
         ),
+        ("from 0 to 1", {"cutmix": (2.0,)}),
+        ("of at least 0", {"pretrain_epochs": (-1,), "pool_from": (-2,)}),
+        ("at least 1", {"pool_epochs": (0,)}),
+        ("one of single, multi, bound", {"decode_type": ("double",)}),
+        ("one of gradient, embedding, map", {"match": ("features",)}),
         ("too small for 9x9 tiles", {"factor": (9,)}),
         ("unknown augmentation", {"inner_augment": ("melt",)}),
     ],
@@ -301,6 +408,19 @@ def test_networks_without_kernels_and_whitened_images_are_refused():
         idc(SMALL, dataclasses.replace(task_of(), pixel_range=None))
     with pytest.raises(ValueError, match="convolution kernels"):
         idc(SMALL, dataclasses.replace(task_of(), network=make_network("mlp", SHAPE, CLASSES)))
+    with pytest.raises(ValueError, match="no maps to be matched"):
+        idc(
+            dataclasses.replace(SMALL, match="map"),
+            dataclasses.replace(task_of(), network=make_network("mlp", SHAPE, CLASSES)),
+        )
+
+
+def test_tiles_of_each_factor_have_to_fit():
+    """Of 4 pixels each of four tiles has one, and of three the last would have none."""
+    task = dataclasses.replace(task_of(), image_shape=(4, 4, 2), network=make_network("convnet", (4, 4, 2), 3, depth=1))
+    idc(dataclasses.replace(SMALL, factor=4), task)
+    with pytest.raises(ValueError, match="too small for 3x3 tiles"):
+        idc(dataclasses.replace(SMALL, factor=4, decode_type="multi"), task)
 
 
 ALL = "color_crop_cutout"
@@ -331,6 +451,17 @@ def test_presets_are_the_codes(cell, config, augment, protocol, published):
     assert found.inner_augment == "all:color_crop"
     assert preset.published[:2] == published
     assert preset.listed
+
+
+@pytest.mark.parametrize(("dataset", "rate"), [("imagenet10", 3e-3), ("imagenet100", 1e-3)])
+def test_presets_of_photographs_are_the_codes(dataset, rate):
+    for ipc, kind in ((10, "single"), (20, "bound")):
+        preset = find(IDC, dataset, ipc, "idc")
+        assert preset.listed
+        assert (preset.config.factor, preset.config.decode_type) == (3, kind)
+        assert preset.config.image_lr == pytest.approx(rate * ipc / 10)
+        assert (preset.network["network"], preset.steps) == ("resnet10ap", 50_000)
+        assert find(IDC, dataset, ipc, "idc-i").config.decode_type == "single"
 
 
 @pytest.mark.parametrize("cell", [("cifar100", 50), ("some_other", 10), ("digits", 1)])

@@ -10,7 +10,7 @@ import pytest
 
 from jaxdistill.data.feeds import Uniform
 from jaxdistill.engine.devices import begin, from_first, make_mesh, replicate, spread
-from jaxdistill.engine.loop import NonFiniteError, run
+from jaxdistill.engine.loop import MOST_LOST, NonFiniteError, run
 from jaxdistill.types import Method, SyntheticSet
 
 
@@ -82,6 +82,29 @@ def test_a_loss_or_a_state_that_is_not_finite_stops_the_run_at_its_step(toy, mes
             seen.extend(chunk.step for chunk in chunks)
         assert error.value.step == 6
         assert all(step < 6 for step in seen)
+
+
+class Applied(NamedTuple):
+    loss: jax.Array
+    applied: jax.Array
+
+
+@pytest.mark.parametrize("every", [1, 100])
+def test_a_step_that_was_left_out_may_have_no_finite_loss_unless_many_have(toy, mesh, every):
+    def left_out(first, last):
+        def step(key, state, batch):
+            count = state["count"] + 1
+            bad = (count >= first) & (count <= last)
+            return {**state, "count": count}, Applied(jnp.where(bad, jnp.nan, 1.0), jnp.float32(~bad))
+
+        return counting(lambda count: count)._replace(step=step)
+
+    options = {"every": every, "chunk_seconds": 1e9}
+    chunks = list(drive(left_out(3, 1 + MOST_LOST), toy, mesh, MOST_LOST + 5, **options))
+    assert chunks[-1].step == MOST_LOST + 5
+    with pytest.raises(NonFiniteError) as error:
+        list(drive(left_out(3, 2 + MOST_LOST), toy, mesh, MOST_LOST + 5, **options))
+    assert error.value.step == 2 + MOST_LOST
 
 
 def test_a_run_that_is_over_yields_nothing(toy, mesh):

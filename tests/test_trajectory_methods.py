@@ -13,6 +13,8 @@ from trajectory_toys import GOLDEN, IMAGES, LABELS, NETWORKS, SMALL, P, loop
 
 from jaxdistill.common.sets import class_set
 from jaxdistill.data.trajectories import Segment, Segments, unflatten
+from jaxdistill.methods.datm import DATM, datm
+from jaxdistill.methods.ftd import FTD, ftd
 from jaxdistill.methods.mtt import MTT, mtt
 from jaxdistill.methods.trajectory_matching import match_trajectories
 from jaxdistill.training import inference
@@ -49,6 +51,7 @@ OPTIONS = {
     "labels": ({"momentum": 0.3}, {"label_lr": 5.0, "label_momentum": 0.9}),
     "kept, average": ({"update_share": 0.5}, {"average": 0.8}),
     "tesla": ({}, {"transport": False}),
+    "labels, tesla": ({"momentum": 0.3}, {"label_lr": 5.0, "label_momentum": 0.9, "transport": False}),
 }
 
 
@@ -158,6 +161,74 @@ def test_a_set_whose_step_size_is_not_positive_is_a_start(rate):
     assert positive.synthetic(start_of(positive, learning_rate=jnp.asarray(rate))).learning_rate == 0.03
 
 
+@pytest.mark.parametrize("decay", [0.0, 0.8, 0.9999])
+def test_a_corrected_average_is_a_weighted_mean_of_what_was_learned(decay):
+    """Weights ``decay**age`` over their sum, and nothing of the first images, which are read out before any step."""
+    options = {"image_lr": 2.0, "student_lr": 0.2, "ema_decay": decay, "ema_correction": True}
+    method = ftd(FTD(2, 1, 1, **options), SMALL)
+    state, step, learned = start_of(method), jax.jit(method.step), []
+    np.testing.assert_array_equal(method.synthetic(state).images.reshape(IMAGES.shape), IMAGES)
+    for i in range(6):
+        state, _ = step(jax.random.key(i), state, segments_of(seed=i))
+        learned.append(np.asarray(state.learned.images))
+        weights = decay ** np.arange(i, -1.0, -1)
+        expected = np.tensordot(weights, learned, 1) / weights.sum()
+        np.testing.assert_allclose(method.synthetic(state).images.reshape(IMAGES.shape), expected, rtol=1e-9)
+
+
+def test_a_corrected_average_leaves_the_first_images_out_of_the_plain_one():
+    """The plain average is ``decay**t`` of the first images and ``1 - decay**t`` of the corrected one."""
+    found = {}
+    for corrected in (False, True):
+        config = FTD(2, 1, 1, image_lr=2.0, student_lr=0.2, ema_decay=0.9, ema_correction=corrected)
+        method = ftd(config, SMALL)
+        state, step = start_of(method), jax.jit(method.step)
+        for i in range(4):
+            state, _ = step(jax.random.key(i), state, segments_of(seed=i))
+        found[corrected] = method.synthetic(state).images.reshape(IMAGES.shape)
+    share = 0.9**4
+    np.testing.assert_allclose(found[False], share * IMAGES + (1 - share) * found[True], rtol=1e-9)
+
+
+def test_a_skipped_step_is_none_of_the_corrected_average():
+    given = [segments_of(seed=seed) for seed in (0, 1)]
+    losses = [by_hand(False, ALL, IMAGES, HARD, 0.2, one.start[0], one.target[0])[0] for one in given]
+    below, above = (given[i] for i in np.argsort(losses))
+    options = {"image_lr": 1e-3, "student_lr": 0.2, "max_loss": float(np.mean(losses)), "ema_correction": True}
+    method = ftd(FTD(2, 1, 1, **options), SMALL)
+    before, first = jax.jit(method.step)(jax.random.key(0), start_of(method), below)
+    after, second = jax.jit(method.step)(jax.random.key(1), before, above)
+    assert (first.applied, second.applied, int(after.averaged)) == (1, 0, 1)
+    np.testing.assert_array_equal(before.average, after.average)
+
+
+@pytest.mark.parametrize(("decay", "advice"), [(None, "give `ema_decay`, or leave it out"), (1.0, "0 to below 1")])
+def test_an_average_that_cannot_be_corrected_is_refused(decay, advice):
+    ftd(FTD(ema_decay=decay), SMALL)
+    with pytest.raises(ValueError, match=advice):
+        ftd(FTD(ema_decay=decay, ema_correction=True), SMALL)
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_datm_without_transport_is_exact_for_one_step_of_the_student(steps):
+    """And for two it is TESLA's gradient of images, logits and step size, written out."""
+    options = {"image_lr": 2.0, "student_lr_lr": 0.01, "student_lr": 0.2, "max_loss": None, "grow_steps": 0}
+    states, segment = {}, segments_of()
+    for transport in (True, False):
+        method = datm(DATM(steps, 1, 1, transport=transport, **options), SMALL)
+        state, _ = jax.jit(method.step)(jax.random.key(0), start_of(method), segment)
+        states[transport] = state.learned
+        if steps == 1:
+            continue
+        logits = np.log(np.where(LABELS["class"] > 0, 0.9, 0.05))
+        _, by = by_hand(not transport, ALL, IMAGES, logits, 0.2, segment.start[0], segment.target[0])
+        np.testing.assert_allclose(state.learned.images, IMAGES - 2.0 * by[0], rtol=1e-9)
+        np.testing.assert_allclose(state.learned.logits, logits - 2.0 * by[1], rtol=1e-9)
+        np.testing.assert_allclose(state.learned.rate, 0.2 - 0.01 * by[2], rtol=1e-9)
+    apart = [float(np.abs(one - other).max()) for one, other in zip(states[True], states[False], strict=True)]
+    assert max(apart) < 1e-12 if steps == 1 else min(apart) > 1e-6
+
+
 @cache
 def skipped():
     """The state after a step, after another one whose loss is above the threshold, and what those said."""
@@ -177,6 +248,16 @@ def test_a_step_above_the_threshold_moves_nothing():
     assert (first.applied, second.applied) == (1, 0)
     assert np.abs(before.learned.images - IMAGES).max() > 0
     assert np.abs(before.velocity.images).max() > 0
+    jax.tree.map(np.testing.assert_array_equal, (before.learned, before.velocity), (after.learned, after.velocity))
+
+
+@pytest.mark.parametrize("limit", [None, 1.0])
+def test_a_segment_that_is_no_number_moves_nothing_and_is_left_out_where_there_is_a_limit(limit):
+    method, segment = mtt(MTT(2, 1, 1, max_loss=limit), SMALL), segments_of()
+    before = start_of(method)
+    after, info = jax.jit(method.step)(jax.random.key(0), before, segment._replace(target=jnp.nan * segment.target))
+    assert np.isnan(info.loss)
+    assert info.applied == (limit is None)
     jax.tree.map(np.testing.assert_array_equal, (before.learned, before.velocity), (after.learned, after.velocity))
 
 

@@ -180,7 +180,8 @@ class Dataset:
         Raises:
             UsageError: if it is not of this data set's shape.
         """
-        shape, classes = tuple(synthetic.images.shape[1:]), synthetic.labels.shape[-1]
+        (h, w, c), classes = synthetic.images.shape[1:], synthetic.labels.shape[-1]
+        shape = (h // synthetic.canvas, w // synthetic.canvas, c)
         if (shape, classes) != (self.image_shape, self.num_classes) or synthetic.count % classes:
             raise UsageError(
                 f"a set of {self.name} has as many images of shape {self.image_shape} for each of {self.num_classes} "

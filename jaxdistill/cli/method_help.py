@@ -69,6 +69,8 @@ def distill_help(method: str, arguments: list[str], defaults: Mapping[str, Any],
     keeps = getattr(kind, "update_share", 1.0) != 1 or peek(arguments, "--update-share") is not None
     if not keeps:
         unread.add("eval_combined")  # nothing of the set stays real
+    if not hasattr(kind, "factor"):
+        unread.add("eval_equal_compute")  # there are no tiles
     unread |= _unread(asked, start, arguments, defaults)
     if keeps and init in STARTS and STARTS[init].real and not start.ordered:  # a score says which images are kept
         unread -= (ByScore.options - OF_WINDOW) | {*_fields(BankConfig)}
@@ -100,7 +102,7 @@ def select_help(strategy: str, arguments: list[str], defaults: Mapping[str, Any]
         f"A core-set by {strategy}, which goes by {need.words}. For example: jaxdistill select {strategy} {example}"
         f"\n\nLeft out here is what {strategy} and its evaluation do not read; {ALL} shows all that is accepted."
     )
-    unread = {*STEPPED, "parallel_classes"} | _unread(asked, need, arguments, defaults)
+    unread = {*STEPPED, "parallel_classes", "eval_equal_compute"} | _unread(asked, need, arguments, defaults)
     if SELECTIONS[strategy].budgets == "ipc":
         unread |= {"unbalanced"}
     unread |= frozenset() if need.reselects else RESELECTING

@@ -104,7 +104,7 @@ class Cover:
     def shares(self, chosen: SyntheticSet) -> dict[str, dict[str, float]]:
         """Coverage by a set in each space: of ``all``, of the ``easy`` half and of the ``hard`` one."""
         black, white = self._bench.test.pixel_range
-        labels = np.repeat(np.argmax(np.asarray(chosen.labels), axis=-1), chosen.formation**2)
+        labels = np.repeat(np.argmax(np.asarray(chosen.labels), axis=-1), chosen.tiles)
         within = (self._bench.test.labels, jnp.asarray(labels)) if self._same_class else ()
         found = {}
         for name, (space, test, near) in self._measured.items():
@@ -211,7 +211,7 @@ def _embedded(
     def read(block: Int[np.ndarray, " size"]) -> Float[Array, "tiles h w c"]:
         return decoded(chosen.take(jnp.asarray(block)))
 
-    size = min(max(1, BATCH // chosen.formation**2), chosen.count)
+    size = min(max(1, BATCH // chosen.tiles), chosen.count)
     return predict_on_host(network, variables, read, chosen.count, size, answer)
 
 

@@ -82,6 +82,8 @@ def evaluate_stored(
         UsageError: if the sets do not belong together, or not to the data.
     """
     spaces = _spaces(stored)
+    if config.equal_compute and all(one.synthetic.formation == 1 for one in stored.values()):
+        raise UsageError("no image of these sets holds tiles; leave --equal-compute out")
     labels, first = list(stored), next(iter(stored.values()))
     _check_own(config, named, custom)
     recipe = config.protocol or (type(named).__name__ if named else _first_judged_by(stored))
@@ -127,7 +129,9 @@ def evaluate_stored(
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
     protocol = named
     if protocol is None:
-        asked = EvaluationConfig(recipe, None, config.seeds, config.labels, config.epochs, config.combined)
+        asked = EvaluationConfig(
+            recipe, None, config.seeds, config.labels, config.epochs, config.combined, config.equal_compute
+        )
         protocol = asked.resolve(next(iter(kernels)))
         nearest = {name: value for name in ("neighbours", "power") if (value := getattr(config, name)) is not None}
         if hasattr(protocol, "neighbours"):  # else they are refused below
@@ -209,8 +213,10 @@ def _experts_as_judges(
 def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:
     """Refuse what a recipe or networks of a caller's own say themselves."""
     options = given(config, {})
-    if named is not None and (both := options & {"combined", "epochs", "labels", "kernel"}):
-        raise UsageError(f"a recipe of one's own says its {min(both)} itself; leave --{min(both)} out")
+    if named is not None and (both := options & {"combined", "epochs", "equal_compute", "labels", "kernel"}):
+        raise UsageError(
+            f"a recipe of one's own says its {min(both)} itself; leave --{min(both).replace('_', '-')} out"
+        )
     if custom and (both := options & {*Options._fields, "initial", "network_seed"}):
         raise UsageError(f"networks of one's own are made already; leave --{min(both).replace('_', '-')} out")
 

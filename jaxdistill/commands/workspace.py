@@ -254,7 +254,8 @@ def start(
         if per_start > 1 and ipc * per_start > smallest:
             raise UsageError(
                 f"each of {ipc} images per class is begun with {per_start}, but the smallest class has {smallest}; "
-                f"take an --ipc of at most {smallest // per_start} or a smaller --factor, whichever goes"
+                f"take an --ipc of at most {smallest // per_start} or a smaller --factor (or --texture-canvas), "
+                "whichever goes"
             )
         given = inputs(init)  # which knows whether there is such a selection
         return STARTS[init](key, bench.train, ipc * per_start, given)
@@ -283,8 +284,14 @@ def start_from(
             f"{called} has {min(stored.counts)} to {max(stored.counts)} images of a class, and methods need as many of "
             "each; start from a set that was made with --ipc"
         )
-    tiles = per_start if stored.synthetic.formation == 1 else 1
-    expected = (bench.num_classes * ipc * tiles, *bench.image_shape)
+    canvas, (h, w, c) = stored.synthetic.canvas, bench.image_shape
+    if canvas > 1 and per_start != canvas**2:
+        raise UsageError(
+            f"{called} has canvases of {canvas}x{canvas} images; start a method that learns textures from it, with "
+            f"--texture-canvas {canvas}"
+        )
+    tiles = per_start if stored.synthetic.tiles == 1 else 1
+    expected = (bench.num_classes * ipc * tiles, h * canvas, w * canvas, c)
     if images.shape != expected or stored.synthetic.labels.shape[1] != bench.num_classes:
         raise UsageError(
             f"{called} has images of shape {tuple(images.shape)}, but this run needs {expected}; "

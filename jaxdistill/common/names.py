@@ -13,8 +13,9 @@ __all__ = ["ALIASES", "DATASETS", "base", "canonical", "choose", "dataset", "mea
 DATASETS = (
     "digits", "mnist", "fashion_mnist", "kmnist", "emnist", "svhn_cropped", "cifar10", "cifar100", "cifar10_1",
     "cifar10_corrupted", "stl10", "tiny_imagenet", "imagenette", "imagewoof", "imagefruit", "imagemeow", "imagesquawk",
-    "imageyellow", "imagenet_resized/64x64", "imagenet_resized/32x32", "imagenet2012", "food101", "oxford_flowers102",
-    "oxford_iiit_pet", "caltech101", "cars196", "stanford_dogs", "eurosat", "beans", "dtd", "omniglot",
+    "imageyellow", "imagenet_resized/64x64", "imagenet_resized/32x32", "imagenet2012", "imagenet10", "imagenet100",
+    "food101", "oxford_flowers102", "oxford_iiit_pet", "caltech101", "cars196", "stanford_dogs", "eurosat", "beans",
+    "dtd", "omniglot",
 )  # fmt: skip
 """Data sets that papers of the field use, as TFDS or the presets call them."""
 

@@ -24,7 +24,7 @@ def by_class(initial: SyntheticSet, num_classes: int) -> Float[Array, "classes i
     Raises:
         UsageError: if the set has other labels, or stores several tiles in an image.
     """
-    if initial.formation != 1 or initial.label_kind != "class":
+    if initial.tiles != 1 or initial.label_kind != "class":
         raise UsageError(
             "this method learns whole images of hard classes; start it from a set with formation 1 and class labels"
         )
@@ -57,7 +57,7 @@ def centred(synthetic: SyntheticSet) -> Float[Array, "n classes"]:
     Raises:
         UsageError: if the set stores several tiles in an image.
     """
-    if synthetic.formation != 1:
+    if synthetic.tiles != 1:
         raise UsageError("regression takes whole images; start it from a set with formation 1")
     if synthetic.label_kind == "target":
         return synthetic.labels

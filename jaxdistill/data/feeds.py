@@ -16,7 +16,7 @@ from jaxdistill.common.promotion import standard
 from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Batch, Feed, Key, PyTree, SyntheticSet
 
-__all__ = ["Both", "ClassBalanced", "Part", "RealData", "Uniform", "real_data", "sample"]
+__all__ = ["Both", "ClassBalanced", "Part", "RealData", "Uniform", "Whole", "real_data", "sample"]
 
 
 @flax.struct.dataclass
@@ -192,12 +192,35 @@ class Uniform:
 
 
 @dataclasses.dataclass(frozen=True)
+class Whole:
+    """The split itself, for what goes through all of it within a step; it has to be on the device (`on_device`)."""
+
+    source: ClassVar[str] = "real"
+    on_device: ClassVar[bool] = True
+
+    def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> tuple[()]:
+        """Nothing is drawn."""
+        del key, step, data
+        return ()
+
+    def gather(self, plan: tuple[()], data: RealData) -> RealData:
+        """The split, without a copy."""
+        del plan
+        return data
+
+
+@dataclasses.dataclass(frozen=True)
 class Both:
     """Two feeds side by side; the batch is the pair of theirs."""
 
     first: Feed
     second: Feed
     source: ClassVar[str] = "real"
+
+    @property
+    def on_device(self) -> bool:
+        """Whether one of them needs the data on the device."""
+        return any(getattr(feed, "on_device", False) for feed in (self.first, self.second))
 
     def plan(self, key: Key, step: Int[Array, ""], data: RealData) -> tuple[PyTree, PyTree]:
         """The plans of the two."""

@@ -31,6 +31,7 @@ STATISTICS: Mapping[str, tuple[tuple[float, ...], tuple[float, ...]]] = {
     "tiny_imagenet": _IMAGENET,
     "imagenet_resized/64x64": _IMAGENET,
     **{f"image{subset}": _IMAGENET for subset in ("nette", "woof", "fruit", "meow", "squawk", "yellow")},
+    **dict.fromkeys(("imagenet10", "imagenet100"), _IMAGENET),
     "tiny_imagenet-selmatch": ((0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)),
 }
 """Mean and standard deviation of [0, 1] images as the DC family has them, by TFDS name. CIFAR-10's deviation is the

@@ -16,7 +16,17 @@ from jaxdistill.data.feeds import RealData
 from jaxdistill.errors import UsageError
 from jaxdistill.types import AnyArray, Feed, Key, PyTree
 
-__all__ = ["Bank", "Begun", "RealAndExperts", "Segment", "Segments", "WithNetworks", "flatten", "unflatten"]
+__all__ = [
+    "Bank",
+    "Begun",
+    "RealAndExperts",
+    "Segment",
+    "Segments",
+    "WithExpert",
+    "WithNetworks",
+    "flatten",
+    "unflatten",
+]
 
 
 @flax.struct.dataclass
@@ -42,6 +52,56 @@ class Bank:
     def outline(self) -> Bank:
         """The same without what only `read` needs."""
         return dataclasses.replace(self, params=np.empty((0, 0, 0)))
+
+
+@flax.struct.dataclass
+class RealAndExperts:
+    """What feeds draw from that need both: the training split, and experts."""
+
+    real: RealData
+    experts: Bank
+
+    def outline(self) -> RealAndExperts:
+        """The same without what only reading needs."""
+        return RealAndExperts(self.real.outline(), self.experts.outline())
+
+
+@dataclasses.dataclass(frozen=True)
+class WithExpert:
+    """A feed of real data, and beside its batch the parameters of an expert, drawn uniformly, after one of `count`
+    epochs from `first` on."""
+
+    feed: Feed
+    first: int
+    count: int = 1
+    source: ClassVar[str] = "both"
+
+    @property
+    def on_device(self) -> bool:
+        """Whether real data have to be on the device."""
+        return getattr(self.feed, "on_device", False)
+
+    @standard
+    def plan(self, key: Key, step: Int[Array, ""], data: RealAndExperts) -> tuple[PyTree, tuple[Array, Array]]:
+        """The plan for the real data; an expert, and an epoch.
+
+        Raises:
+            UsageError: if the trajectories are too short.
+        """
+        last, bank = self.first + self.count - 1, data.experts
+        if last > bank.epochs:
+            raise UsageError(
+                f"a network is to be drawn as it was after up to {last} epochs (`pool_from`, `pool_epochs`), and the "
+                f"experts have {bank.epochs}; train longer ones, or lower `pool_from`"
+            )
+        key_feed, key_expert, key_epoch = jax.random.split(key, 3)
+        expert = jax.random.randint(key_expert, (1,), 0, bank.experts)
+        epoch = jax.random.randint(key_epoch, (1,), self.first, last + 1)
+        return self.feed.plan(key_feed, step, data.real), (expert, epoch)
+
+    def gather(self, plan: tuple[PyTree, tuple[AnyArray, AnyArray]], data: RealAndExperts) -> tuple[PyTree, AnyArray]:
+        """The real batch, and a vector that `unflatten` makes parameters of."""
+        return self.feed.gather(plan[0], data.real), data.experts.read(*plan[1])[0]
 
 
 class Segment(NamedTuple):
@@ -107,18 +167,6 @@ class Segments:
         """The segments that the plan names."""
         experts, starts = plan
         return Segment(data.read(experts, starts), data.read(experts, starts + self.expert_epochs))
-
-
-@flax.struct.dataclass
-class RealAndExperts:
-    """What feeds draw from that need both: the training split, and experts."""
-
-    real: RealData
-    experts: Bank
-
-    def outline(self) -> RealAndExperts:
-        """The same without what only reading needs."""
-        return RealAndExperts(self.real.outline(), self.experts.outline())
 
 
 class Begun(NamedTuple):

@@ -17,7 +17,10 @@ from jaxdistill.engine.devices import from_first, replicate, replicated
 from jaxdistill.engine.host_batches import host_batches, step_keys
 from jaxdistill.types import AnyMethod, Key, PyTree, SyntheticSet
 
-__all__ = ["Chunk", "Looked", "NonFiniteError", "run"]
+__all__ = ["MOST_LOST", "Chunk", "Looked", "NonFiniteError", "run"]
+
+MOST_LOST = 100
+"""Steps in a row whose loss is not finite, each of which a method has left out, after which a run is given up."""
 
 
 class Looked(NamedTuple):
@@ -98,7 +101,9 @@ def run(
         on_host: batches are drawn and gathered on the host ahead of time, and a chunk is one step.
 
     Raises:
-        NonFiniteError: after the chunk in which the loss or the state stopped being finite; it is not yielded.
+        NonFiniteError: after the chunk in which the loss or the state stopped being finite; it is not yielded. A step
+            that says of itself that it changed nothing (`applied` is 0) may have any loss, but not `MOST_LOST` of them
+            in a row.
     """
     if start >= steps:
         return
@@ -108,7 +113,7 @@ def run(
     began = time.perf_counter()
     advance = _compile(method, source, key, state, every, mesh, drawn=on_host)
     compile_seconds = time.perf_counter() - began
-    done, count = start, 1
+    done, count, lost = start, 1, 0
     while done < steps:
         began = time.perf_counter()
         state, infos, finite = advance(state, key, np.int32(done), np.int32(count), source)
@@ -116,14 +121,30 @@ def run(
             source = replicate(next(batches), mesh)  # while the device works
         infos = jax.tree.map(lambda leaf, n=count: np.asarray(leaf)[:n], infos)  # waits for the device
         seconds = time.perf_counter() - began
-        losses = np.append(np.isfinite(infos.loss), bool(finite))
-        if not losses.all():
-            raise NonFiniteError(done + min(int(losses.argmin()) + 1, count))
+        sound, lost = _sound(infos, lost)
+        sound = np.append(sound, bool(finite))
+        if not sound.all():
+            raise NonFiniteError(done + min(int(sound.argmin()) + 1, count))
         done += count
         yield Chunk(done, state, infos, seconds, compile_seconds)
         compile_seconds = 0.0
         wanted = from_first(np.int32(count * min(chunk_seconds / max(seconds, 1e-6), 8.0)))
         count = max(1, min(every, steps - done, int(wanted), *(() if stops is None else (stops - done % stops,))))
+
+
+def _sound(infos: Any, lost: int) -> tuple[np.ndarray, int]:
+    """After which steps a run may go on, and how many of the last ones in a row had no finite loss.
+
+    Args:
+        infos: of some steps.
+        lost: how many of the last ones before them.
+    """
+    sound = np.isfinite(infos.loss)
+    applied = np.broadcast_to(getattr(infos, "applied", 1), sound.shape) != 0
+    for i in range(len(sound)):
+        lost = 0 if sound[i] else lost + 1
+        sound[i] = sound[i] or (not applied[i] and lost < MOST_LOST)
+    return sound, lost
 
 
 def _compile(

@@ -69,9 +69,13 @@ class Protocol(Recipe):
     """Lower it so from step to step, not from epoch to epoch."""
     relative_weights: bool = False
     """Divide the loss of a batch by the sum of its images' weights, not by their number."""
+    equal_compute: bool = False
+    """Divide the epochs by the number of images that each stored one becomes (`on_tiles`), as IDC's code can: then as
+    many images are seen as in training on whole ones."""
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
+    draws_windows: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if (self.epochs or 0) < 0 or self.batch < 1 or self.learning_rate <= 0:
@@ -117,6 +121,7 @@ class Protocol(Recipe):
             "a little at each step" if self.each_step else "",
             "Nesterov's look ahead" if self.nesterov else "",
             "the loss of a batch divided by the sum of its weights" if self.relative_weights else "",
+            "epochs divided by the tiles in an image (equal computing)" if self.equal_compute else "",
         ]
         return ", ".join(part for part in said if part)
 
@@ -126,6 +131,13 @@ class Protocol(Recipe):
         variables, state = self.begin(key_init, network)
         passes = jnp.arange(self.passes(*synthetic.labels.shape))
         return self.go_on(key_epochs, variables, state, synthetic, network, passes)[0]
+
+    def on_tiles(self, tiles: int, count: int, classes: int) -> Protocol:
+        """See `Recipe.on_tiles`; epochs that go by the number of images go by that of tiles, and are then divided."""
+        if not self.equal_compute or tiles == 1:
+            return self
+        epochs = epochs_for(count, classes) if self.epochs is None else self.epochs
+        return dataclasses.replace(self, epochs=max(epochs // tiles, min(epochs, 1)))
 
     def passes(self, count: int, classes: int) -> int:
         """How often a set is gone through; see `epochs_for`."""
@@ -276,6 +288,8 @@ _DEEPCORE = Protocol(
 
 _MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
 
+_MINIMAX_100 = dataclasses.replace(_MINIMAX, batch=128, learning_rate=0.1, weight_decay=1e-4)
+
 _EVERY_15TH = tuple(first / 1800 for first in range(15, 1800, 15))
 
 PROTOCOLS: dict[str, Recipe] = {
@@ -300,6 +314,7 @@ PROTOCOLS: dict[str, Recipe] = {
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     **{f"selmatch{epochs}-dsa": dataclasses.replace(_SELMATCH_DSA, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     "minimax": _MINIMAX,
+    "idc-imagenet100": _MINIMAX_100,
     "deepcore200": _DEEPCORE,
     "rded300": SoftLabels(),
 }
@@ -309,9 +324,9 @@ there are more epochs than were learned, and its nearest neighbours; MTT, TESLA 
 the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and the NTK and
 NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps, and the same but
 for selected images, which are augmented as all others, as the paper judges its windows; Minimax Diffusion with hard
-labels, which is IDC's on ImageNet (Deviation: these report the best of a hundred accuracies on the test images);
-DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a
-teacher. `digits100` is ours for digits (`dsa_recipe`)."""
+labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and more (Deviation: these report the best of a
+hundred accuracies on the test images); DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of two
+hundred); RDED, with labels of a teacher. `digits100` is ours for digits (`dsa_recipe`)."""
 
 
 def dsa_recipe(dataset: str) -> str:

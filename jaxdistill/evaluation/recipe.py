@@ -44,6 +44,8 @@ class Recipe(abc.ABC):
     """Whether two evaluations of one set differ."""
     needs_teacher: ClassVar[bool] = False
     """Whether labels have to be a teacher's logits."""
+    draws_windows: ClassVar[bool] = False
+    """Whether a canvas is shown by new windows each time; of others, `fit` is given the windows that tile it."""
     by_class: ClassVar[bool] = False
     """Whether a step takes as many images of each class, so that a set has to have as many."""
 
@@ -62,6 +64,28 @@ class Recipe(abc.ABC):
             raise UsageError("this recipe augments no images; leave the combined augmentation out")
         changes: dict[str, Any] = {"selected_augment": CROP_AND_FLIP}
         return self if self.tells_selected else dataclasses.replace(self, **changes)
+
+    def equal(self) -> Recipe:
+        """The recipe that trains on tiles for fewer epochs, so that a set with some costs what one without costs.
+
+        Raises:
+            UsageError: if it is none of so many epochs.
+        """
+        if not hasattr(self, "equal_compute"):
+            raise UsageError("this recipe is not one of so many epochs of SGD; leave equal computing out")
+        changes: dict[str, Any] = {"equal_compute": True}
+        return dataclasses.replace(self, **changes)
+
+    def on_tiles(self, tiles: int, count: int, classes: int) -> Recipe:
+        """The recipe for a set of which each stored image became so many: itself, but where computing is to be equal.
+
+        Args:
+            tiles: images that each stored one became.
+            count: of all of them.
+            classes: among which they are shared out.
+        """
+        del tiles, count, classes
+        return self
 
     @property
     @abc.abstractmethod

@@ -41,7 +41,7 @@ def taught(synthetic: SyntheticSet, network: Network, variables: Variables) -> S
     Raises:
         UsageError: if the set stores several tiles in an image.
     """
-    if synthetic.formation != 1:
+    if synthetic.tiles != 1:
         raise UsageError("a teacher labels whole images; decode the set's tiles first")
     # Not `predict`, whose compiled program would round a small set's labels otherwise than before.
     labels = each_image(partial(logits, network, variables), synthetic.images)

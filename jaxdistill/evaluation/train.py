@@ -101,10 +101,12 @@ def _correct_counts(
     ) -> Int[Array, "*counts"]:
         seed, synthetic, start = entry
         black, white = data.pixel_range
-        synthetic = decode(synthetic, (black + white) / 2)
+        recipe = protocol.on_tiles(synthetic.tiles, *synthetic.labels.shape)
+        if synthetic.canvas == 1 or not recipe.draws_windows:
+            synthetic = decode(synthetic, (black + white) / 2)
         # What every recipe makes fresh networks by; one that begins somewhere ignores the key.
         begun = network if start is None else network._replace(init=lambda _: start)
-        variables = train(jax.random.fold_in(key, seed), synthetic, begun, protocol)
+        variables = train(jax.random.fold_in(key, seed), synthetic, begun, recipe)
         return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
 
     return map_seeds(one, (seeds, sets, starts), key, data, parts)

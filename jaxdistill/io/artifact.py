@@ -40,6 +40,7 @@ __all__ = ["SCHEMA", "ArtifactError", "Stored", "counts", "load_set", "save_set"
 SCHEMA = 1
 PREFIX = "preprocess/"
 LARGEST_CARD = 2**22
+_OF_CANVAS = ("canvas", "windows")
 SMALLEST_STD = 1e-10
 """Of a channel that hardly changes; what it is divided by has to stay finite."""
 
@@ -77,7 +78,7 @@ class Stored(NamedTuple):
 
     def problem(self) -> str:
         """What keeps the set from being saved or judged, in words; empty if nothing does."""
-        card = {"formation": self.synthetic.formation, "label_kind": self.synthetic.label_kind, **self.card}
+        card = {"label_kind": self.synthetic.label_kind, **_stored_as(self.synthetic), **self.card}
         return _problem(_arrays(self.synthetic, self.preprocess), {**card, "count": self.synthetic.count})
 
     def show(self) -> Image.Image:
@@ -129,14 +130,15 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
         raise ArtifactError(f"{folder} exists and is not a set; choose another place")
     arrays = _arrays(synthetic, preprocess)
     tensors = save(arrays)
+    h, w, c = arrays["images"].shape[1:]
     card = {
         **card,
         "schema": SCHEMA,
         "num_classes": arrays["labels"].shape[1],
-        "image_shape": list(arrays["images"].shape[1:]),
+        "image_shape": [h // synthetic.canvas, w // synthetic.canvas, c],
         "count": len(arrays["images"]),
         "label_kind": synthetic.label_kind,
-        "formation": synthetic.formation,
+        **_stored_as(synthetic),
         "preprocessing": "ZCA whitening" if preprocess.whiten is not None else "mean and std per channel",
         "versions": {name: metadata.version(name) for name in ("jaxdistill", "jax", "numpy")},
         "sha256": hashlib.sha256(tensors).hexdigest(),
@@ -148,6 +150,13 @@ def save_set(folder: Path, synthetic: SyntheticSet, preprocess: Preprocess, card
         files.write_text(temporary / "card.json", json.dumps(card, indent=1))
         picture = grid(preprocess.invert(arrays["images"]), card["num_classes"], counts=counts(card))
         files.write_bytes(temporary / "grid.png", png(picture))
+
+
+def _stored_as(synthetic: SyntheticSet) -> dict[str, int | str]:
+    """How whole images are made of those that are stored, as a card says it."""
+    of_tiles = {} if synthetic.decode_type == "single" else {"decode_type": synthetic.decode_type}
+    of_canvas = {name: getattr(synthetic, name) for name in _OF_CANVAS} if synthetic.canvas > 1 else {}
+    return {"formation": synthetic.formation, **of_tiles, **of_canvas}
 
 
 def _arrays(synthetic: SyntheticSet, preprocess: Preprocess) -> dict[str, np.ndarray]:
@@ -194,7 +203,8 @@ def load_set(folder: Path) -> Stored:
     fields = {name: jax.numpy.asarray(arrays[name]) for name in arrays if not name.startswith(PREFIX)}
     if "selected" in fields:  # numbers in the file
         fields["selected"] = fields["selected"] > 0
-    return Stored(SyntheticSet(**fields, label_kind=card["label_kind"], formation=card["formation"]), transform, card)
+    kinds = {name: card[name] for name in ("label_kind", "formation", "decode_type", *_OF_CANVAS) if name in card}
+    return Stored(SyntheticSet(**fields, **kinds), transform, card)
 
 
 def _card(path: Path) -> dict[str, Any]:
@@ -207,7 +217,7 @@ def _card(path: Path) -> dict[str, Any]:
         if card["schema"] != SCHEMA:
             raise UsageError(f"its schema is {card['schema']!r:.40}, this version reads {SCHEMA}")
         whole = ("schema", "num_classes", "count", "formation", "ipc")
-        sizes = [*(card[key] for key in whole), *card["image_shape"]]
+        sizes = [*(card[key] for key in whole), *card["image_shape"], *(card.get(key, 1) for key in _OF_CANVAS)]
         if not all(type(size) is int and 0 < size < 2**31 for size in sizes) or len(card["image_shape"]) != 3:
             raise UsageError("its sizes are not positive whole numbers")
         numbers = card.get("counts", [])
@@ -215,6 +225,8 @@ def _card(path: Path) -> dict[str, Any]:
             raise UsageError("its counts are not whole numbers")
         if card["label_kind"] not in typing.get_args(LabelKind):
             raise UsageError(f"its label kind is {card['label_kind']!r:.40}")
+        if card.get("decode_type", "single") not in ("single", "multi"):
+            raise UsageError(f"its decode type is {card['decode_type']!r:.40}")
         texts = (card["sha256"], card["dataset"], *card["class_names"])
         if not all(isinstance(text, str) for text in texts) or len(card["class_names"]) != card["num_classes"]:
             raise UsageError("its names are not one text for each class")
@@ -226,8 +238,8 @@ def _card(path: Path) -> dict[str, Any]:
 
 def _shapes(card: dict[str, Any]) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
     """Shapes of the arrays that a set must have, and of those that it may have."""
-    n, classes, (h, w, c) = card["count"], card["num_classes"], card["image_shape"]
-    must = {"images": (n, h, w, c), "labels": (n, classes), PREFIX + "mean": (c,), PREFIX + "std": (c,)}
+    n, classes, (h, w, c), k = card["count"], card["num_classes"], card["image_shape"], card.get("canvas", 1)
+    must = {"images": (n, k * h, k * w, c), "labels": (n, classes), PREFIX + "mean": (c,), PREFIX + "std": (c,)}
     may = {PREFIX + "center": (h * w * c,)} | {name: (n,) for name in PER_IMAGE if name not in must}
     return must, may | {PREFIX + name: (h * w * c, h * w * c) for name in ("whiten", "unwhiten")}
 
@@ -249,6 +261,8 @@ def _problem(arrays: dict[str, np.ndarray], card: dict[str, Any]) -> str:
         return f"it holds {min(unknown)!r:.60}, which no set has"
     if len(whitening) not in (0, 3):
         return "its whitening is incomplete"
+    if whitening and card.get("canvas", 1) > 1:
+        return "its canvases are whitened, and a whitened pixel has its place"
     if n != sum(of_class) or len(of_class) != classes:
         said = "as many as its counts say" if "counts" in card else f"{card['ipc']} for each"
         return f"{n} images are not {said} of {classes} classes"

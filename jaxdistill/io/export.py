@@ -28,15 +28,17 @@ def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> No
     Args:
         stored: from `jaxdistill.io.artifact.load_set`.
         form: ``npz``: ``images`` (preprocessed), ``pixels`` (in [0, 1], clipped), ``labels`` (as stored), ``classes``
-            (integers), ``label_kind`` and ``formation``, and where there are some ``weights`` and ``learning_rate``;
-            also the arrays that preprocess other images, ``preprocess/mean`` and so on; ``torch``: the same, channels
-            first, as a safetensors file for ``safetensors.torch.load_file`` (kind and formation are its metadata);
+            (integers), ``label_kind`` and ``formation`` (and ``decode_type``, if that is not ``single``; of textures
+            ``canvas`` and ``windows``), and where there are some ``weights`` and ``learning_rate``; also the arrays
+            that preprocess other images, ``preprocess/mean`` and so on; ``torch``: the same, channels first, as a
+            safetensors file for ``safetensors.torch.load_file`` (kind, formation and what is of textures are its
+            metadata);
             ``folder``: a PNG for each image in a folder for each class; ``tfds``: a folder for
             ``tensorflow_datasets.builder_from_directory``, split ``train``, ``soft_label`` being the labels as stored.
             Neither of the last two holds what exceeds 8 bits of [0, 1].
         out: the file or folder.
-        decoded: cut out the tiles of a set that has some, and enlarge them, first; a folder and tfds, which could not
-            say that there are any, always are.
+        decoded: cut out the tiles of a set that has some, and enlarge them, or the windows that tile its canvases,
+            first; a folder and tfds, which could not say that there are any, always are.
 
     Raises:
         ArtifactError: if `out` exists, its folder does not, there is no such format, tiles are to be cut out of a set
@@ -49,7 +51,7 @@ def export(stored: Stored, form: str, out: Path, *, decoded: bool = False) -> No
         raise ArtifactError(f"{out} exists; choose another --out")
     if not out.parent.is_dir():
         raise ArtifactError(f"there is no folder {out.parent}; make it first")
-    if decoded and stored.synthetic.formation == 1:
+    if decoded and stored.synthetic.tiles == 1:
         raise ArtifactError("the images of this set have no tiles to be cut out; leave `decoded` out")
     if decoded or form in ("folder", "tfds"):
         grey = (0.5 - stored.preprocess.mean) / stored.preprocess.std
@@ -66,10 +68,17 @@ def _arrays(stored: Stored) -> dict[str, np.ndarray]:
     return arrays | {PREFIX + name: value for name, value in stored.preprocess.arrays().items()}
 
 
+def _kind(stored: Stored) -> dict[str, str | int]:
+    """What the arrays do not say of the set."""
+    synthetic = stored.synthetic
+    of_tiles = () if synthetic.decode_type == "single" else ("decode_type",)
+    names = ("label_kind", "formation", *of_tiles, *(("canvas", "windows") if synthetic.canvas > 1 else ()))
+    return {name: getattr(synthetic, name) for name in names}
+
+
 def _npz(stored: Stored, out: Path) -> None:
     buffer = io.BytesIO()
-    kind = {"label_kind": np.array(stored.synthetic.label_kind), "formation": np.array(stored.synthetic.formation)}
-    arrays: dict[str, Any] = _arrays(stored) | kind
+    arrays: dict[str, Any] = _arrays(stored) | {name: np.array(value) for name, value in _kind(stored).items()}
     np.savez_compressed(buffer, **arrays)
     files.write_bytes(out, buffer.getvalue())
 
@@ -85,8 +94,7 @@ def _torch(stored: Stored, out: Path) -> None:
         elif name in WHITENING:  # acts on flattened images, and those are channels first now
             value = value[np.ix_(*[order] * value.ndim)]
         first[name] = np.asarray(value, order="C")
-    kind = {"label_kind": stored.synthetic.label_kind, "formation": str(stored.synthetic.formation)}
-    files.write_bytes(out, save(first, kind))
+    files.write_bytes(out, save(first, {name: str(value) for name, value in _kind(stored).items()}))
 
 
 def _bytes(stored: Stored) -> tuple[np.ndarray, np.ndarray]:

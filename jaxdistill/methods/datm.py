@@ -40,6 +40,9 @@ class DATM(MTT):
     """Step size on label logits."""
     label_momentum: float = 0.9
     """Momentum of the SGD on label logits."""
+    transport: bool = True
+    """Exact gradients; without it those of TESLA, of images, labels and step size alike, in memory that does not grow
+    with the student's steps."""
 
 
 def datm(config: DATM, task: Task) -> Method:
@@ -78,4 +81,11 @@ def datm(config: DATM, task: Task) -> Method:
         grow_steps=config.grow_steps,
         num_segments=config.num_segments,
     )
-    return match_trajectories(config, task, feed, label_lr=config.label_lr, label_momentum=config.label_momentum)
+    return match_trajectories(
+        config,
+        task,
+        feed,
+        transport=config.transport,
+        label_lr=config.label_lr,
+        label_momentum=config.label_momentum,
+    )

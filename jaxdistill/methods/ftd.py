@@ -14,6 +14,7 @@ import dataclasses
 from jaxdistill.common.renamed import former_names, renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
+from jaxdistill.errors import UsageError
 from jaxdistill.methods.mtt import MTT, check_student
 from jaxdistill.methods.trajectory_matching import match_trajectories
 from jaxdistill.types import Method, Task
@@ -27,8 +28,10 @@ class FTD(MTT):
     """MTT for flat experts, whose result is a moving average of the images."""
 
     ema_decay: float | None = 0.9995
-    """Decay of the moving average of the images, which starts at the first ones and is not corrected for that; None
-    takes the images."""
+    """Decay of the moving average of the images, which starts at the first ones and is not corrected for that unless
+    by `ema_correction`; None takes the images."""
+    ema_correction: bool = False
+    """Correct the average for its start: the first images leave it, and its weights are divided by their sum."""
 
 
 def ftd(config: FTD, task: Task) -> Method:
@@ -53,6 +56,9 @@ def ftd(config: FTD, task: Task) -> Method:
         2023.
     """
     check_student(config)
-    check(config, shares=("ema_decay",) if config.ema_decay is not None else ())
+    averaged = () if config.ema_decay is None else ("ema_decay",)
+    if config.ema_correction and not averaged:
+        raise UsageError("`ema_correction` is of an average; give `ema_decay`, or leave it out")
+    check(config, shares=averaged, momenta=averaged if config.ema_correction else ())
     feed = Segments(config.expert_epochs, config.max_start, num_segments=config.num_segments)
-    return match_trajectories(config, task, feed, average=config.ema_decay)
+    return match_trajectories(config, task, feed, average=config.ema_decay, correct_average=config.ema_correction)

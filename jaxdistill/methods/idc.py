@@ -2,15 +2,18 @@
 
 Differs from the code: the classes of a sweep are done at once (see `idc`); batch normalisation matches with running
 averages, not with the statistics of one class; real images are drawn anew for each sweep, not epoch by epoch; starts
-are random images, not the first ones of each class; pixels are clipped at the start and on reading out as well. Sets
-of tiles of several sizes and training before the first match are left out, and with them ImageNet's cells, whose
-ResNetAP-10 and data are not here.
+are random images, not the first ones of each class; pixels are clipped at the start and on reading out as well;
+training before the first match keeps the last, smaller batch of an epoch. ImageNet-100's five processes of twenty
+classes are one here, which all classes share.
+Sets by `decode_type` ``"multi"`` are trained on by that as well, those by ``"bound"`` by the factor alone, as the
+code's own evaluation has it. Left out: matching biases and the classifier, features of other blocks than the last, and
+speech.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal, NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -19,24 +22,26 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment import make as augmentation
-from jaxdistill.augment.formation import encode_images, some_tiles, tile_shape
+from jaxdistill.augment.formation import DecodeType, encode_images, some_tiles, tile_shape
 from jaxdistill.augment.transform import Augmented
 from jaxdistill.common.promotion import standardised
 from jaxdistill.common.renamed import renamed
 from jaxdistill.common.sets import class_set
 from jaxdistill.common.validate import check
-from jaxdistill.data.feeds import Both, ClassBalanced, Uniform
+from jaxdistill.data.feeds import Both, ClassBalanced, RealData, Uniform, Whole
+from jaxdistill.data.trajectories import WithExpert, unflatten
 from jaxdistill.errors import UsageError
 from jaxdistill.losses import gradients
-from jaxdistill.methods.matching import match_gradients
+from jaxdistill.methods.matching import match_distributions, match_gradients
 from jaxdistill.methods.partial_update import PartialUpdate, marked, only_learned
+from jaxdistill.networks.layers import flatten
 from jaxdistill.training.sgd import epoch, sgd
-from jaxdistill.types import Batch, Key, Method, PyTree, SyntheticSet, Task, Variables
+from jaxdistill.types import Features, Key, Method, PyTree, SyntheticSet, Task, Variables
 
 __all__ = ["IDC", "IDCInfo", "IDCState", "idc"]
 
 Metric: TypeAlias = Literal["mse", "l1", "l1_mean", "cos"]
-
+Matched: TypeAlias = Literal["gradient", "embedding", "map"]
 
 DISTANCES = {
     "mse": gradients.squared,
@@ -92,6 +97,20 @@ class IDC(PartialUpdate):
     """Tiles on a side of a stored image, ``factor**2`` in all; 1 is IDC-I."""
     max_tiles: int = 128
     """Most tiles of a class in one match, drawn at random where it has more."""
+    decode_type: DecodeType = "single"
+    """Which tiles a match sees: of `factor` (single); those of all smaller ones too, the whole image among them
+    (multi); or of `factor` as far as `max_tiles` goes, and of smaller ones for the other images (bound). Networks are
+    trained on sets by multi likewise, on those by bound as on those by single."""
+    match: Matched = "gradient"
+    """What is matched: gradients of convolution kernels, by `distance`, or means of a class's features, by squared
+    differences: the embedding, as the code has it for ConvNets, or the last block's map, as for ResNets."""
+    pretrain_epochs: int = 0
+    """Epochs on all real images, on the device, that a network is trained for before its first match."""
+    pool_from: int | None = None
+    """Begin with a network out of the experts that are given, as it was after so many epochs, and not with a fresh one;
+    None has no experts."""
+    pool_epochs: int = 1
+    """From how many epochs of the experts, `pool_from` and the next ones, such a network is drawn."""
 
 
 class IDCState(NamedTuple):
@@ -152,12 +171,41 @@ def idc(config: IDC, task: Task) -> Method:
 
     def view(key: Key, images: Float[Array, "ipc h w c"]) -> Float[Array, "n h w c"]:
         low, high = ends(images)
-        tiles = some_tiles(key, images, config.factor, config.max_tiles, fill=0.5)
+        tiles = some_tiles(key, images, config.factor, config.max_tiles, fill=0.5, decode_type=config.decode_type)
         return low + (high - low) * tiles  # pyright: ignore[reportReturnType]
 
-    def begin(key: Key, *_: PyTree) -> tuple[Variables, PyTree]:
-        variables = task.network.init(key)
-        return variables, inner.init(variables.params)
+    def features(found: Features) -> tuple[Float[Array, "n _d"], ...]:
+        return ((found.embedding if config.match == "embedding" else flatten(found.maps[-1])),)
+
+    def compared(
+        key: Key, variables: Variables, images: Float[Array, "classes ipc h w c"], real: Float[Array, "classes b h w c"]
+    ) -> tuple[Float[Array, "classes ..."], Float[Array, "classes ipc h w c"]]:
+        if config.match == "gradient":
+            return match_gradients(key, task, variables, images, real, distance, view)
+        return match_distributions(key, task, variables, images, real, features=features, view=view, train=False)
+
+    def trained(
+        key: Key, variables: Variables, velocity: PyTree, real: SyntheticSet | RealData
+    ) -> tuple[Variables, PyTree]:
+        return epoch(
+            key, task.network, variables, velocity, real, optimizer=inner, batch=config.inner_batch, transform=shown
+        )[:2]
+
+    def begin(
+        key: Key, vector: Float[Array, " p"] | None = None, whole: RealData | None = None
+    ) -> tuple[Variables, PyTree]:
+        """A network before its first match: fresh, or with an expert's parameters, then trained on real images."""
+        key_network, key_epochs = jax.random.split(key) if whole is not None else (key, key)
+        variables = task.network.init(key_network)
+        if vector is not None:
+            params = unflatten(vector, variables.params)
+            params = jax.tree.map(lambda new, old: new.astype(old.dtype), params, variables.params)
+            variables = variables._replace(params=params)
+        network = variables, inner.init(variables.params)
+        if whole is None:
+            return network
+        keys = jax.random.split(key_epochs, config.pretrain_epochs)
+        return jax.lax.scan(lambda network, key: (trained(key, *network, whole), None), network, keys)[0]
 
     def init(key: Key, initial: SyntheticSet) -> IDCState:
         low, high = ends(initial.images)
@@ -165,27 +213,26 @@ def idc(config: IDC, task: Task) -> Method:
         images = jnp.clip(stored, 0, 1).reshape(task.num_classes, -1, *task.image_shape)
         return IDCState(images, *begin(key), jnp.zeros((), int))
 
-    def step(key: Key, state: IDCState, batch: tuple[Batch, Batch]) -> tuple[IDCState, IDCInfo]:
+    def step(key: Key, state: IDCState, batch: PyTree) -> tuple[IDCState, IDCInfo]:
         key_network, key_match, key_train = jax.random.split(key, 3)
+        vector = whole = None
+        if config.pool_from is not None:
+            batch, vector = batch
+        if config.pretrain_epochs:
+            batch, whole = batch
         by_class, anywhere = batch
         fresh = state.matched == 0
         variables, velocity = jax.lax.cond(
-            fresh, begin, lambda _, *network: network, key_network, state.variables, state.velocity
-        )
+            fresh,
+            lambda key, *_: begin(key, vector, whole),
+            lambda _, *network: network,
+            key_network, state.variables, state.velocity,
+        )  # fmt: skip
         images = jnp.where(fresh, jnp.clip(state.images, 0, 1), state.images)
-        distances, gradient = match_gradients(key_match, task, variables, images, by_class.images, distance, view)
+        distances, gradient = compared(key_match, variables, images, by_class.images)
         gradient = only_learned(gradient, config.update_share, task.num_classes)
         real = SyntheticSet(anywhere.images, jax.nn.one_hot(anywhere.labels, task.num_classes))
-        variables, velocity, _ = epoch(
-            key_train,
-            task.network,
-            variables,
-            velocity,
-            real,
-            optimizer=inner,
-            batch=config.inner_batch,
-            transform=shown,
-        )
+        variables, velocity = trained(key_train, variables, velocity, real)
         info = IDCInfo(jnp.sum(distances), optax.global_norm(gradient))  # pyright: ignore[reportArgumentType]
         return IDCState(
             images - rate * gradient, variables, velocity, (state.matched + 1) % config.matches_per_network
@@ -194,10 +241,16 @@ def idc(config: IDC, task: Task) -> Method:
     def synthetic(state: IDCState) -> SyntheticSet:
         low, high = ends(state.images)
         found = class_set(low + (high - low) * jnp.clip(state.images, 0, 1), config.factor)
+        if config.factor > 1 and config.decode_type == "multi":
+            found = dataclasses.replace(found, decode_type="multi")
         return marked(found, config.update_share)
 
     batches = -(-config.inner_real_images // config.inner_batch)
     feed = Both(ClassBalanced(config.real_batch), Uniform(batches * config.inner_batch))
+    if config.pretrain_epochs:
+        feed = Both(feed, Whole())
+    if config.pool_from is not None:
+        feed = WithExpert(feed, config.pool_from, config.pool_epochs)
     return standardised(Method(init, step, synthetic, feed, images_per_start=config.factor**2))
 
 
@@ -210,14 +263,37 @@ def _check(config: IDC, task: Task) -> None:
         config,
         positive=("image_lr", "inner_lr"),
         momenta=("momentum", "inner_momentum"),
-        not_negative=("inner_weight_decay",),
+        not_negative=("inner_weight_decay", "pretrain_epochs") + ("pool_from",) * (config.pool_from is not None),
         shares=("cutmix",),
-        counts=("real_batch", "matches_per_network", "inner_real_images", "inner_batch", "factor", "max_tiles"),
-        choices={"distance": DISTANCES},
-    )
-    tile_shape(*task.image_shape[:2], config.factor)
-    if not jax.eval_shape(lambda key: gradients.kernels(task.network.init(key).params), jax.random.key(0)):
+        counts=(
+            "real_batch", "matches_per_network", "inner_real_images", "inner_batch", "factor", "max_tiles",
+            "pool_epochs",
+        ),
+        choices={
+            "distance": DISTANCES,
+            "decode_type": get_args(DecodeType),
+            "match": get_args(Matched),
+        },
+    )  # fmt: skip
+    for factor in range(config.factor if config.decode_type == "single" else 1, config.factor + 1):
+        tile_shape(*task.image_shape[:2], factor)
+
+    def read(key: Key) -> tuple[list[Array], tuple[Array, ...]]:
+        """Kernels and maps of the network, one of which has to be there."""
+        variables = task.network.init(key)
+        found = task.network.features(variables, jnp.zeros((1, *task.image_shape)))
+        return gradients.kernels(variables.params), found.maps
+
+    kernels, maps = jax.eval_shape(read, jax.random.key(0))
+    if config.match == "gradient" and not kernels:
         raise UsageError("IDC matches gradients of convolution kernels, of which this network has none; take another")
+    if config.match == "map" and not maps:
+        raise UsageError("this network has no maps to be matched; choose another, or `match` its embedding")
+    if config.pool_from is not None and task.network.couples_batch:
+        raise UsageError(
+            "a pool of experts has no running averages of batch normalisation, which IDC matches with; take a network "
+            "with another `norm`, or leave `pool_from` out"
+        )
 
 
 def _stored(initial: SyntheticSet, num_classes: int, formation: int) -> Float[Array, "n h w c"]:
@@ -226,6 +302,7 @@ def _stored(initial: SyntheticSet, num_classes: int, formation: int) -> Float[Ar
     if (
         initial.label_kind != "class"
         or initial.formation not in (1, formation)
+        or initial.canvas != 1
         or initial.images.shape[0] % (num_classes * tiles)
     ):
         raise UsageError(

@@ -32,6 +32,8 @@ def match_distributions(
     features: Callable[[Features], tuple[Float[Array, "n _d"], ...]] = lambda features: (features.embedding,),
     distance: Callable[[Float[Array, "b d"], Float[Array, "ipc d"]], Float[Array, ""]] = mean_embedding_distance,
     weights: Sequence[float] = (1.0,),
+    view: Callable[[Key, Float[Array, "ipc h w c"]], Float[Array, "n h w c"]] | None = None,
+    train: bool = True,
 ) -> tuple[Float[Array, "classes terms"], Float[Array, "classes ipc h w c"]]:
     """Distance of each class's real and synthetic features, and the gradient of the weighted sum of all distances.
 
@@ -48,11 +50,19 @@ def match_distributions(
             embedding by default.
         distance: of two samples of vectors, the real one first; that of the means by default.
         weights: factor of each term.
+        view: see `match_gradients`; by default the stored images are looked at.
+        train: let batch normalisation use the statistics of the batch, not its running averages.
     """
     keys = jax.random.split(key, task.num_classes)
 
     def described(images: Float[Array, "n h w c"], variables: Variables) -> tuple[Float[Array, "n _d"], ...]:
-        return features(task.network.features(variables, images, train=True))
+        return features(task.network.features(variables, images, train=train))
+
+    def pair(key: Key, real: Array, synthetic: Array) -> tuple[Array, ...]:
+        if view is not None:
+            key_view, key = jax.random.split(key)
+            synthetic = view(key_view, synthetic)
+        return siamese(task, key, real, synthetic)
 
     def terms(real: Sequence[Array], synthetic: Sequence[Array]) -> Float[Array, " terms"]:
         return jnp.stack([distance(*pair) for pair in zip(real, synthetic, strict=True)])
@@ -61,11 +71,11 @@ def match_distributions(
         return jnp.sum(distances * jnp.asarray(weights, distances.dtype)), distances
 
     def of_class(synthetic, key, real, variables):
-        real, synthetic = siamese(task, key, real, synthetic)
+        real, synthetic = pair(key, real, synthetic)
         of_real = each_image(lambda images: described(images, variables), real)
         return weighted(terms(of_real, described(synthetic, variables)))
 
-    if not task.network.couples_batch:
+    if not (train and task.network.couples_batch):
         one = jax.grad(of_class, has_aux=True)
         gradient, distances = task.map_classes(
             lambda entry, shared: one(*entry, shared), (synthetic, keys, real), variables
@@ -73,7 +83,7 @@ def match_distributions(
         return distances, gradient
 
     def of_all(synthetic):
-        pairs = task.map_classes(lambda entry: siamese(task, *entry), (keys, real, synthetic))
+        pairs = task.map_classes(lambda entry: pair(*entry), (keys, real, synthetic))
         both = (described(images.reshape(-1, *task.image_shape), variables) for images in pairs)
         split = ([v.reshape(task.num_classes, -1, v.shape[-1]) for v in vectors] for vectors in both)
         return weighted(jax.vmap(terms)(*split))

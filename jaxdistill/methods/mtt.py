@@ -2,7 +2,8 @@
 
 Differs from the code: the step size cannot become negative (`unconstrained_lr` is the code's form); experts are drawn
 anew each step, not file by file; the rest of a pass over the set that does not fill a batch is filled from the next
-one, not a small batch. Textures on a larger canvas are left out.
+one, not a small batch; a canvas of a texture begins as real images side by side, which is what the code says before a
+line that cannot run, so that there only noise is a start.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import dataclasses
 from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.trajectories import Segments
+from jaxdistill.errors import UsageError
 from jaxdistill.methods.partial_update import PartialUpdate
 from jaxdistill.methods.trajectory_matching import match_trajectories
 from jaxdistill.types import Method, Task
@@ -55,6 +57,11 @@ class MTT(PartialUpdate):
     num_segments: int = 1
     """Pieces of experts' trajectories in a step, whose gradients are averaged; several devices take them side by
     side."""
+    texture_canvas: int = dataclasses.field(default=1, kw_only=True)
+    """Learn textures: each image is a canvas so many times as high and wide, and networks are trained on random windows
+    that go on at the opposite border. 1 learns images."""
+    texture_windows: int = dataclasses.field(default=1, kw_only=True)
+    """Windows of each canvas in a step of the student, and in a batch where the set is judged."""
 
 
 def check_student(config: MTT) -> None:
@@ -73,9 +80,13 @@ def check_student(config: MTT) -> None:
             "expert_epochs",
             "max_start",
             "num_segments",
+            "texture_canvas",
+            "texture_windows",
             *(("syn_batch",) if config.syn_batch is not None else ()),
         ),
     )
+    if config.texture_windows > 1 and config.texture_canvas == 1:
+        raise UsageError("`texture_windows` are of canvases; give `texture_canvas` too, or leave it out")
 
 
 def mtt(config: MTT, task: Task) -> Method:

@@ -19,6 +19,7 @@ from jaxdistill.report.further import again, preset_of, to_try
 from jaxdistill.report.html import duration, here, picture, render
 from jaxdistill.report.outcome import COLUMNS, Outcome, bands, read, tiled
 from jaxdistill.report.tables import gain, spaces, told_apart
+from jaxdistill.types import tiles_of
 
 __all__ = ["costs", "headline", "held_out_curve", "write"]
 
@@ -121,7 +122,8 @@ def _context(run: Outcome) -> dict[str, Any]:
         "published": _published(preset),
         "best_on_test": preset is not None and preset.best_on_test,
         "protocol": evaluation.get("protocol", {}),
-        "formation": card.get("formation", 1),
+        "tiles": tiles_of(card.get("formation", 1), card.get("decode_type", "single")),
+        "canvas": card.get("canvas", 1),
         "test_images": evaluation.get("test_images"),
         "coverage": spaces(evaluation),
         "covered": list(_covered(run)),

@@ -25,6 +25,7 @@ from jaxdistill.settings.config import (
     OwnMethod,
 )
 from jaxdistill.settings.starts import needs_of
+from jaxdistill.training.experts import ExpertRecipe
 
 __all__ = ["APART", "differences", "fields", "named", "preset_of", "said"]
 
@@ -182,8 +183,8 @@ def _of_experts(config: Distill, preset: Preset, card: Mapping[str, Any] | None)
     dataset, published = named(config.data.dataset), preset.experts
     theirs = dataclasses.asdict(published.recipe)
     theirs |= {"epochs": published.epochs, "count": published.count, "dtype": _STORED}
-    ours = {**card["recipe"], "epochs": card["epochs"], "count": config.bank.expert_count}
-    ours["dtype"] = card.get("dtype", _STORED)
+    ours = {**dataclasses.asdict(ExpertRecipe()), **card["recipe"]}  # of the first banks, which lack some
+    ours |= {"epochs": card["epochs"], "count": config.bank.expert_count, "dtype": card.get("dtype", _STORED)}
     for one in (ours, theirs):
         one["augment"] = for_dataset(one["augment"], dataset)
         if not one["rho"]:  # of which alpha is a part

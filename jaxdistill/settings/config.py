@@ -118,6 +118,9 @@ class EvaluationConfig:
     eval_combined: bool = False
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
     real ones as they were selected, kept or picked."""
+    eval_equal_compute: bool = False
+    """Divide the epochs by the number of tiles in a stored image (idc), so that networks see as many images as when
+    they train on whole ones."""
     coverage: bool = False
     """Also say which share of the test images has one of the set's nearby, in a trained network's features, and how
     accurate networks are on the easy and on the hard half of them. With --eval-every each look tells coverage too: it
@@ -158,7 +161,8 @@ class EvaluationConfig:
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
         recipe = dataclasses.replace(recipe, labels=self.eval_labels, **options)
-        return recipe.combined() if self.eval_combined else recipe
+        recipe = recipe.combined() if self.eval_combined else recipe
+        return recipe.equal() if self.eval_equal_compute else recipe
 
 
 @renamed(chunk="log_every", classes_at_once="parallel_classes", networks_at_once="parallel_networks")

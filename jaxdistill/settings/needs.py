@@ -65,7 +65,7 @@ def needs(kind: type) -> Needs:
         return Needs()
     draws = isinstance(method, GenerativeMethod)
     return Needs(
-        experts=method.feed.source == "experts",
+        experts=method.feed.source != "real",
         pool=hasattr(kind, "pool_epoch"),
         kernel=_refused(kind, dataclasses.replace(task, kernel=None)),
         draws=draws,

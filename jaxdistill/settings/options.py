@@ -112,6 +112,9 @@ class Evaluate:
     combined: bool = False
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images that are real ones
     as they were selected, kept or picked."""
+    equal_compute: bool = False
+    """Divide the epochs by the number of tiles in a stored image (of idc's sets), so that networks see as many images
+    as when they train on whole ones."""
     coverage: bool = False
     """Also say which share of the test images has one of a set's nearby, in the features of a trained network, and how
     accurate networks are on the easy and on the hard half of them."""

@@ -104,7 +104,8 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if not config.evaluation.eval_seeds:
         judged = {*RESELECTING}
         if config.evaluation.eval_every is None:  # looks go by the others too
-            judged |= {"coverage", "eval_combined", "eval_epochs", "eval_labels", "parallel_networks"}
+            judged |= {"coverage", "eval_combined", "eval_epochs", "eval_equal_compute", "eval_labels"}
+            judged |= {"parallel_networks"}
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if not config.evaluation.coverage:
         _refuse(COVERED & {*options}, "no coverage is asked for (--coverage)")
@@ -113,6 +114,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
     if config.evaluation.eval_every is None:
         _refuse({"eval_every_seeds"} & {*options}, "there are no looks without --eval-every")
     if selects:
+        _refuse({"eval_equal_compute"} & {*options}, "selected images hold no tiles")
         if not needs_of(start).reselects:
             why = f"{start} asks no network that it could ask again while it trains"
             _refuse(RESELECTING & {*options}, why)
@@ -142,6 +144,8 @@ def check_method_read(
     name, draws = name_of(config), isinstance(method, GenerativeMethod)
     if not draws and config.generator != GeneratorConfig():
         raise UsageError(f"{name} draws nothing from a generator; leave --generator and its options out")
+    if "eval_equal_compute" in options and getattr(method, "images_per_start", 1) == 1:
+        raise UsageError(f"the images of this {name} hold no tiles; leave --eval-equal-compute out")
     if draws and "init" in options and config.init != "noise":
         raise UsageError(f"{name} starts from a generator and not from images; leave --init out")
     if "kernel" in options and not hasattr(protocol, "kernel") and not needs_of(config.init).by_kernel:

@@ -40,6 +40,8 @@ class ExpertRecipe:
     """Length of the step to sharper parameters whose gradient an expert descends (FTD); 0 is plain training."""
     alpha: float = 0.3
     """How much of the plain gradient's part orthogonal to FTD's is taken away from it; larger is flatter."""
+    cutmix: float = 0.0
+    """Probability of CutMix in a step of an expert, as the networks that IDC begins with are trained."""
 
     def __post_init__(self) -> None:
         check(
@@ -47,6 +49,7 @@ class ExpertRecipe:
             positive=("learning_rate",),
             momenta=("momentum",),
             not_negative=("weight_decay", "rho", "alpha"),
+            shares=("cutmix",),
             counts=("batch",),
         )
 
@@ -122,7 +125,7 @@ def expert_epoch(
     flat = partial(flat_gradient, rho=recipe.rho, alpha=recipe.alpha)
     return epoch(
         key, network, variables, velocity, data, optimizer=recipe.optimizer, batch=recipe.batch,
-        transform=Augmented(augment), gradient=flat if recipe.rho else training_gradient,
+        transform=Augmented(augment, cutmix=recipe.cutmix), gradient=flat if recipe.rho else training_gradient,
     )  # fmt: skip
 
 

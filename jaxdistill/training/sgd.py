@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from jaxdistill.augment.canvas import seen as windows_of
 from jaxdistill.augment.transform import Transform
 from jaxdistill.common.sets import as_probabilities
 from jaxdistill.training.gradients import Training, training_gradient
@@ -130,7 +131,7 @@ def epoch(
         network: what is trained.
         variables: where it stands.
         opt_state: of the optimizer.
-        examples: a set of whole images, or real data; logits are soft-maxed.
+        examples: a set of whole images or canvases, or real data; logits are soft-maxed.
         optimizer: `sgd`, or another one.
         batch: batch size; everything at once where there are fewer.
         transform: of each batch.
@@ -144,11 +145,14 @@ def epoch(
 
     def update(carry: tuple[Variables, PyTree], chosen: tuple[Key, Int[Array, " b"]]):
         key, indices = chosen
-        drawn = as_probabilities(examples.take(indices))
+        drawn = shown = as_probabilities(examples.take(indices))
+        if drawn.canvas > 1:
+            key, key_windows = jax.random.split(key)
+            shown = windows_of(key_windows, drawn)
         variables, state, logits = train_step(
-            key, network, *carry, drawn, optimizer=optimizer, transform=transform, gradient=gradient
+            key, network, *carry, shown, optimizer=optimizer, transform=transform, gradient=gradient
         )
-        return (variables, state), _seen(logits, drawn.labels)
+        return (variables, state), _seen(logits[: drawn.count], drawn.labels)
 
     keys = jax.random.split(key_batches, full + 1)
     chosen = order[: full * batch].reshape(full, batch)

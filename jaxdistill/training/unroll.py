@@ -99,7 +99,7 @@ def _forward(how: _How, variables: Variables, images, labels, plan, keys, rates,
     return jax.lax.scan(update, variables, (plan, keys, rates))
 
 
-def _batch(how: _How, key: Key, images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+def _batch(how: _How, key: Key, images: Float[Array, "b _h _w c"]) -> Float[Array, "b h w c"]:
     # Both passes see the batch under one draw: using the key again is what is meant.
     return images if how.augment is None else how.augment(jax.random.clone(key), images, siamese=False)
 
