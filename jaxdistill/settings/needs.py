@@ -33,8 +33,6 @@ class Needs(NamedTuple):
     """Its set is drawn from a generator."""
     generator: bool = False
     """That generator has to be there: one that is not trained yet is refused."""
-    pool: bool = False
-    """Networks may begin as experts, where there are some."""
 
     @property
     def words(self) -> str:
@@ -66,7 +64,6 @@ def needs(kind: type) -> Needs:
     draws = isinstance(method, GenerativeMethod)
     return Needs(
         experts=method.feed.source != "real",
-        pool=hasattr(kind, "pool_epoch"),
         kernel=_refused(kind, dataclasses.replace(task, kernel=None)),
         draws=draws,
         generator=draws and _refused(kind, dataclasses.replace(task, generator=_giver(generator))),
