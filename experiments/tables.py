@@ -90,6 +90,13 @@ TABLES: Mapping[str, Mapping[str, Column]] = {
         "random": given("random"),
         "CPU seconds of five networks": given("seconds"),
     },
+    "dd pools": {
+        "networks of the pool": given("pool"),
+        "before": given("epochs 0"),
+        "3 epochs": given("epochs 3"),
+        "6 epochs": given("epochs 6"),
+        "3 epochs, its own": given("own"),
+    },
     "selections": {
         "selection": given("selection"),
         "ConvNet W32": given("convnet"),

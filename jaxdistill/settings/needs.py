@@ -33,8 +33,6 @@ class Needs(NamedTuple):
     """Its set is drawn from a generator."""
     generator: bool = False
     """That generator has to be there: one that is not trained yet is refused."""
-    pool: bool = False
-    """Networks may begin as experts, where there are some."""
 
     @property
     def words(self) -> str:
@@ -65,8 +63,7 @@ def needs(kind: type) -> Needs:
         return Needs()
     draws = isinstance(method, GenerativeMethod)
     return Needs(
-        experts=method.feed.source == "experts",
-        pool=hasattr(kind, "pool_epoch") or hasattr(kind, "pool_from"),
+        experts=method.feed.source != "real",
         kernel=_refused(kind, dataclasses.replace(task, kernel=None)),
         draws=draws,
         generator=draws and _refused(kind, dataclasses.replace(task, generator=_giver(generator))),

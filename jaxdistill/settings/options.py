@@ -103,7 +103,7 @@ class Evaluate:
     neighbours: int | None = None
     """How many nearest images vote in the protocol knn; by default 1."""
     power: float | None = None
-    """Of the norm of the protocol knn: 2 (the default), 1, inf or any other."""
+    """Power of the norm by which the protocol knn measures: 2 (the default), 1, inf or any other."""
     seeds: int = 5
     """Number of independent networks of each kind."""
     epochs: int | None = None
