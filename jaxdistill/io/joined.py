@@ -19,6 +19,8 @@ __all__ = ["joined"]
 _ALIKE = {
     "image_shape": "images of one shape",
     "formation": "as many tiles in an image",
+    "decode_type": "tiles of the same sizes",
+    "canvas": "canvases of one size",
     "label_kind": "labels of one kind",
     "ipc": "as many images per class",
     "hold_out": "as large a share of the training images held out",
@@ -90,8 +92,8 @@ def _place(name: str) -> tuple[int, str]:
 def _facts(one: Stored) -> dict[str, Any]:
     """What a card says once the set is saved."""
     synthetic = one.synthetic
-    shape = list(synthetic.images.shape[1:])
-    return {"image_shape": shape, "formation": synthetic.formation, "label_kind": synthetic.label_kind}
+    said = {name: getattr(synthetic, name) for name in ("formation", "decode_type", "canvas", "label_kind")}
+    return {"image_shape": list(synthetic.images.shape[1:]), **said}
 
 
 def _unlike(one: Stored, other: Stored) -> str:
