@@ -17,8 +17,8 @@ from jaxdistill.common.lazy import DOOR as _DOOR, lazily as _lazily
 if _TYPE_CHECKING:
     from jaxdistill.api.dataset import Dataset as Dataset, load as load
     from jaxdistill.api.door import (
-        Experts as Experts, distill as distill, evaluate as evaluate, open as open, select as select,
-        train_experts as train_experts,
+        Experts as Experts, distill as distill, evaluate as evaluate, join as join, open as open,
+        select as select, train_experts as train_experts,
     )
     from jaxdistill.api.runs import Run as Run
     from jaxdistill.io.artifact import Stored as Stored

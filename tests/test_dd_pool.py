@@ -225,7 +225,7 @@ def test_what_does_not_fit_a_pool_is_refused(words, says, bank, strangers, tmp_p
 
 def test_a_pool_needs_experts(tmp_path, capsys):
     words = [*POOL, "--out", str(tmp_path / "run")]
-    assert "dd begins with networks out of experts here; make some" in refused(capsys, words, tmp_path)
+    assert "dd with --pretrained begins networks as experts; make some" in refused(capsys, words, tmp_path)
 
 
 def test_evaluate_refuses_what_experts_do_not_fit(adapted, bank, tmp_path, capsys):

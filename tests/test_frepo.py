@@ -12,7 +12,7 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.augment.zoom import Zoom
 from jaxdistill.common.sets import centred, class_set
 from jaxdistill.data.feeds import sample
-from jaxdistill.evaluation import PROTOCOLS, Regression, evaluate
+from jaxdistill.evaluation import PROTOCOLS, FeatureRegression, Regression, evaluate
 from jaxdistill.methods.frepo import FRePo, frepo, set_gradient
 from jaxdistill.networks import make as make_network
 from jaxdistill.presets import find
@@ -177,6 +177,54 @@ def test_zooms_show_a_window_and_colours_keep_to_their_range():
     noise = jax.random.normal(jax.random.key(2), (200, 8, 8, 1))
     factors = np.asarray(Zoom("color")(jax.random.key(3), noise, siamese=False)).std((1, 2, 3)) / noise.std((1, 2, 3))
     assert np.exp(-0.25) <= factors.min() + 1e-5 < 0.85 < 1.2 < factors.max() <= np.exp(0.25) + 1e-5
+
+
+def test_boxes_of_zooms_lie_inside_and_shifts_are_of_parts_of_pixels():
+    ones = jnp.ones((2_000, 8, 12, 1))
+    holes = np.asarray(Zoom("cutout")(jax.random.key(0), ones, siamese=False))[..., 0] == 0
+    assert (holes.sum((1, 2)) == 2 * 3).all()
+    assert holes.any(0).all(), "the border too"
+    ramp = jnp.broadcast_to(jnp.arange(16.0)[:, None, None], (200, 16, 16, 1)) + 1
+    seen = np.asarray(Zoom("crop")(jax.random.key(1), ramp, siamese=False))
+    moved = seen[:, 8, 8, 0] - 9
+    assert -2 <= moved.min() < -1.9 < 1.9 < moved.max() <= 2
+    assert len(np.unique(moved)) == 200
+    np.testing.assert_allclose(seen, np.clip(np.arange(16)[None, :, None, None] + moved[:, None, None, None], 0, 15)
+                               + np.ones_like(ramp), rtol=1e-5)  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", ["crop", "scale", "rotate"])
+def test_zooms_show_the_border_beyond_the_image(operation):
+    ones = jnp.ones((50, 8, 8, 2))
+    np.testing.assert_allclose(Zoom(operation)(jax.random.key(0), ones, siamese=False), ones, rtol=1e-5)
+    image = jax.random.normal(jax.random.key(1), (50, 8, 8, 1))
+    seen = Zoom(operation)(jax.random.key(2), image, siamese=False)
+    assert (jnp.abs(seen - image).max((1, 2, 3)) > 1e-3).all()
+
+
+@pytest.mark.parametrize("strategy", ["zoom:scale", "zoom:scale_flip"])
+def test_the_regression_on_features_is_numpys_with_mirror_images_where_the_augmentation_has_them(strategy):
+    data, test = (jax.tree.map(jnp.asarray, split) for split in make_toy())
+    start = class_set(data.read(data.offsets[:, None] + jnp.arange(3)).images)
+    network = make_network("doublenet", SHAPE, CLASSES, width=4, depth=2, norm="none", initial="lecun")
+    options = {"epochs": 5, "augment": strategy, "learning_rate": 0.01}
+    recipe = FeatureRegression(**options, ridge=1e-3)
+    found = recipe.fit(KEY, start, network)
+    trained = Regression(**options).fit(KEY, start, network)
+    for one, other in zip(jax.tree.leaves(found.params[0]), jax.tree.leaves(trained.params), strict=True):
+        np.testing.assert_array_equal(one, other)
+    images, labels = start.images, np.asarray(centred(start), np.float64)
+    if "flip" in strategy:
+        images, labels = jnp.concatenate([images, images[:, :, ::-1]]), np.concatenate([labels, labels])
+    rows, seen = (np.asarray(network.features(trained, x).embedding, np.float64) for x in (images, test.images))
+    k = rows @ rows.T
+    weights = np.linalg.solve(k + 1e-3 * np.trace(k) / len(k) * np.eye(len(k)), labels)
+    wanted = seen @ rows.T @ weights
+    np.testing.assert_allclose(recipe.predict(network, found, test.images), wanted, rtol=1e-3, atol=1e-4)
+    assert "penalty 0.001" in recipe.summary
+    assert evaluate(KEY, start, network, test, recipe, seeds=1).mean > 0.5
+    with pytest.raises(ValueError, match="`ridge` is a positive number"):
+        FeatureRegression(ridge=0.0)
 
 
 def test_presets_are_the_released_codes():

@@ -185,7 +185,8 @@ def test_pre_trained_weights(tmp_path, capsys):
     assert (found.image_shape, found.classes, found.architecture.learned_variance) == ((16, 16, 3), 5, True)
     assert found.params["autoencoder"]["factor"] == np.float32(0.18215)
     assert (found.drawn.sampling.guidance, found.drawn.sampling.guided_channels) == (4.0, 3), "as the paper draws"
-    assert (found.drawn.protocol, found.drawn.eval_network) == ("minimax", "resnet10ap")
+    assert (found.drawn.protocol, found.drawn.eval_network) == ("minimax", "resnet10ap,convnet,resnet18-imagenet")
+    assert found.drawn.eval_size is None, "smaller ones are judged as they are"
     # What it says is what the original says, with both of its blocks' scales.
     stored = np.load(GOLDEN / "dit.npz")
     generator = make(found.architecture, (16, 16, 3), ((0.0,) * 3, (1.0,) * 3), 5, params=found.params)

@@ -184,7 +184,7 @@ def test_methods_are_listed_with_what_they_need(words, capsys):
 def test_what_methods_need():
     found = {name: needs(kind) for name, kind in METHOD_NAMES.items()}
     assert {name for name, asked in found.items() if asked.experts} == {"mtt", "tesla", "ftd", "datm", "selmatch"}
-    assert {name for name, asked in found.items() if asked.kernel} == {"kip"}
+    assert {name for name, asked in found.items() if asked.kernel} == {"kip", "rfad"}
     assert {name for name, asked in found.items() if asked.draws} == {"dit", "minimax"}
     assert {name for name, asked in found.items() if asked.generator} == {"minimax"}
     assert found["dm"].words == "nothing"
@@ -200,7 +200,7 @@ def test_a_docstring_names_the_paper(kind):
 GOLDEN = {
     "dd": ["dd"], "dc": ["dc"], "dsa": ["dc", "augment"], "dm": ["dm"], "idc": ["idc"], "datadam": ["datadam"],
     "mtt": ["trajectories"], "tesla": ["trajectories"], "ftd": ["trajectories"], "datm": ["trajectories"],
-    "dit": ["dit", "diffusion"],
+    "rfad": ["rfad"], "dit": ["dit", "diffusion"],
 }  # fmt: skip
 
 
@@ -259,7 +259,7 @@ def test_a_terminal_has_a_drawn_table(capsys, monkeypatch):
 
 def test_json_has_its_keys_and_the_tables(capsys):
     found = json.loads(told(["list", "--json"], capsys))
-    assert {"methods", "strategies", "datasets", "networks", "protocols", "presets"} <= {*found}
+    assert {"methods", "strategies", "datasets", "networks", "pools", "protocols", "presets"} <= {*found}
     assert found["methods"] == list(METHOD_NAMES)
     assert "dd=random-init|fixed-init" in found["presets"]
     assert [row["name"] for row in found["tables"]["methods"]] == found["methods"]
@@ -304,8 +304,10 @@ def test_bash_completes(tmp_path, capsys):
     assert completed(script, "jaxdistill", "distill", "dm", "--protocol", "dsa") == ["dsa1000"]
     assert completed(script, "jaxdistill", "distill", "dc", "--distance", "") == ["output", "mse", "cos"]
     assert completed(script, "jaxdistill", "distill", "dm", "--distance", "") == []
-    assert completed(script, "jaxdistill", "distill", "kip", "--preset", "") == ["notebook", "conv"]
+    assert completed(script, "jaxdistill", "distill", "kip", "--preset", "") == [*readings("kip")]
     assert completed(script, "jaxdistill", "evaluate", "runs/a", "--network", "=", "ml") == ["mlp"]
+    assert completed(script, "jaxdistill", "evaluate", "runs/a", "--network", "po")[:2] == ["pool:dc", "pool:dm"]
+    assert completed(script, "jaxdistill", "evaluate", "runs/a", "--network", "pool", ":", "mt") == ["mtt"]
     assert completed(script, "jaxdistill", "list", "cells", "mt") == ["mtt"]
     assert completed(script, "jaxdistill", "report", "") == [], "then bash completes files"
 

@@ -24,6 +24,7 @@ LAYERS = {
     "fc3": ["dense", "relu"] * 3,
     "convnet": ["conv", "relu", *BLOCK * 3, "flatten"],
     "convnet3": [*BLOCK * 3, "flatten"],
+    "conv3": [*["conv", "relu"] * 3, "flatten"],
     "myrtle5": ["conv", "relu", *BLOCK * 2, "conv", "relu", "global"],
     "myrtle7": ["conv", "relu", *BLOCK, "conv", "relu", *BLOCK, *["conv", "relu"] * 2, "global"],
 }
@@ -203,8 +204,9 @@ def test_names_make_kernels_once():
         kernel = make(name, (28, 28, 1))
         assert kernel is make(name, image_shape=(28, 28, 1))
         assert kernel.pair_size == (1 if name.startswith(("fc", "rfad")) else 28**4)
+    assert make("conv3", (28, 28, 1)).pair_size == 28**2  # no pooling: pairs of equal positions alone
     assert make("fc1", (8, 8, 1)) is not make("fc1", (8, 8, 3))
-    for name in ("fc0", "fc", "rbf", "convnet-ntk"):
+    for name in ("fc0", "fc", "conv0", "rbf", "convnet-ntk"):
         with pytest.raises(ValueError, match=f"unknown kernel '{name}'; use one of fc1, .*, or fcD for D hidden"):
             make(name, (28, 28, 1))
     with pytest.raises(ValueError, match="images of 8x8 or more, not 7x9"):
@@ -290,3 +292,9 @@ def test_random_features_estimate_the_kernel_of_infinite_width():
     found = np.stack([drawn(key) for key in jax.random.split(jax.random.key(2), 4)])
     np.testing.assert_allclose(found.mean(0), expected, rtol=0.1)
     assert np.abs(found[0] - found[1]).max() > 0
+
+
+def test_a_kernel_without_pooling_takes_memory_by_the_pixel():
+    kernel, images = make("conv2", (16, 16, 1)), jnp.zeros((4, 16, 16, 1))
+    memory = jax.jit(kernel.gram).lower(images, images).compile().memory_analysis().temp_size_in_bytes / 8
+    assert memory < COPIES * 4 * 4 * kernel.pair_size

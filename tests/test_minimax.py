@@ -13,6 +13,7 @@ from jaxdistill.augment import make as make_augment
 from jaxdistill.data.feeds import sample
 from jaxdistill.diffusion import Architecture
 from jaxdistill.diffusion import make as make_generator
+from jaxdistill.diffusion.denoise import denoise
 from jaxdistill.diffusion.memory import diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.methods.dit import DiT, dit
@@ -199,11 +200,12 @@ def test_the_terms_weigh_in_the_presets_for_small_images(trained, dataset):
 
 
 def test_subsets_of_imagenet_are_drawn_and_judged_alike_by_both_methods():
-    for dataset in ("imagewoof", "imagenette"):
+    for dataset in ("imagewoof", "imagenette", "imagenet10", "imagenet100"):
         presets = [find(config, dataset, 10) for config in (DiT, Minimax)]
         assert {(preset.protocol, preset.eval_network, preset.augment) for preset in presets} == {
-            ("minimax", "resnet10ap", "flip")
+            ("minimax", "resnet10ap,convnet,resnet18-imagenet", "flip")
         }
+        assert {preset.eval_size for preset in presets} == {224}
         assert all(preset.config.sampling == Sampling(guidance=4.0, guided_channels=3) for preset in presets)
     assert find(DiT, "digits", 10).config.sampling == find(Minimax, "digits", 10).config.sampling
 
@@ -286,3 +288,50 @@ def test_an_autoencoder_learns_first_and_then_rests():
     spread, factor = float(jnp.std(clean)), float(states[2].params["autoencoder"]["factor"])
     assert abs(spread - 1) < min(0.05, abs(spread / factor - 1))
     assert method.draw(jax.random.key(3), method.params(states[-1]), 1).images.shape == (4, *SHAPE)
+
+
+def test_blocks_of_a_batch_are_the_whole_batch(trained):
+    """Gradients added up over four blocks, and terms and memories of all of it, as they are of one."""
+    config = Minimax(real_batch=16, memory_size=4, representativeness=2.0, diversity=3.0, lr=1e-3, sampling=SAMPLING)
+    (*_, whole, ones), (*_, parts, infos) = (
+        stepped(dataclasses.replace(config, microbatches=blocks), trained, 6) for blocks in (1, 4)
+    )
+    assert jnp.all(ones.diversity[1:] != 0)
+    for one, other in zip(ones, infos, strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-5)
+    for name in ("real", "predicted"):
+        one, other = getattr(whole, name), getattr(parts, name)
+        np.testing.assert_array_equal(one.written, other.written)
+        np.testing.assert_allclose(one.rows, other.rows, atol=2e-4)
+
+
+def test_bfloat16_is_near_float32_and_leaves_parameters_as_they_are(trained):
+    """Numbers of eight bits' precision: each step's loss to a hundredth, and its gradient's length to a tenth."""
+    config = Minimax(real_batch=16, memory_size=4, representativeness=2.0, diversity=3.0, lr=1e-4, sampling=SAMPLING)
+    (*_, whole, ones), (*_, half, infos) = (
+        stepped(dataclasses.replace(config, precision=precision), trained, 6) for precision in ("float32", "bfloat16")
+    )
+    np.testing.assert_allclose(ones.denoising, infos.denoising, rtol=0.02)
+    np.testing.assert_allclose(ones.grad_norm, infos.grad_norm, rtol=0.1)
+    assert float(jnp.abs(ones.denoising - infos.denoising).max()) > 0, "something was computed otherwise"
+    assert {leaf.dtype for leaf in jax.tree.leaves(half) if jnp.issubdtype(leaf.dtype, jnp.floating)} == {
+        jnp.dtype("float32")
+    }
+    assert jax.tree.structure(whole) == jax.tree.structure(half)
+
+
+def test_all_products_of_a_step_in_bfloat16_are_of_bfloat16(trained):
+    """Forward and back: no array slips in that would bring the transformer back to float32."""
+    generator = make_generator(ARCHITECTURE, SHAPE, ((-4.0,), (4.0,)), 4, params=trained)
+    params, clean, labels = generator.init(jax.random.key(0)), jnp.ones((8, *SHAPE)), jnp.arange(8) % 4
+
+    def types(precision):
+        def loss(params):
+            found = denoise(jax.random.key(1), generator, params, clean, labels, drop=0.1, precision=precision)
+            return jnp.mean(found.error)
+
+        text = str(jax.make_jaxpr(jax.grad(loss))(params))
+        return {line.split(" = ")[0].rpartition(":")[2][:3] for line in text.splitlines() if "= dot_general" in line}
+
+    assert types("float32") == {"f32"}
+    assert types("bfloat16") == {"bf1"}

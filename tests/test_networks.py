@@ -19,8 +19,12 @@ from jaxdistill.networks import (
     AlexCifarNet,
     AlexNet,
     ConvNet,
+    DenseNet,
+    EfficientNet,
     LeNet,
+    ResNet,
     ResNet18,
+    ViT,
     default_depth,
     make,
     network,
@@ -58,6 +62,13 @@ CASES = {
     "resnet18ap instance": ((32, 32, 3), ResNet18(2, average_pool=True)),
     "resnet18ap batch": ((16, 16, 3), ResNet18(4, "batch", average_pool=True)),
     "resnet18ap grey": ((28, 28, 1), ResNet18(2, "batch", average_pool=True)),
+    "alexnet batch": ((8, 8, 3), AlexNet(4, "batch")),
+    "resnet10 batch": ((16, 16, 3), ResNet(4, "batch", blocks=(1, 1, 1, 1), fan_out=True)),
+    "resnet50 instance": ((8, 8, 3), ResNet(2, blocks=(2, 1), bottleneck=True)),
+    "resnet18-imagenet batch odd": ((37, 37, 3), ResNet(2, "batch", blocks=(1, 1), fan_out=True, imagenet=True)),
+    "densenet121 batch": ((8, 8, 3), DenseNet(2, "batch", (2, 1))),
+    "efficientnet-b0 batch": ((28, 28, 3), EfficientNet(8, "batch", (1, 2, 1, 0, 0, 0, 1))),
+    "vit": ((8, 12, 3), ViT(8, 2, 2, 3)),
 }
 
 
@@ -122,12 +133,23 @@ def test_values_and_gradients_equal_pytorch(name):
         ("convnet", (32, 32, 3), 10, 320_010),
         ("convnet", (32, 32, 3), 100, 504_420),
         ("convnet", (28, 28, 1), 10, 317_706),
+        ("convnet4", (28, 28, 1), 10, 455_562),  # not padded to 32 pixels: 3x3 are left
         ("resnet18", (32, 32, 3), 10, 11_173_962),
         ("resnet18-s2", (64, 64, 3), 200, 11_271_432),
         ("resnet18ap", (32, 32, 3), 10, 11_250_762),
         ("resnet18ap", (28, 28, 1), 10, 11_213_770),
         ("lenet", (28, 28, 1), 10, 61_706),
         ("alexcifarnet", (32, 32, 3), 10, 1_756_426),
+        ("alexnet", (32, 32, 3), 10, 1_872_202),
+        ("resnet10", (32, 32, 3), 10, 1_228_970),
+        ("resnet34", (32, 32, 3), 10, 21_282_122),
+        ("resnet50", (32, 32, 3), 10, 23_520_842),
+        ("resnet18-imagenet", (224, 224, 3), 1000, 11_689_512),  # these three and efficientnet-b0 as in torchvision too
+        ("resnet34-imagenet", (224, 224, 3), 1000, 21_797_672),
+        ("resnet50-imagenet", (224, 224, 3), 1000, 25_557_032),
+        ("densenet121", (32, 32, 3), 10, 1_000_618),
+        ("efficientnet-b0", (224, 224, 3), 1000, 5_288_548),
+        ("vit", (32, 32, 3), 10, 9_523_722),
     ],
 )
 def test_parameter_counts(name, shape, classes, count):
@@ -148,6 +170,68 @@ def test_initial_distribution_is_pytorchs():
         assert 0.9 * bound < jnp.abs(value).max() <= bound
         assert jnp.std(value) == pytest.approx(bound / math.sqrt(3), rel=slack)
         assert abs(float(value.mean())) < slack * bound
+
+
+def test_alexnet_has_the_originals_parameters_with_batch_normalisation_too():
+    variables = jax.eval_shape(make("alexnet-bn", (32, 32, 3), 10).init, jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables.params)) == 1_872_202 + 2 * (128 + 192 + 256 + 192 + 192)
+
+
+# Deviations of the initial weights: uniform in PyTorch's layers, else normal.
+STARTS = {
+    "resnet10-bn/body/FanOutConv_0": ("normal", math.sqrt(2 / (9 * 32))),
+    "resnet10-bn/body/Block_3/FanOutConv_2": ("normal", math.sqrt(2 / 256)),
+    "resnet18-imagenet/body/FanOutConv_0": ("normal", math.sqrt(2 / (49 * 64))),
+    "resnet18-imagenet/classifier": ("uniform", 1 / math.sqrt(3 * 512)),
+    "efficientnet-b0-bn/body/Inverted_14/Depthwise_0": ("uniform", 1 / math.sqrt(3 * 25)),
+    "vit/body/places": ("normal", 1),
+    "vit/body/Attention_0/Dense_0": ("uniform", 1 / math.sqrt(3 * 512)),
+}
+
+
+@pytest.mark.parametrize("where", STARTS)
+def test_initial_distributions_of_the_other_networks(where):
+    """Of one array each; what the others are drawn by is not computed."""
+    (kind, deviation), (name, path) = STARTS[where], where.split("/", 1)
+
+    def drawn(key):
+        found = paths(make(name, (32, 32, 3), 10).init(key).params)
+        return found.get(f"{path}/kernel", found.get(path))
+
+    value = np.asarray(jax.jit(drawn)(jax.random.key(0)))
+    slack = 6 / math.sqrt(value.size)
+    assert value.std() == pytest.approx(deviation, rel=slack)
+    assert abs(value.mean()) < slack * deviation
+    assert np.mean(value**4) == pytest.approx({"normal": 3, "uniform": 9 / 5}[kind] * deviation**4, rel=6 * slack)
+
+
+SMALL = {
+    "efficientnet": ((6, 6, 1), EfficientNet(8, "batch", (0, 0, 1, 0, 0, 0, 0))),
+    "vit": ((4, 8, 1), ViT(4, 1, 2, 2)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL)  # the layers that no other network has
+def test_gradients_through_gradients_equal_finite_differences(name):
+    """As methods take them: the images' gradient of the length of the weights' gradient."""
+    shape, body = SMALL[name]
+    net = network(body, shape, CLASSES)
+    with jax.enable_x64():
+        variables = Variables(*map(fill, jax.eval_shape(net.init, jax.random.key(0))))
+        images, direction = (jnp.asarray(draw(f"{what} {name}", (IMAGES, *shape))) for what in ("images", "direction"))
+
+        @jax.jit
+        def length(images):
+            def loss(params):
+                logits, _ = net.apply(variables._replace(params=params), images, train=True)
+                return -jnp.diagonal(jax.nn.log_softmax(logits)[:, :IMAGES]).mean()
+
+            return sum((leaf**2).sum() for leaf in jax.tree.leaves(jax.grad(loss)(variables.params)))
+
+        step = 1e-6
+        slope = (jax.jit(jax.grad(length))(images) * direction).sum()
+        ahead, behind = (length(images + sign * step * direction) for sign in (1, -1))
+        np.testing.assert_allclose(slope, (ahead - behind) / (2 * step), rtol=1e-5)
 
 
 def test_xavier_is_glorots_normal_distribution():
@@ -200,8 +284,14 @@ def test_overlapping_maxima_and_local_response_equal_their_definitions(size):
         check_grads(jax.jit(both), (jnp.asarray(x[:1, :, :3]),), order=2, modes=("rev",), eps=1e-6, rtol=1e-4)
 
 
-@pytest.mark.parametrize("name", [*NETWORKS, "convnet-bn", "vgg11-bn", "resnet18-bn", "resnet18ap-bn"])
-@pytest.mark.parametrize("shape", [(32, 32, 3), (28, 28, 1)])
+DEEP = ("resnet34", "resnet50", "resnet34-imagenet", "resnet50-imagenet", "densenet121", "efficientnet-b0")
+OTHERS = [*NETWORKS, "convnet-bn", "vgg11-bn", "resnet18-bn", "resnet18ap-bn", "alexnet-bn"]
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [(name, shape) for name in OTHERS for shape in [(32, 32, 3), (28, 28, 1)] if name not in DEEP or shape[2] == 1],
+)
 def test_interface(name, shape):
     net = make(name, shape, 7, width=8)
     variables = jax.eval_shape(net.init, jax.random.key(0))
@@ -260,6 +350,8 @@ def test_constant_image_has_finite_gradients():
         ("resnet18ap", (32, 32, 3), [32, 16, 8, 4], 4 * 4 * 512),
         ("resnet18ap-bn", (28, 28, 1), [28, 14, 7, 3], 3 * 3 * 512),
         ("resnet10ap", (32, 32, 3), [32, 16, 8, 4], 512),
+        ("resnet10", (32, 32, 3), [32, 16, 8, 4], 256),
+        ("resnet18-imagenet", (224, 224, 3), [56, 28, 14, 7], 512),
     ],
 )
 def test_maps_and_embeddings_of_residual_networks(name, shape, sides, embedding):
@@ -290,6 +382,8 @@ def test_default_depth():
         ("vgg11", (8, 8, 1), {}, "larger images"),
         ("lenet", (8, 8, 1), {}, "larger images"),
         ("alexnet", (4, 4, 3), {}, "larger images"),
+        ("vit", (30, 30, 3), {}, "multiple"),
+        ("vit-bn", (32, 32, 3), {}, "use vit"),
     ],
 )
 def test_unusable_choices(name, shape, options, advice):

@@ -23,8 +23,10 @@ from jaxdistill.data.source import load as read
 from jaxdistill.errors import UsageError
 from jaxdistill.io.artifact import Stored
 from jaxdistill.io.pictures import grid, img, png
+from jaxdistill.settings.cell import named
 from jaxdistill.settings.config import DataConfig, NetworkConfig, RunConfig
 from jaxdistill.settings.paths import place
+from jaxdistill.settings.spelling import known_name
 from jaxdistill.settings.unread import check_networks_read
 from jaxdistill.types import SyntheticSet, Task
 
@@ -95,6 +97,16 @@ class Dataset:
     def name(self) -> str:
         """What it is called."""
         return self.source.name
+
+    @property
+    def known_as(self) -> str:
+        """The name by which published statistics and settings are found."""
+        return named(self.config.dataset, self.config.classes)
+
+    def located(self, config: DataConfig) -> DataConfig:
+        """A configuration of data whose source is this one's."""
+        where = {name: getattr(self.config, name) for name in ("data_dir", "classes", "phase", "size")}
+        return dataclasses.replace(config, **where)
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -192,6 +204,7 @@ class Dataset:
             "dataset": self.config.dataset,
             "class_names": list(self.class_names),
             "digests": dataclasses.asdict(digests_of(self.source)),
+            **self.config.taken,
             "ipc": synthetic.count // classes,
             "num_classes": classes,
             "image_shape": list(shape),
@@ -218,7 +231,14 @@ class Dataset:
 
 
 @in_python
-def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
+def load(
+    name: str | Path,
+    data_dir: str | Path | None = None,
+    *,
+    classes: str | None = None,
+    phase: int | None = None,
+    size: int | None = None,
+) -> Dataset:
     """Read a data set.
 
     Args:
@@ -226,6 +246,10 @@ def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
             folder with one sub-folder of images for each class, or with such folders in ``train`` and ``test``. Where
             there is no test split, every fifth image of each class is for testing.
         data_dir: where TFDS keeps its data sets.
+        classes: which of a folder of ImageNet's classes, called by their ids: ``"imagewoof"``, ``"imagenette"``,
+            ``"imagenet10"`` or ``"imagenet100"``.
+        phase: twenty of ``"imagenet100"`` at a time, from 0 to 4; see `jaxdistill.join`.
+        size: side that a folder's images are brought to, cut out of their middle.
 
     Raises:
         UsageError: if it cannot be found, read or used.
@@ -234,5 +258,8 @@ def load(name: str | Path, data_dir: str | Path | None = None) -> Dataset:
         >>> load("digits")
         <digits: 1,442 training and 355 test images of 8x8x1, 10 classes>
     """
-    config = DataConfig(place(str(name)), None if data_dir is None else str(data_dir))
-    return Dataset(read(config.dataset, config.data_dir), config)
+    config = DataConfig(
+        place(str(name)), None if data_dir is None else str(data_dir),
+        classes=classes if classes is None else known_name("classes", classes), phase=phase, size=size,
+    )  # fmt: skip
+    return Dataset(read(config.dataset, config.data_dir, **config.taken), config)

@@ -31,6 +31,7 @@ from jaxdistill.io.artifact import Stored, load_set
 from jaxdistill.io.expert_bank import StoredBank, load_bank
 from jaxdistill.io.expert_writer import save_card
 from jaxdistill.io.generators import MEMORY, StoredGenerator, load_generator
+from jaxdistill.io.joined import joined
 from jaxdistill.methods import METHOD_NAMES, METHODS, method_config
 from jaxdistill.presets import unpublished
 from jaxdistill.report.outcome import runs_in
@@ -39,14 +40,14 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.as_json import name_of
 from jaxdistill.settings.config import Distill, OwnMethod, Select
-from jaxdistill.settings.defaults import of_distill, of_experts, of_select
+from jaxdistill.settings.defaults import OF_NETWORKS, of_distill, of_experts, of_select
 from jaxdistill.settings.options import Evaluate
 from jaxdistill.settings.options import Experts as ExpertsForm
 from jaxdistill.settings.paths import absolute
 from jaxdistill.settings.unread import check_experts_read
 from jaxdistill.types import Method, SyntheticSet, Task
 
-__all__ = ["Experts", "distill", "evaluate", "open", "select", "train_experts"]
+__all__ = ["Experts", "distill", "evaluate", "join", "open", "select", "train_experts"]
 
 
 class Experts:
@@ -144,18 +145,19 @@ def distill(
     kind, own = _method(method)
     data = _data(data)
     bank, drawn = _bank(experts), _generator(generator)
-    name = cell.named(data.config.dataset)
+    name = data.known_as
     if own is None:
         fields = of_distill(
             type(kind) if not isinstance(kind, type) else kind, preset, data.config.dataset, name, ipc,
             experts=None if bank is None else fields_of_card(bank.card, bank.folder), generator=drawn,
+            asked={field: options.get(field) for field in OF_NETWORKS},
         )  # fmt: skip
         fields |= {} if isinstance(kind, type) else {"method": kind}
     else:
         if preset is not None:
             raise UsageError(f"{kind.name} is a method of one's own, which has no `preset`; leave it out")
         fields = cell.fields(unpublished(kind, name), data.config.dataset)
-    fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
+    fields["data"] = data.located(fields["data"])
     start = None
     if isinstance(init, str | Path):
         options = {**options, "init": str(init)}
@@ -213,8 +215,8 @@ def select(
         raise UsageError(f"{strategy} is a method; take jaxdistill.distill('{strategy}', data, ipc)")
     strategy, bank = choose(strategy, SELECTIONS, "selection"), _bank(experts)
     fields = None if bank is None else fields_of_card(bank.card, bank.folder)
-    defaults = of_select(strategy, data.config.dataset, cell.named(data.config.dataset), fields)
-    defaults["data"] = dataclasses.replace(defaults["data"], data_dir=data.config.data_dir)
+    defaults = of_select(strategy, data.config.dataset, data.known_as, fields)
+    defaults["data"] = data.located(defaults["data"])
     config = Select(**defaults, run=NOWHERE, ipc=ipc, share=share)
     config, names = with_options(config, options, strategy, apart=("ipc", "share"))
     names |= {name for name, size in (("ipc", ipc), ("share", share)) if size is not None}
@@ -253,8 +255,8 @@ def train_experts(
         RunFailedError: if an expert does not stay finite.
     """
     data = _data(data)
-    fields = of_experts(preset, data.config.dataset, cell.named(data.config.dataset), ipc)
-    fields["data"] = dataclasses.replace(fields["data"], data_dir=data.config.data_dir)
+    fields = of_experts(preset, data.config.dataset, data.known_as, ipc)
+    fields["data"] = data.located(fields["data"])
     config, names = with_options(ExpertsForm(**fields, out=NOWHERE.out), options, "experts", apart=("count", "epochs"))
     check_experts_read(config, names)
     config = replaced(config, {"count": count, "ipc": ipc, **({} if epochs is None else {"epochs": epochs})})
@@ -316,6 +318,30 @@ def evaluate(
         named=recipe, custom=custom, bank=_bank(teacher), pool=_bank(experts),
     )  # fmt: skip
     return Table(results["rows"], results.get("coverage", {}).get("shares", {}))
+
+
+@in_python
+def join(*sets: Any) -> Stored:
+    """One set of several that have different classes: what ``jaxdistill join`` does, in memory.
+
+    Args:
+        sets: runs, what `open` gives, or folders: two or more, alike in all but their classes.
+
+    Returns:
+        The set, whose classes are those of all, in the order that folders are read in.
+
+    Raises:
+        UsageError: for sets that do not belong together.
+    """
+    named: dict[str, Stored] = {}
+    for number, one in enumerate(sets, 1):
+        if not isinstance(one, Run | Stored | str | Path):
+            raise UsageError(f"a set is a run, what jaxdistill.open gives, or a folder, not {type(one).__name__}")
+        stored = (
+            one.set if isinstance(one, Run) else one if isinstance(one, Stored) else load_set(Path(one).expanduser())
+        )
+        named[f"set {number} ({one})" if isinstance(one, str | Path) else f"set {number}"] = stored
+    return joined(named)
 
 
 @in_python

@@ -39,12 +39,13 @@ ELSEWHERE = {
     "quiet": "with `progress=False` it is silent",
     "sets": "call it once for each `seed`, and give all the runs to jaxdistill.evaluate",
     "dataset": "give the data as `data`",
+    **dict.fromkeys(("classes", "phase", "size"), "give it to jaxdistill.load"),
 }
 """What does in Python what options do that only the command line has."""
 PLACES = frozenset(
     {"dataset", "data_dir", "out", "resume", "quiet", "checkpoint_seconds", "tensorboard", "wandb", "distributed",
-     "sets", "experts", "digest", "generator", "generator_digest", "json", "longer", "name",
-     "strategy", "teacher"}
+     "classes", "phase", "size", "sets", "experts", "digest", "generator", "generator_digest",
+     "json", "longer", "name", "strategy", "teacher"}
     | {field.name for field in dataclasses.fields(Digests)}
 )  # fmt: skip
 """Fields that say where something lies or is written, or which data they are: arguments of their own in Python, if

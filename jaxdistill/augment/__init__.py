@@ -7,6 +7,7 @@ from jaxdistill.augment.named import (
     Classic,
     Each,
     Photo,
+    Pixels,
     Reflect,
     Zoom,
     all_of,
@@ -14,4 +15,17 @@ from jaxdistill.augment.named import (
     make,
 )
 
-__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Photo", "Reflect", "Zoom", "all_of", "for_dataset", "make"]
+__all__ = [
+    "DSA",
+    "STRATEGIES",
+    "Chain",
+    "Classic",
+    "Each",
+    "Photo",
+    "Pixels",
+    "Reflect",
+    "Zoom",
+    "all_of",
+    "for_dataset",
+    "make",
+]

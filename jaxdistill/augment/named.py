@@ -8,13 +8,27 @@ from jaxdistill.augment.chain import Chain, Each, all_of
 from jaxdistill.augment.classic import Classic
 from jaxdistill.augment.dsa import DSA, OPERATIONS, parse
 from jaxdistill.augment.photo import Photo
+from jaxdistill.augment.pixels import Pixels
 from jaxdistill.augment.reflect import Reflect
 from jaxdistill.augment.zoom import Zoom
 from jaxdistill.common import names
 from jaxdistill.errors import UsageError
 from jaxdistill.types import Augment
 
-__all__ = ["DSA", "STRATEGIES", "Chain", "Classic", "Each", "Photo", "Reflect", "Zoom", "all_of", "for_dataset", "make"]
+__all__ = [
+    "DSA",
+    "STRATEGIES",
+    "Chain",
+    "Classic",
+    "Each",
+    "Photo",
+    "Pixels",
+    "Reflect",
+    "Zoom",
+    "all_of",
+    "for_dataset",
+    "make",
+]
 
 _NO_FLIP = "color_crop_cutout_scale_rotate"
 _DIGITS = ("digits", "mnist", "mnist_corrupted", "usps", "svhn", "svhn_cropped")
@@ -52,8 +66,8 @@ def make(name: str) -> Augment:
     Args:
         name: ``"none"``; a `DSA` strategy such as ``"color_crop_flip"``, one operation per call; ``"each:"`` and a DSA
             strategy for one operation per image (`Each`); ``"all:"`` and one for all of them in each call (`all_of`);
-            ``"classic:"`` and a `Classic` strategy; ``"photo:"`` and a `Photo` one; ``"reflect:"`` and a `Reflect`
-            one; ``"zoom:"`` and a `Zoom` one.
+            ``"classic:"`` and a `Classic` strategy; ``"photo:"`` and a `Photo` one; ``"pixels:"`` and a `Pixels` one;
+            ``"reflect:"`` and a `Reflect` one; ``"zoom:"`` and a `Zoom` one.
 
     Raises:
         UsageError: if the name is none of these.
@@ -69,12 +83,13 @@ def make(name: str) -> Augment:
         "all": all_of,
         "classic": Classic,
         "photo": Photo,
+        "pixels": Pixels,
         "reflect": Reflect,
         "zoom": Zoom,
     }
     if kind not in makers:
         raise UsageError(
             f"unknown augmentation {name!r}: prefix its operations with 'each:', 'all:', 'classic:', 'photo:', "
-            "'reflect:', 'zoom:' or nothing"
+            "'pixels:', 'reflect:', 'zoom:' or nothing"
         )
     return makers[kind](strategy)

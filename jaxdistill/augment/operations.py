@@ -17,9 +17,11 @@ from jaxtyping import Array, Bool, Float, Int, Shaped
 __all__ = [
     "affine",
     "brightness",
+    "channel_shift",
     "contrast",
     "cutout",
     "flip",
+    "moved",
     "over_batch",
     "rotation",
     "sample_grid",
@@ -52,6 +54,11 @@ def over_batch(
 def brightness(image: Image, offset: Float[Array, ""]) -> Image:
     """Add `offset` to every pixel."""
     return image + offset
+
+
+def channel_shift(image: Image, offset: Float[Array, ""]) -> Image:
+    """Add `offset` to every channel, and cut off at the least and the largest value that the image had."""
+    return jnp.clip(image + offset, image.min(), image.max())
 
 
 def saturation(image: Image, factor: Float[Array, ""]) -> Image:
@@ -137,7 +144,7 @@ def rotation(degrees: Float[Array, ""]) -> Float[Array, "2 2"]:
     return jnp.stack([jnp.stack([cos, -sin]), jnp.stack([sin, cos])])
 
 
-def affine(image: Image, matrix: Float[Array, "2 2"], align_corners: bool = False) -> Image:
+def affine(image: Image, matrix: Float[Array, "2 2"], align_corners: bool = False, border: bool = False) -> Image:
     """Bilinear samples at linearly mapped positions, zero outside the image.
 
     Args:
@@ -145,12 +152,15 @@ def affine(image: Image, matrix: Float[Array, "2 2"], align_corners: bool = Fals
         matrix: takes ``(x, y)`` of the output to ``(x, y)`` of the input; both run from -1 to 1 across the image.
         align_corners: whether -1 and 1 are the centres of the border pixels rather than their outer edges. As the map
             keeps the centre, this only matters to images that are not square: their aspect ratio depends on it.
+        border: whether the nearest pixel is shown outside the image, and not zero.
     """
     height, width, channels = image.shape
     y, x = jnp.meshgrid(_centred(height), _centred(width), indexing="ij")
     aspect = (width - 1) / (height - 1) if align_corners else width / height
     source_x = matrix[0, 0] * x + matrix[0, 1] * aspect * y + (width - 1) / 2
     source_y = matrix[1, 0] / aspect * x + matrix[1, 1] * y + (height - 1) / 2
+    if border:
+        source_x, source_y = jnp.clip(source_x, 0, width - 1), jnp.clip(source_y, 0, height - 1)
 
     flat = image.reshape(height * width, channels)
     total = jnp.zeros_like(image)
@@ -159,6 +169,28 @@ def affine(image: Image, matrix: Float[Array, "2 2"], align_corners: bool = Fals
             inside = (tap_x >= 0) & (tap_x < width) & (tap_y >= 0) & (tap_y < height)
             weight = inside * (1 - jnp.abs(source_x - tap_x)) * (1 - jnp.abs(source_y - tap_y))
             pixel = jnp.clip(tap_y, 0, height - 1) * width + jnp.clip(tap_x, 0, width - 1)
+            total += weight[..., None].astype(image.dtype) * flat[pixel.astype(int)]
+    return total
+
+
+def moved(image: Image, matrix: Float[Array, "2 2"], shift: Float[Array, 2]) -> Image:
+    """Bilinear samples at moved positions; what lies beyond the border is the nearest pixel of the border.
+
+    Args:
+        image: what to sample.
+        matrix: takes ``(x, y)`` of the output, in pixels from the centre, to those of the input.
+        shift: added to these positions, ``(y, x)``.
+    """
+    height, width, channels = image.shape
+    y, x = jnp.meshgrid(_centred(height), _centred(width), indexing="ij")
+    source_y = jnp.clip(matrix[1, 0] * x + matrix[1, 1] * y + shift[0] + (height - 1) / 2, 0, height - 1)
+    source_x = jnp.clip(matrix[0, 0] * x + matrix[0, 1] * y + shift[1] + (width - 1) / 2, 0, width - 1)
+    flat = image.reshape(height * width, channels)
+    total = jnp.zeros_like(image)
+    for tap_y in (jnp.floor(source_y), jnp.floor(source_y) + 1):
+        for tap_x in (jnp.floor(source_x), jnp.floor(source_x) + 1):
+            weight = (1 - jnp.abs(source_x - tap_x)) * (1 - jnp.abs(source_y - tap_y))
+            pixel = jnp.minimum(tap_y, height - 1) * width + jnp.minimum(tap_x, width - 1)
             total += weight[..., None].astype(image.dtype) * flat[pixel.astype(int)]
     return total
 

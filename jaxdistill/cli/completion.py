@@ -10,10 +10,11 @@ from jaxdistill.cli.listing import KINDS
 from jaxdistill.cli.method_help import field_docs
 from jaxdistill.cli.parsing import options
 from jaxdistill.common import names
+from jaxdistill.data.imagenet import SUBSETS
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
 from jaxdistill.methods import METHOD_NAMES
-from jaxdistill.networks import NETWORKS
+from jaxdistill.networks import NETWORKS, POOLS
 from jaxdistill.presets import readings
 from jaxdistill.presets.experts import EXPERTS
 from jaxdistill.selection import SELECTIONS
@@ -23,8 +24,9 @@ __all__ = ["SHELLS", "script"]
 
 _NAMES: Mapping[str, tuple[str, ...]] = {
     "dataset": names.DATASETS,
-    "network": tuple(NETWORKS),
-    "eval_network": tuple(NETWORKS),
+    "classes": tuple(SUBSETS),
+    "network": (*NETWORKS, *POOLS),
+    "eval_network": (*NETWORKS, *POOLS),
     "protocol": tuple(PROTOCOLS),
     "init": tuple(STARTS),
     "kernel": tuple(KERNELS),
@@ -106,7 +108,10 @@ def _bash(forms: Mapping[str, type]) -> str:
     return "\n".join([
         "_jaxdistill() {",
         '  local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}" words=""',
-        '  if [ "$cur" = "=" ]; then cur=""; elif [ "$prev" = "=" ]; then prev="${COMP_WORDS[COMP_CWORD-2]}"; fi',
+        '  local begun=""',
+        '  if [ "$cur" = "=" ]; then cur=""; elif [ "$prev" = "=" ]; then prev="${COMP_WORDS[COMP_CWORD-2]}"',
+        '  elif [ "$cur" = ":" ]; then begun="$prev:"; cur=""; prev="${COMP_WORDS[COMP_CWORD-2]}"',
+        '  elif [ "$prev" = ":" ]; then begun="${COMP_WORDS[COMP_CWORD-2]}:"; prev="${COMP_WORDS[COMP_CWORD-3]}"; fi',
         '  local where="${COMP_WORDS[1]}/${COMP_WORDS[2]}"',
         '  if [ "$COMP_CWORD" -eq 1 ]; then',
         f"    words='{_joined(forms)} --help --version'",
@@ -125,7 +130,8 @@ def _bash(forms: Mapping[str, type]) -> str:
         *given,
         "    esac",
         "  fi",
-        '  COMPREPLY=( $(compgen -W "$words" -- "$cur") )',
+        '  COMPREPLY=( $(compgen -W "$words" -- "$begun$cur") )',
+        '  COMPREPLY=( "${COMPREPLY[@]#"$begun"}" )  # a shell takes what is before a colon as a word of its own',
         "}",
         "complete -o default -F _jaxdistill jaxdistill",
         "",

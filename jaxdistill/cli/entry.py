@@ -38,6 +38,7 @@ from jaxdistill.engine.signals import terminable
 from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact, export, files
 from jaxdistill.io.generators import generator_card
+from jaxdistill.io.joined import joined
 from jaxdistill.methods import METHOD_NAMES, method_config
 from jaxdistill.report import comparison
 from jaxdistill.report import page as report
@@ -46,8 +47,8 @@ from jaxdistill.report.tables import SUFFIXES, Table, check_out, written
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import Distill, RunConfig, Select
-from jaxdistill.settings.defaults import of_distill, of_experts, of_select
-from jaxdistill.settings.options import Compare, Completion, Convert, Evaluate, Experts, Export, List, Report
+from jaxdistill.settings.defaults import OF_NETWORKS, of_distill, of_experts, of_select
+from jaxdistill.settings.options import Compare, Completion, Convert, Evaluate, Experts, Export, Join, List, Report
 from jaxdistill.settings.unread import check_experts_read, given
 
 __all__ = ["command", "main"]
@@ -140,6 +141,11 @@ def _ipc(arguments: list[str]) -> int | None:
     return int(word) if word.isdecimal() and len(word) < 10 else None
 
 
+def _named(arguments: list[str]) -> str:
+    """What the data set is called, by which defaults go."""
+    return cell.named(peek(arguments, "--dataset"), peek(arguments, "--classes"))
+
+
 def _distill(arguments: list[str], console: Console) -> None:
     if not arguments or arguments[0] in ASKS:
         return print(methods())
@@ -149,9 +155,10 @@ def _distill(arguments: list[str], console: Console) -> None:
     if defaults is None:
         generator, bank = peek(rest, "--generator"), peek(rest, "--experts")
         defaults = of_distill(
-            method, peek(rest, "--preset"), MISSING, cell.named(peek(rest, "--dataset")), _ipc(rest) or 1,
+            method, peek(rest, "--preset"), MISSING, _named(rest), _ipc(rest) or 1,
             experts=None if bank is None else fields_of(Path(bank)),
             generator=None if generator is None else generator_card(Path(generator)),
+            asked={field: peek(rest, f"--{field.replace('_', '-')}") for field in OF_NETWORKS},
         )  # fmt: skip
         steps = MISSING if defaults["steps"] is None else defaults["steps"]
         defaults |= {"run": RunConfig(MISSING), "ipc": MISSING, "steps": steps}
@@ -173,7 +180,7 @@ def _draw(arguments: list[str]) -> list[str]:
 
 def _experts(arguments: list[str], console: Console) -> None:
     out, preset = peek(arguments, "--out"), peek(arguments, "--preset") or "mtt"
-    defaults = of_experts(preset, MISSING, cell.named(peek(arguments, "--dataset")), _ipc(arguments))
+    defaults = of_experts(preset, MISSING, _named(arguments), _ipc(arguments))
     defaults["out"] = MISSING
     if "--resume" in arguments and out is None:
         raise UsageError("--resume goes on with the bank in --out; give that too")
@@ -195,9 +202,7 @@ def _select(arguments: list[str], console: Console) -> None:
     defaults = stored(rest, lambda found: isinstance(found, Select) and found.strategy == strategy)
     if defaults is None:
         bank = peek(rest, "--experts")
-        defaults = of_select(
-            strategy, MISSING, cell.named(peek(rest, "--dataset")), None if bank is None else fields_of(Path(bank))
-        )
+        defaults = of_select(strategy, MISSING, _named(rest), None if bank is None else fields_of(Path(bank)))
         defaults |= {"run": RunConfig(MISSING), "ipc": MISSING if peek(rest, "--share") is None else None}
     defaults = {"strategy": strategy, **defaults}
     example = "--dataset digits --ipc 10 --out runs/core"
@@ -232,6 +237,14 @@ def _convert(arguments: list[str], console: Console) -> None:
 def _export(arguments: list[str], console: Console) -> None:
     config: Export = parse(Export, arguments, "export", "runs/first --format torch --out first.safetensors")
     export.export(artifact.load_set(config.set), config.format, config.out, decoded=config.decoded)
+    say(console, f"wrote {config.out}")
+
+
+def _join(arguments: list[str], console: Console) -> None:
+    config: Join = parse(Join, arguments, "join", "runs/phase0 runs/phase1 --out runs/whole")
+    if config.out.exists():
+        raise UsageError(f"{config.out} exists; choose another --out")
+    joined({str(path): artifact.load_set(path) for path in config.sets}).save(config.out)
     say(console, f"wrote {config.out}")
 
 
@@ -277,6 +290,7 @@ COMMANDS: dict[str, Callable[[list[str], Console], None]] = {
     "evaluate": _evaluate,
     "convert": _convert,
     "export": _export,
+    "join": _join,
     "report": _report,
     "compare": _compare,
     "list": _list,
@@ -291,6 +305,7 @@ FORMS: dict[str, type] = {
     "evaluate": Evaluate,
     "convert": Convert,
     "export": Export,
+    "join": Join,
     "report": Report,
     "compare": Compare,
     "list": List,

@@ -22,6 +22,7 @@ _USAGE = """Distil, select, judge and share small training sets.
   jaxdistill evaluate SET [SET ...]                           train fresh networks on sets, random beside them
   jaxdistill convert WEIGHTS --out G                          a generator for minimax of DiT's released weights
   jaxdistill export SET --format npz|torch|folder|tfds --out PATH
+  jaxdistill join SET SET [SET ...] --out DIR                 one set of several of different classes
   jaxdistill report RUN                                       one self-contained HTML file
   jaxdistill compare RUN [RUN ...] --out page.html            several runs on one page, or their table (.md, .tex)
   jaxdistill list [KIND] [--json]                             methods, selections, networks, protocols, data sets

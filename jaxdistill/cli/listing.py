@@ -22,7 +22,7 @@ from jaxdistill.data.source import LISTED
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import CHECKED, METHOD_NAMES, method_config
-from jaxdistill.networks import NETWORKS, Options, reads
+from jaxdistill.networks import NETWORKS, POOLS, Options, reads
 from jaxdistill.presets.base import Preset
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings.needs import needs
@@ -35,7 +35,9 @@ _NOTES = {
     "methods": "checked: agrees with values of the paper's formulas in PyTorch, or of the authors' code.\n"
     "cells: published ones, whose settings are the defaults there; 'jaxdistill list cells METHOD' shows them.",
     "selections": "Each is also a start of a method (--init).",
-    "networks": "With -bn after its name a network has batch normalisation, where it normalises at all.",
+    "networks": "With -bn after its name a network has batch normalisation, where it can have any.\n"
+    "Pools stand for several, where a set is judged:\n"
+    + "\n".join(f"{name} is {','.join(networks)}" for name, networks in POOLS.items()),
     "datasets": "Any image classification data set of TFDS, an .npz file or a folder of images is a data set too.",
 }
 _LISTED_AS = ("steps", "init", "protocol", "augment", "zca", "network")
@@ -52,6 +54,7 @@ def known() -> dict[str, list[str]]:
         "strategies": list(SELECTIONS),
         "datasets": list(LISTED),
         "networks": list(NETWORKS),
+        "pools": [f"{name}={','.join(networks)}" for name, networks in POOLS.items()],
         "protocols": list(PROTOCOLS),
         "presets": [f"{name}={'|'.join(found)}" for name in METHOD_NAMES if len(found := presets.readings(name)) > 1],
     }

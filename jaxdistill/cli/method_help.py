@@ -8,6 +8,7 @@ import inspect
 import textwrap
 import typing
 from collections.abc import Collection, Iterator, Mapping
+from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
@@ -17,12 +18,13 @@ from jaxdistill.cli.listing import title_of
 from jaxdistill.cli.parsing import options, peek
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.methods import METHOD_NAMES
-from jaxdistill.networks import Options, reads
+from jaxdistill.networks import Options, members, reads
 from jaxdistill.presets import find, readings
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.base import OF_WINDOW, ByScore, Need
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import (
+    OF_RECIPE,
     BankConfig,
     BasisConfig,
     Distill,
@@ -33,7 +35,7 @@ from jaxdistill.settings.config import (
 )
 from jaxdistill.settings.needs import Needs, needs
 from jaxdistill.settings.starts import STARTS, needs_of
-from jaxdistill.settings.unread import COVERED, RESELECTING, STEPPED
+from jaxdistill.settings.unread import COVERED, OF_FOLDERS, RESELECTING, STEPPED
 
 __all__ = ["ALL", "distill_help", "field_docs", "select_help"]
 
@@ -125,7 +127,7 @@ def _whose(method: str, arguments: list[str], defaults: Mapping[str, Any]) -> st
         return f"those of the run in {peek(arguments, '--out')}"
     if dataset is None or not ipc.isdecimal() or not int(ipc):
         return _NAMELESS
-    name = cell.named(dataset)
+    name = cell.named(dataset, peek(arguments, "--classes"))
     published = find(method, name, int(ipc), defaults["preset"]).listed
     where = f"for {name} at {ipc} images per class"
     return f"the published setting {where}" if published else f"what is taken {where}, where no setting was published"
@@ -144,19 +146,23 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
     network = defaults.get("network", NetworkConfig())
     protocol = PROTOCOLS.get(peek(arguments, "--protocol") or evaluation.protocol)
     judges = peek(arguments, "--eval-network") or evaluation.eval_network or ""
-    names = f"{peek(arguments, '--network') or network.network},{judges}".split(",")
+    names = members(f"{peek(arguments, '--network') or network.network},{judges}")
     unread = {*_fields(BasisConfig)} - start.options
+    dataset = peek(arguments, "--dataset")
+    if dataset is None or not Path(dataset).is_dir():
+        unread |= OF_FOLDERS | (set() if evaluation.eval_size else {"eval_size"})
     if "--coverage" not in arguments:
         unread |= COVERED
-    if not asked.experts and not start.takes_experts and peek(arguments, "--experts") is None:
+    if not (asked.experts or asked.pool or start.takes_experts) and peek(arguments, "--experts") is None:
         unread |= {*_fields(BankConfig)}
     if not (asked.kernel or start.by_kernel or hasattr(protocol, "kernel")):
         unread.add("kernel")
+    unread |= {option for option, name in OF_RECIPE.items() if not hasattr(protocol, name)}
     if protocol is not None and protocol.learner != "network":
         unread.add("eval_network")
         if asked.kernel or start.by_kernel:
             unread |= {*_fields(NetworkConfig)} - {"kernel"}
-    had = {field for name in names if name.strip() for field in reads(name.strip())}
+    had = {field for name in names for field in reads(name)}
     return frozenset(unread | ({*Options._fields} - had))
 
 

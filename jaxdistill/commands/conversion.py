@@ -5,16 +5,19 @@ from __future__ import annotations
 import errno
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from jaxdistill.data.imagenet import IDS
 from jaxdistill.diffusion import Architecture, make
 from jaxdistill.diffusion.autoencoder import STABLE_DIFFUSION_FACTOR
 from jaxdistill.diffusion.convert import autoencoder_parameters, dit_parameters
 from jaxdistill.diffusion.sample import PAPERS
 from jaxdistill.io.generators import Drawn, GeneratorError, save_generator
+from jaxdistill.presets.dit import EVAL_SIZE, JUDGES
 from jaxdistill.settings.options import Convert
 
 __all__ = ["convert"]
@@ -59,8 +62,10 @@ def convert(config: Convert) -> None:
     architecture = Architecture(**sizes, schedule="linear", prediction="noise", learned_variance=module.variance)  # pyright: ignore[reportArgumentType]
     shape = (config.image_size, config.image_size, channels)
     make(architecture, shape, ((0.0,) * channels, (1.0,) * channels), module.classes, params=params)  # if it can be
-    said = {"source": config.weights.name}
-    drawn = Drawn(PAPERS, "minimax", "resnet10ap")
+    said: dict[str, Any] = {"source": config.weights.name}
+    if module.classes == len(IDS):
+        said["label_names"] = list(IDS)
+    drawn = Drawn(PAPERS, "minimax", JUDGES, EVAL_SIZE if config.image_size > EVAL_SIZE else None)
     save_generator(config.out, params, architecture, shape, module.classes, said, drawn, new=True)
 
 

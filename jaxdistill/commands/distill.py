@@ -15,6 +15,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
+from jaxdistill.commands.estimate import kernel_time
 from jaxdistill.commands.finish import base_card, finish
 from jaxdistill.commands.images import DrawnImages, LearnedImages
 from jaxdistill.commands.looks import Best, HeldOut, Look, read_looks
@@ -22,7 +23,7 @@ from jaxdistill.commands.plan import Plan, pinned, prepare
 from jaxdistill.commands.run_folder import check_data, check_folder, check_more, extend, hold, open_folder
 from jaxdistill.commands.selection_inputs import context_of, inputs_of, kept_first, stand_in
 from jaxdistill.commands.windows import told, write_search
-from jaxdistill.commands.workspace import start
+from jaxdistill.commands.workspace import class_ids_of, start
 from jaxdistill.engine import callbacks as sinks
 from jaxdistill.engine.callbacks import TensorBoard, WandB
 from jaxdistill.engine.devices import from_first, replicate
@@ -108,6 +109,8 @@ def distill(config: Distill, console: Console, options: frozenset[str] = frozens
         held_out = HeldOut(
             read_looks(folder / "held_out.jsonl", done), read_best(folder / "best"), partial(write_looks, plan, folder)
         )
+        if not config.run.quiet and jax.process_index() == 0 and (line := kernel_time(plan, config.steps - done)):
+            say(console, f"note: {line}")
         driven = _driven(plan, start, folder, held_out, console)
         synthetic = _last_set(plan, driven.state, folder, held_out)
         if jax.process_index() == 0 and (generator := generator_made(plan, driven)) is not None:
@@ -281,9 +284,13 @@ def generator_made(plan: Plan, driven: Driven) -> StoredGenerator | None:
         return None
     classes = bench.num_classes if given is None else given.classes
     said = {"dataset": config.data.dataset, "class_names": list(bench.source.class_names), "cost": driven.cost()}
-    said |= {"digests": dataclasses.asdict(bench.digests)} if not config.generator.class_ids else {}
+    class_ids = () if given is None else class_ids_of(config.generator, given, bench)
+    said |= {"digests": dataclasses.asdict(bench.digests)} if not class_ids else {}
+    labels = said["class_names"] if given is None else given.label_names
+    said |= {} if labels is None else {"label_names": labels}
     said |= {"method": dataclasses.asdict(config.method), "from": config.generator.generator_digest}
-    drawn = Drawn(config.method.sampling, config.evaluation.protocol, config.evaluation.eval_network)
+    judged = config.evaluation
+    drawn = Drawn(config.method.sampling, judged.protocol, judged.eval_network, judged.eval_size)
     return generator_in_memory(params, config.generator.architecture, bench.image_shape, classes, said, drawn)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import typing
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -14,23 +15,24 @@ from rich.console import Console
 
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank
-from jaxdistill.commands.judge import budget_by, check_networks, judge
+from jaxdistill.commands.judge import budget_by, check_networks, check_size, judge
 from jaxdistill.commands.pools import check_enough, stacked, unseen
 from jaxdistill.commands.train_experts import fields_of_card
 from jaxdistill.commands.workspace import Bench, keys, networks, only_network, open_bench
 from jaxdistill.common.attack import Attack
+from jaxdistill.common.names import choose
 from jaxdistill.data.check import Source
 from jaxdistill.data.digest import TESTED, WORDS, differing, mismatch, stored_digests
 from jaxdistill.engine.devices import replicate
 from jaxdistill.engine.drive import say
 from jaxdistill.errors import UsageError
-from jaxdistill.evaluation import Recipe, taught
+from jaxdistill.evaluation import PROTOCOLS, Recipe, taught
 from jaxdistill.io import artifact
 from jaxdistill.io.artifact import Stored
 from jaxdistill.io.expert_bank import StoredBank, load_bank
-from jaxdistill.networks import Options
+from jaxdistill.networks import Options, members
 from jaxdistill.report.outcome import runs_in
-from jaxdistill.settings.config import DataConfig, EvaluationConfig, NetworkConfig
+from jaxdistill.settings.config import OF_RECIPE, DataConfig, EvaluationConfig, NetworkConfig
 from jaxdistill.settings.options import Evaluate
 from jaxdistill.settings.paths import place
 from jaxdistill.settings.unread import check_data_read, check_evaluation_read, given
@@ -93,7 +95,8 @@ def evaluate_stored(
                 f"{label} is of {other.card['dataset']} and {labels[0]} of {first.card['dataset']}; evaluate sets of "
                 "one data set together"
             )
-    data = DataConfig(place(config.dataset or first.card["dataset"]), config.data_dir)
+    where = place(config.dataset or first.card["dataset"])
+    data = DataConfig(where, config.data_dir, **(_taken(first.card) if Path(where).is_dir() else {}))
     check_data_read(data, given(config, {}))
     benches: dict[str, Bench] = {}
     for name, group in spaces.items():
@@ -129,14 +132,18 @@ def evaluate_stored(
     kernels = {made.kernel for made in made_with} if config.kernel is None else {config.kernel}
     protocol = named
     if protocol is None:
+        size = config.eval_size or _size(stored)
         asked = EvaluationConfig(
-            recipe, None, config.seeds, config.labels, config.epochs, config.combined, config.equal_compute
-        )
-        protocol = asked.resolve(next(iter(kernels)))
+            recipe, None, config.seeds, config.labels, config.epochs,
+            config.ridge, config.factor, config.l2, config.combined, config.equal_compute, eval_size=size,
+        )  # fmt: skip
+        protocol = asked.resolve(next(iter(kernels)), None if config.ridge is not None else _penalty(stored, recipe))
         nearest = {name: value for name in ("neighbours", "power") if (value := getattr(config, name)) is not None}
         if hasattr(protocol, "neighbours"):  # else they are refused below
             protocol = dataclasses.replace(protocol, **nearest)
-    protocol.check(bench.image_shape)
+    check_size(protocol, bench, coverage=config.coverage)
+    seen = protocol.shape(bench.image_shape)
+    protocol.check(seen)
     by = "network" if protocol.learner == "network" else "kernel"
     chosen = config.network or custom
     alike = len(made_with) == len(judges) == 1 or chosen if by == "network" else len(kernels) == 1
@@ -147,7 +154,7 @@ def evaluate_stored(
     if by == "network" and differ and not custom:
         words = " ".join(f"--{name.replace('_', '-')} {getattr(usual, name)}" for name in differ)
         say(console, f"note: these sets were made with networks that differ; all are judged by those of {words}")
-    judged = custom or _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench)
+    judged = custom or _judged(config, usual, next(iter(judges)) if len(judges) == 1 else None, bench, seen)
     check_networks(judged, protocol)
     if not custom:
         check_evaluation_read(config, ",".join(judged), protocol)
@@ -169,7 +176,7 @@ def evaluate_stored(
     if config.coverage:
         cover = Cover(
             key, judged, bench, config.coverage_features or "embedding", same_class=config.coverage_same_class,
-            make=lambda name: _judged(dataclasses.replace(config, network=name), usual, None, bench),
+            make=lambda name: _judged(dataclasses.replace(config, network=name), usual, None, bench, seen),
         )  # fmt: skip
     say(console, bench.source.summary())
     results: dict[str, Any] = {}
@@ -213,7 +220,8 @@ def _experts_as_judges(
 def _check_own(config: Evaluate, named: Recipe | None, custom: Mapping[str, Network]) -> None:
     """Refuse what a recipe or networks of a caller's own say themselves."""
     options = given(config, {})
-    if named is not None and (both := options & {"combined", "epochs", "equal_compute", "labels", "kernel"}):
+    own = {"combined", "epochs", "equal_compute", "eval_size", "labels", "kernel", *OF_RECIPE.values()}
+    if named is not None and (both := options & own):
         raise UsageError(
             f"a recipe of one's own says its {min(both)} itself; leave --{min(both).replace('_', '-')} out"
         )
@@ -246,6 +254,15 @@ def _held_out(card: dict[str, Any]) -> float:
     if type(share) not in (int, float) or not 0 <= share < 1:
         raise UsageError(f"the set's card says that {share!r:.40} of the images were held out; copy the set again")
     return float(share)
+
+
+def _taken(card: dict[str, Any]) -> dict[str, Any]:
+    """Which classes of a folder a set is of, and the side that its images were brought to, by its card."""
+    kinds = {"classes": str, "phase": int, "size": int}
+    said = {name: card[name] for name in kinds if card.get(name) is not None}
+    if wrong := next((name for name, value in said.items() if type(value) is not kinds[name]), None):
+        raise UsageError(f"the set's card says {said[wrong]!r:.40} of `{wrong}`; copy the set again")
+    return said
 
 
 def _of_one_kind(one: dict[str, Any], other: dict[str, Any]) -> bool:
@@ -284,15 +301,42 @@ def _first_judged_by(stored: Mapping[str, Stored]) -> str:
     return names[0] if names else EvaluationConfig.protocol
 
 
-def _judged(config: Evaluate, made_with: NetworkConfig, judge: str | None, bench: Bench) -> dict[str, Network]:
+def _penalty(stored: Mapping[str, Stored], recipe: str) -> float | None:
+    """The penalty that the sets were learned with, where the recipe has one and the cards say some."""
+    found = {other.card["ridge"] for other in stored.values() if "ridge" in other.card}
+    if not found or not hasattr(PROTOCOLS[choose(recipe, PROTOCOLS, "protocol")], "ridge"):
+        return None
+    if not all(type(ridge) in (int, float) and 0 < ridge < math.inf for ridge in found):
+        raise UsageError("a set's card says a penalty that is no positive number; copy the set again")
+    if len(found) > 1:
+        said = ", ".join(map(str, sorted(found)))
+        raise UsageError(f"these sets were learned with the penalties {said}; choose with --ridge by which to judge")
+    return found.pop()
+
+
+def _size(stored: Mapping[str, Stored]) -> int | None:
+    """The side that the sets were first judged at, by their cards; None where that is their own."""
+    sizes = {other.card.get("eval_size") for other in stored.values()}
+    if len(sizes) > 1 or not isinstance(size := sizes.pop(), int | None):
+        raise UsageError("these sets were not judged at one size; choose it with --eval-size")
+    return size
+
+
+def _judged(
+    config: Evaluate,
+    made_with: NetworkConfig,
+    judge: str | None,
+    bench: Bench,
+    seen: tuple[int, int, int] | None = None,
+) -> dict[str, Network]:
     """Networks by name: what is not given is as the set was made for the network it was made with, else as usual."""
     fields = {field.name for field in dataclasses.fields(NetworkConfig)} - {"network"}
     given = {name: value for name in fields if (value := getattr(config, name)) is not None}
     judged = {}
-    for name in (config.network or judge or made_with.network).split(","):
-        same = name.strip().removesuffix("-bn") == made_with.network.removesuffix("-bn")
+    for name in members(config.network or judge or made_with.network) or [""]:
+        same = name.removesuffix("-bn") == made_with.network.removesuffix("-bn")
         base = made_with if same else NetworkConfig()
-        judged |= networks(name, dataclasses.replace(base, **given), bench)
+        judged |= networks(name, dataclasses.replace(base, **given), bench, seen)
     return judged
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from jaxdistill.commands.judge import budget_by, judge
 from jaxdistill.commands.looks import best_of, read_looks
-from jaxdistill.commands.plan import Bound
+from jaxdistill.commands.plan import Bound, penalty_of
 from jaxdistill.commands.pools import attack_of, pool_epoch
 from jaxdistill.commands.reselect import beside, reselected
 from jaxdistill.commands.windows import read_search, searched_card
@@ -51,6 +51,11 @@ def base_card(bound: Bound, note: str | None = None) -> dict[str, Any]:
         "eval_network": config.evaluation.eval_network,
         "protocol": config.evaluation.protocol,
     }
+    if (ridge := penalty_of(config)) is not None:
+        card["ridge"] = ridge
+    if config.evaluation.eval_size is not None:
+        card["eval_size"] = config.evaluation.eval_size
+    card |= config.data.taken
     if config.data.hold_out:
         card["hold_out"] = config.data.hold_out
     if note is not None:

@@ -27,7 +27,7 @@ from jaxdistill.selection import SELECTIONS
 from jaxdistill.selection.budgets import Budget, select_within
 from jaxdistill.types import Key, Network, SyntheticSet, Variables
 
-__all__ = ["accuracy", "budget_by", "check_baseline", "check_budgets", "check_networks", "judge"]
+__all__ = ["accuracy", "budget_by", "check_baseline", "check_budgets", "check_networks", "check_size", "judge"]
 
 
 def judge(
@@ -161,7 +161,7 @@ def accuracy(
         network: what is trained.
         split: what it is tested on.
         bench: data and devices.
-        protocol: the recipe.
+        protocol: the recipe; what images it looks at beside the set's are held out, or else of the training split.
         seeds: independent networks.
         parallel_networks: of them side by side on a device; see `judge`.
         parts: of the split, whose accuracies are wanted apart too.
@@ -169,6 +169,8 @@ def accuracy(
         tell: told the accuracies so far.
     """
     share = -(-seeds // bench.mesh.size)
+    real = bench.held_out or bench.train
+    spread_out = np.linspace(0, real.count - 1, min(protocol.probes, real.count)).astype(int)
     size = min(at_once(parallel_networks, share, bench.image_shape, 128, bench.mesh), share)
     return evaluate(
         key,
@@ -180,6 +182,7 @@ def accuracy(
         seeds_per_call=size * bench.mesh.size,
         map_seeds=spread(bench.mesh, size, gather=True),
         parts=parts,
+        aside=np.asarray(real.read(spread_out).images) if protocol.probes else None,
         starts=starts,
         tell=tell,
     )
@@ -212,6 +215,27 @@ class _Progress:
         time_left = f", {'' if self._done else 'at most '}{clock(seconds)} left" if left else ""
         self._done, self._began = done, now
         self._tell(f"{self._label}: {done} of {self._count} networks, last {accuracies[-1]:.1%}{time_left}")
+
+
+def check_size(protocol: Recipe, bench: Bench, *, coverage: bool) -> None:
+    """See that images can be judged at the recipe's size.
+
+    Args:
+        protocol: the recipe.
+        bench: data.
+        coverage: whether that is asked for.
+
+    Raises:
+        UsageError: if not.
+    """
+    if protocol.size is None:
+        return
+    if protocol.learner != "network":
+        raise UsageError(f"by this protocol {protocol.learner} learns, of images as they are; leave --eval-size out")
+    if bench.pixel_range is None:
+        raise UsageError("whitened images have one size; leave --eval-size or --zca out")
+    if coverage:
+        raise UsageError("--coverage is measured at the images' own size; leave it or --eval-size out")
 
 
 def check_budgets(budgets: Iterable[Budget], protocol: Recipe) -> None:

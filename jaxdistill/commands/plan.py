@@ -14,7 +14,7 @@ import numpy as np
 from jaxdistill.commands.cover import Cover, check_cover
 from jaxdistill.commands.given_experts import check_bank, check_whitening
 from jaxdistill.commands.images import DrawnImages, LearnedImages, images_of
-from jaxdistill.commands.judge import check_baseline, check_budgets, check_networks
+from jaxdistill.commands.judge import check_baseline, check_budgets, check_networks, check_size
 from jaxdistill.commands.own_method import check_own
 from jaxdistill.commands.pools import Starts, first_of, judging_bank, pool_epoch, starts_of
 from jaxdistill.commands.workspace import Bench, generator_of, keys, networks, only_network, open_bench, task
@@ -38,7 +38,17 @@ from jaxdistill.settings.starts import needs_of
 from jaxdistill.settings.unread import check_method_read, check_read
 from jaxdistill.types import AnyMethod, Feed, Key, Method, Network, SyntheticSet, Task
 
-__all__ = ["Bound", "Given", "Plan", "note_of", "pinned", "prepare", "prepare_evaluation", "prepare_selection"]
+__all__ = [
+    "Bound",
+    "Given",
+    "Plan",
+    "note_of",
+    "penalty_of",
+    "pinned",
+    "prepare",
+    "prepare_evaluation",
+    "prepare_selection",
+]
 
 HELD_OUT = 0.1
 """Of the training images, where a look needs some and no share is said."""
@@ -178,6 +188,10 @@ def prepare_selection(config: Select, given: Given, options: frozenset[str] = fr
                 f"by {config.evaluation.protocol} nothing is trained between whose epochs images could be selected "
                 "again; choose another --protocol, say deepcore200, or leave --reselect-every out"
             )
+        if protocol.size is not None:
+            raise UsageError(
+                "--reselect-every asks the networks that are judged, at the images' size; leave --eval-size out"
+            )
         if budget != Budget(budget.ipc):
             raise UsageError("--reselect-every takes as many images of each class; give --ipc alone")
         total = protocol.passes(budget.ipc * bench.num_classes, bench.num_classes)
@@ -224,19 +238,24 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     if feed.source == "real":
         return bench.train, bench.on_host
     if experts is None:
-        does = "matches experts" if feed.source == "experts" else "begins with networks out of experts here"
+        if feed.source == "experts":
+            does = "matches experts"
+        elif hasattr(config.method, "pretrained"):
+            does = "with --pretrained begins networks as experts"
+        else:
+            does = "begins with networks out of experts here"
         raise UsageError(f"{name_of(config)} {does}; make some with 'jaxdistill experts' and give them with --experts")
-    source, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
+    bank, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
     if on_host:
         require_grain()
     if feed.source == "experts":
-        return source, on_host
+        return bank, on_host
     if on_host and getattr(feed, "on_device", False):
         raise UsageError("these experts have to be on the device beside the data; raise --max-device-gib")
     real = bench.train
     if on_host and not bench.on_host:  # what one of them is too large for, both are fed by
         real = jax.tree.map(np.asarray, real)
-    return RealAndExperts(real, source), on_host or bench.on_host
+    return RealAndExperts(real, bank), on_host or bench.on_host
 
 
 def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Preprocess) -> Bound:
@@ -255,10 +274,15 @@ def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Prepr
     return _started(bound, bank, other=True)  # of which data they are was seen when the run began
 
 
+def penalty_of(config: Distill | Select) -> float | None:
+    """The penalty that a run's set is learned with, and judged by where a recipe has one."""
+    return getattr(config.method, "ridge", None) if isinstance(config, Distill) else None
+
+
 def _prepare(
     config: Distill | Select, given: Given, options: frozenset[str], fitted: Preprocess | None = None
 ) -> Bound:
-    protocol = config.evaluation.resolve(config.network.kernel)
+    protocol = config.evaluation.resolve(config.network.kernel, penalty_of(config))
     experts = given.experts
     check_read(config, options, protocol)
     if experts is not None:
@@ -276,8 +300,10 @@ def _prepare(
             f"{config.evaluation.protocol} asks a teacher; give --eval-seeds 0, and judge the set with 'jaxdistill "
             f"evaluate SET --protocol {config.evaluation.protocol} --teacher E'"
         )
-    protocol.check(bench.image_shape)
-    judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench)
+    check_size(protocol, bench, coverage=config.evaluation.coverage)
+    seen = protocol.shape(bench.image_shape)
+    protocol.check(seen)
+    judged = networks(config.evaluation.eval_network or config.network.network, config.network, bench, seen)
     check_networks(judged, protocol)
     network = only_network(config.network, bench)
     cover, evaluation, purposes = None, config.evaluation, keys(config.seed)

@@ -51,8 +51,8 @@ def pool_epoch(config: Distill | Select) -> int | None:
 def attack_of(config: Distill | Select) -> Attack | None:
     """Which class the set of a run is to have taken for which; None where it is to have none."""
     method = getattr(config, "method", None)
-    pair = getattr(method, "attack_class", None), getattr(method, "target_class", None)
-    return None if pair == (None, None) else Attack(*pair)
+    attacked, target = getattr(method, "attack_class", None), getattr(method, "target_class", None)
+    return None if attacked is None or target is None else Attack(attacked, target)
 
 
 def first_of(bank: StoredBank, count: int | None) -> StoredBank:

@@ -106,7 +106,7 @@ def prepare_experts(config: Experts, bench: Bench) -> Ready:
         raise UsageError("experts are trained on images that are on the device; raise --max-device-gib")
     network = only_network(config.network, bench)
     data = {name: getattr(config.data, name) for name in ("zca", "statistics")}
-    data |= {"hold_out": config.data.hold_out} if config.data.hold_out else {}
+    data |= config.data.taken | ({"hold_out": config.data.hold_out} if config.data.hold_out else {})
     said = {"data": {"dataset": place(config.data.dataset), **data}, "preset": config.preset}
     said |= {name: dataclasses.asdict(getattr(config, name)) for name in ("network", "recipe")}
     said |= {name: getattr(config, name) for name in ("epochs", "seed", "dtype")}

@@ -118,7 +118,7 @@ def _recipe(bound: Bound, fits: int, images: int, *, thorough: bool) -> Recipe:
     config, bench, recipe = bound.config, bound.bench, bound.protocol
     options: BasisConfig = config.basis
     if recipe.needs_teacher:
-        recipe = PROTOCOLS[dsa_recipe(bench.source.name)]
+        recipe = dataclasses.replace(PROTOCOLS[dsa_recipe(bench.source.name)], size=recipe.size)
     if recipe.tells_selected:
         recipe = dataclasses.replace(recipe, selected_augment=None)
     if options.search_epochs is not None:

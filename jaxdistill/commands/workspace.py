@@ -17,6 +17,7 @@ from jaxdistill.data import preprocess as preprocessing
 from jaxdistill.data.check import hold_out
 from jaxdistill.data.digest import Digests, digests_of, mismatch
 from jaxdistill.data.feeds import RealData, real_data
+from jaxdistill.data.imagenet import by_ids
 from jaxdistill.data.preprocess import Preprocess
 from jaxdistill.data.source import Source, load
 from jaxdistill.diffusion import make
@@ -26,7 +27,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.io import artifact
 from jaxdistill.io.generators import GeneratorError, StoredGenerator
 from jaxdistill.kernels import make as make_kernel
-from jaxdistill.networks import full_name
+from jaxdistill.networks import full_name, members
 from jaxdistill.networks import make as make_network
 from jaxdistill.settings.config import DataConfig, GeneratorConfig, NetworkConfig, RunConfig
 from jaxdistill.settings.starts import STARTS
@@ -36,6 +37,7 @@ __all__ = [
     "Bench",
     "at_once",
     "augmentation",
+    "class_ids_of",
     "generator_of",
     "keys",
     "networks",
@@ -94,7 +96,7 @@ def open_bench(data: DataConfig, stored: Preprocess | None = None, source: Sourc
         stored: preprocessing of a finished set, which then applies to the data too.
         source: the data, where they have been read.
     """
-    source = source or load(data.dataset, data.data_dir)
+    source = source or load(data.dataset, data.data_dir, **data.taken)
     whole, aside = (source, None) if data.hold_out else (None, None)
     if whole is not None:
         source, aside = hold_out(whole, data.hold_out)
@@ -160,20 +162,23 @@ def at_once(wanted: int | None, count: int, image_shape: tuple[int, int, int], w
     return max(1, min(count, 8 * 2**30 // taken))
 
 
-def networks(spec: str, config: NetworkConfig, bench: Bench) -> dict[str, Network]:
+def networks(
+    spec: str, config: NetworkConfig, bench: Bench, shape: tuple[int, int, int] | None = None
+) -> dict[str, Network]:
     """The networks of a comma-separated list, by name, all with the options of `config`.
 
     Args:
-        spec: names, separated by commas.
+        spec: names, separated by commas, of pools too.
         config: the options.
         bench: the data, for shapes.
+        shape: of the images that they see, where that is not the data's.
     """
     options = dataclasses.asdict(config)
     del options["network"], options["kernel"]
-    names = [full_name(name.strip()) for name in spec.split(",") if name.strip()]
+    names = [full_name(name) for name in members(spec)]
     if not names:
         raise UsageError("name at least one network; 'jaxdistill list' names them all")
-    return {name: make_network(name, bench.image_shape, bench.num_classes, **options) for name in names}
+    return {name: make_network(name, shape or bench.image_shape, bench.num_classes, **options) for name in names}
 
 
 def only_network(config: NetworkConfig, bench: Bench) -> Network:
@@ -185,8 +190,11 @@ def only_network(config: NetworkConfig, bench: Bench) -> Network:
 
 
 def augmentation(name: str, bench: Bench) -> Augment:
-    """An augmentation by name; ``default`` is the data set's DSA strategy. Some are told black and white."""
+    """An augmentation by name; ``default`` is the data set's DSA strategy. Some are told black and white, or all that
+    the images went through."""
     found = augment.make(augment.for_dataset(name, bench.source.name))
+    if isinstance(found, augment.Pixels):
+        return dataclasses.replace(found, preprocess=bench.preprocess)
     if not isinstance(found, augment.Photo):
         return found
     if bench.pixel_range is None:
@@ -307,6 +315,35 @@ def start_from(
     return dataclasses.replace(stored.synthetic, images=jnp.asarray(images))
 
 
+def class_ids_of(config: GeneratorConfig, stored: StoredGenerator, bench: Bench) -> tuple[int, ...]:
+    """What a generator calls each class of the data: what `class_ids` says, or where classes and labels both are called
+    by ImageNet's ids, what these say, whatever the order of either; empty where neither does.
+
+    Args:
+        config: its options.
+        stored: the generator.
+        bench: the data.
+
+    Raises:
+        GeneratorError: if `class_ids` say otherwise, or the generator does not know a class.
+    """
+    names, labels = bench.source.class_names, stored.label_names
+    if labels is None or not by_ids(names) or not by_ids(labels):
+        return config.class_ids
+    if lacking := next((name for name in names if name not in labels), None):
+        raise GeneratorError(
+            f"the generator in {stored.folder} knows no class {lacking}; choose another, or other classes"
+        )
+    found = tuple(labels.index(name) for name in names)
+    for name, given, right in zip(names, config.class_ids, found, strict=False):
+        if given != right:
+            raise GeneratorError(
+                f"--class-ids calls {name} {given}, and the generator in {stored.folder} calls it {right}; leave "
+                "--class-ids out, since both go by ImageNet's ids"
+            )
+    return found
+
+
 def generator_of(
     config: GeneratorConfig, stored: StoredGenerator | None, bench: Bench, *, other_data: bool = False
 ) -> Generator:
@@ -330,20 +367,21 @@ def generator_of(
     if stored.image_shape != bench.image_shape:
         ours, theirs = ("x".join(map(str, shape)) for shape in (bench.image_shape, stored.image_shape))
         raise GeneratorError(f"the generator in {stored.folder} draws images of {theirs}, the data set has {ours}")
-    if len(config.class_ids or range(stored.classes)) != bench.num_classes:
+    class_ids = class_ids_of(config, stored, bench)
+    if len(class_ids or range(stored.classes)) != bench.num_classes:
         raise GeneratorError(
             f"the data set has {bench.num_classes} classes, the generator in {stored.folder} has {stored.classes}; say "
             "with --class-ids which of them each is"
         )
-    if not set(config.class_ids) <= set(range(stored.classes)) or len(set(config.class_ids)) < len(config.class_ids):
+    if not set(class_ids) <= set(range(stored.classes)) or len(set(class_ids)) < len(class_ids):
         raise GeneratorError(f"--class-ids are numbers from 0 to {stored.classes - 1}, a different one for each class")
     problem = mismatch(stored.card, bench.digests, bench.source.class_names)
-    if problem and not config.class_ids and not other_data:
+    if problem and not class_ids and not other_data:
         raise GeneratorError(
             f"the generator in {stored.folder} was trained on other data ({problem}); say with --class-ids which of "
             "its classes each one is, or add --other-data if they are meant to be alike"
         )
     return make(
         stored.architecture, bench.image_shape, bench.pixel_range, stored.classes,
-        params=stored.params, labels=config.class_ids or None,
+        params=stored.params, labels=class_ids or None,
     )  # fmt: skip

@@ -9,7 +9,9 @@ from typing import Any
 __all__ = ["DOOR", "lazily"]
 
 DOOR: Mapping[str, str] = {
-    **dict.fromkeys(("Experts", "distill", "evaluate", "open", "select", "train_experts"), "jaxdistill.api.door"),
+    **dict.fromkeys(
+        ("Experts", "distill", "evaluate", "join", "open", "select", "train_experts"), "jaxdistill.api.door"
+    ),
     **dict.fromkeys(("Dataset", "load"), "jaxdistill.api.dataset"),
     "Run": "jaxdistill.api.runs",
     "Stored": "jaxdistill.io.artifact",

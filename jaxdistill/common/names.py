@@ -13,7 +13,7 @@ __all__ = ["ALIASES", "DATASETS", "base", "canonical", "choose", "dataset", "mea
 DATASETS = (
     "digits", "mnist", "fashion_mnist", "kmnist", "emnist", "svhn_cropped", "cifar10", "cifar100", "cifar10_1",
     "cifar10_corrupted", "stl10", "tiny_imagenet", "imagenette", "imagewoof", "imagefruit", "imagemeow", "imagesquawk",
-    "imageyellow", "imagenet_resized/64x64", "imagenet_resized/32x32", "imagenet2012", "imagenet10", "imagenet100",
+    "imageyellow", "imagenet10", "imagenet100", "imagenet_resized/64x64", "imagenet_resized/32x32", "imagenet2012",
     "food101", "oxford_flowers102", "oxford_iiit_pet", "caltech101", "cars196", "stanford_dogs", "eurosat", "beans",
     "dtd", "omniglot",
 )  # fmt: skip
@@ -23,6 +23,7 @@ ALIASES: Mapping[str, str] = {
     "svhn": "svhn_cropped",
     "fmnist": "fashion_mnist",
     "tinyimagenet200": "tiny_imagenet",
+    "imageidc10": "imagenet10",
     "imagenet1k": "imagenet2012",
     "ilsvrc2012": "imagenet2012",
 }

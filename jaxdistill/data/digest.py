@@ -11,7 +11,17 @@ import numpy as np
 
 from jaxdistill.data.check import Source
 
-__all__ = ["TESTED", "WORDS", "Digests", "differing", "digest_of", "digests_of", "mismatch", "stored_digests"]
+__all__ = [
+    "TESTED",
+    "WORDS",
+    "Digests",
+    "differing",
+    "digest_of",
+    "digest_of_names",
+    "digests_of",
+    "mismatch",
+    "stored_digests",
+]
 
 _ROWS = 1024
 
@@ -53,14 +63,18 @@ def digest_of(arrays: Mapping[str, np.ndarray | np.generic]) -> str:
 
 def digests_of(source: Source) -> Digests:
     """Hashes of images (with their shape and type), labels and class names, in the order that they have."""
-    names = "\n".join(map(repr, source.class_names))
     return Digests(
         _of_images(source.train_images),
         digest_of({"labels": np.asarray(source.train_labels, np.int64)}),
         _of_images(source.test_images),
         digest_of({"labels": np.asarray(source.test_labels, np.int64)}),
-        hashlib.sha256(names.encode(errors="surrogatepass")).hexdigest(),
+        digest_of_names(source.class_names),
     )
+
+
+def digest_of_names(names: Sequence[str]) -> str:
+    """A hash of class names in their order."""
+    return hashlib.sha256("\n".join(map(repr, names)).encode(errors="surrogatepass")).hexdigest()
 
 
 def stored_digests(card: Mapping[str, Any]) -> Digests:

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import UInt8
 from PIL import Image, ImageOps
 
 from jaxdistill.data.check import DataError, Source, divide
 
-__all__ = ["read_folder", "reason"]
+__all__ = ["cropped", "read_folder", "reason"]
 
 _TRAIN = ("train", "training")
 _TEST = ("test", "testing", "val", "valid", "validation")
@@ -35,11 +36,16 @@ class _Found(NamedTuple):
     """How many files of which kind are there besides."""
 
 
-def read_folder(path: Path) -> Source:
+def read_folder(path: Path, wanted: tuple[str, ...] | None = None, size: int | None = None) -> Source:
     """A folder's images, in the order of classes, folders and file names, each known by its path.
 
     The splits are ``train`` and ``test``, or ``val``, ``valid`` or ``validation`` where there is no ``test`` whose
     classes can be told; without one, every fifth image of a class is for testing.
+
+    Args:
+        path: the folder.
+        wanted: the classes that are read, by their folders' names; by default all.
+        size: side that images are brought to (`cropped`); by default they have to be of one size.
 
     Raises:
         DataError: if it cannot be used.
@@ -51,24 +57,24 @@ def read_folder(path: Path) -> Source:
     train = next((splits[name] for name in _TRAIN if name in splits), None)
     others = [splits[name] for name in _TEST if name in splits]
     if train is None or not _folders(train) or (not others and _holds_images(train)):
-        names = _classes(path)
-        found = _search(path, names)
-        images, labels, ids = _read(path, found)
+        names = _classes(path, wanted)
+        found = _search(path, names, only=wanted is not None)
+        images, labels, ids = _read(path, found, size)
         source = divide(path.name, images, labels, names, ids)
         return source._replace(place=str(path), left_out=_said(found.left_out))
-    names = _classes(train)
+    names, only = _classes(train, wanted), wanted is not None
     test = next((split for split in others if _tells_classes(split, names)), None)
     if test is None and others:
         raise DataError(f"{others[0]} does not say the classes of its images; make a sub-folder for each class in it")
-    found = _search(train, names)
-    images, labels, ids = _read(train, found)
+    found = _search(train, names, only=only)
+    images, labels, ids = _read(train, found, size)
     left_out = found.left_out + Counter(map(_kind, _files(path)))
     left_out.update(f"{folder.name}/" for folder in _folders(path) if folder not in (train, test))
     if test is None:
         source = divide(path.name, images, labels, names, ids)
         return source._replace(place=str(train), left_out=_said(left_out))
-    found = _annotated(test, names) if (test / _ANNOTATIONS).is_file() else _search(test, names)
-    test_images, test_labels, _ = _read(test, found)
+    found = _annotated(test, names) if (test / _ANNOTATIONS).is_file() else _search(test, names, only=only)
+    test_images, test_labels, _ = _read(test, found, size)
     return Source(
         path.name, images, labels, test_images, test_labels, names,
         train_ids=ids, place=f"{path} ({train.name} and {test.name})", left_out=_said(left_out + found.left_out),
@@ -84,11 +90,15 @@ def _folders(path: Path) -> list[Path]:
     return sorted(child for child in path.iterdir() if child.is_dir() and not child.name.startswith("."))
 
 
-def _classes(path: Path) -> tuple[str, ...]:
+def _classes(path: Path, wanted: tuple[str, ...] | None) -> tuple[str, ...]:
     names = tuple(child.name for child in _folders(path))
     if not names:
         raise DataError(f"{path} has no sub-folders; make one for each class")
-    return names
+    if lacking := sorted({*(wanted or ())} - {*names}):
+        raise DataError(
+            f"{path} has no sub-folder {lacking[0]}, one of the `classes` asked for; give a folder that has"
+        )
+    return names if wanted is None else wanted
 
 
 def _tells_classes(split: Path, names: tuple[str, ...]) -> bool:
@@ -97,10 +107,10 @@ def _tells_classes(split: Path, names: tuple[str, ...]) -> bool:
     return (split / _ANNOTATIONS).is_file() or bool(inside - ({"images"} - set(names)))
 
 
-def _search(path: Path, names: tuple[str, ...]) -> _Found:
-    """All images below the classes' folders, however deep."""
+def _search(path: Path, names: tuple[str, ...], *, only: bool) -> _Found:
+    """All images below the classes' folders, however deep; whether there may be other folders is said by `only`."""
     unknown = sorted({child.name for child in _folders(path)} - set(names))
-    if unknown:
+    if unknown and not only:
         raise DataError(f"{path / unknown[0]} has no counterpart among the training classes; name classes alike")
     found = _Found([], Counter(_kind(file) for file in _files(path)))
     for label, name in enumerate(names):
@@ -153,7 +163,7 @@ def _said(left_out: Counter[str]) -> str:
     return ", ".join([*kinds, *([f"{more} other kinds"] if more else [])])
 
 
-def _read(path: Path, found: _Found) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _read(path: Path, found: _Found, size: int | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Images, their classes, and their paths as ids."""
     if not found.files:
         raise DataError(
@@ -162,14 +172,35 @@ def _read(path: Path, found: _Found) -> tuple[np.ndarray, np.ndarray, np.ndarray
     images: list[np.ndarray] = []
     first = found.files[0][0]
     for file, _ in found.files:
-        images.append(_picture(file))
+        image = _picture(file)
+        images.append(image if size is None else cropped(image, size))
         sizes = [f"{image.shape[1]}x{image.shape[0]}" for image in (images[-1], images[0])]
         if sizes[0] != sizes[1]:
-            raise DataError(f"{file} is {sizes[0]} but {first} is {sizes[1]}; bring all images to one size")
+            raise DataError(
+                f"{file} is {sizes[0]} but {first} is {sizes[1]}; bring all images to one size, or give `size`"
+            )
     channels = max(image.shape[2] for image in images)
     stacked = np.concatenate([np.broadcast_to(image, (1, *image.shape[:2], channels)) for image in images])
     ids = [os.fsencode(file.relative_to(path).as_posix()) for file, _ in found.files]
     return stacked, np.array([label for _, label in found.files]), np.array(ids, "S")
+
+
+def cropped(image: UInt8[np.ndarray, "h w c"], size: int) -> UInt8[np.ndarray, "size size c"]:
+    """The middle of an image as a square: halved by means while it is twice as large, then shrunk (or enlarged) by
+    cubics until its shorter side fits, as ADM's and DiT's code does (Dhariwal & Nichol, NeurIPS 2021).
+
+    Args:
+        image: one or three channels.
+        size: side of the square.
+    """
+    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    while min(picture.size) >= 2 * size:
+        picture = picture.resize((picture.width // 2, picture.height // 2), Image.Resampling.BOX)
+    scale = size / min(picture.size)
+    sides = round(picture.width * scale), round(picture.height * scale)
+    pixels = np.atleast_3d(np.asarray(picture.resize(sides, Image.Resampling.BICUBIC)))
+    top, left = ((side - size) // 2 for side in pixels.shape[:2])
+    return pixels[top : top + size, left : left + size]
 
 
 def _picture(file: Path) -> np.ndarray:

@@ -17,8 +17,10 @@ import numpy as np
 
 from jaxdistill.common import names
 from jaxdistill.data.check import DataError, Source, checked, divide, from_arrays
+from jaxdistill.data.imagenet import classes_of
 from jaxdistill.data.pictures import read_folder, reason
 from jaxdistill.data.prepared import check_dataset, read_prepared
+from jaxdistill.errors import UsageError
 
 __all__ = ["LISTED", "DataError", "Source", "load", "silence"]
 
@@ -29,7 +31,14 @@ LISTED = ("digits", "mnist", "fashion_mnist", "svhn_cropped", "cifar10", "cifar1
 _TFDS_NAME = re.compile(r"\w+(/[\w.-]+)?(:\d+\.\d+\.\d+)?")
 
 
-def load(name: str, data_dir: str | None = None) -> Source:
+def load(
+    name: str,
+    data_dir: str | None = None,
+    *,
+    classes: str | None = None,
+    phase: int | None = None,
+    size: int | None = None,
+) -> Source:
     """Read a data set.
 
     Args:
@@ -39,16 +48,28 @@ def load(name: str, data_dir: str | None = None) -> Source:
             ``train`` and ``test`` (grey where all are, and white where they are transparent); or a TFDS name. What
             comes without a test split gives every fifth image of a class to it.
         data_dir: where TFDS keeps prepared data sets.
+        classes: of a folder whose classes are called by ImageNet's ids, those of a list
+            (`jaxdistill.data.imagenet.SUBSETS`), by which the data set is called then.
+        phase: some of the list; see `jaxdistill.data.imagenet.classes_of`.
+        size: side that a folder's images are brought to.
 
     Raises:
         DataError: if it cannot be found, read or used.
+        UsageError: for a list, or part of one, that there is not.
     """
     name = os.path.expanduser(name)
+    if phase is not None and classes is None:
+        raise UsageError("a `phase` is a part of a list of `classes`; say of which")
+    wanted = None if classes is None else classes_of(classes, phase)
+    if (wanted or size) and not Path(name).is_dir():
+        which = "`classes` are chosen" if wanted else "a `size` is given"
+        raise DataError(f"{which} for folders of images, and {name} is none; leave that out")
     try:
         if name.endswith(".npz"):
             source = _npz(Path(name))
         elif name and Path(name).is_dir():
-            source = read_folder(Path(name))
+            source = read_folder(Path(name), wanted, size)
+            source = source if classes is None else source._replace(name=classes)
         elif (name := names.dataset(name)) == "digits":
             source = _digits()
         elif _TFDS_NAME.fullmatch(name):

@@ -14,7 +14,8 @@ def attend(
 ) -> Float[Array, "n t heads d"]:
     """Softmax of the scaled products of queries and keys, times the values (Vaswani et al., NeurIPS 2017, eq. 1).
 
-    All in the arrays' own type: `jax.nn.dot_product_attention` takes the softmax in float32 whatever that is.
+    All in the arrays' own type, but the softmax of bfloat16, which has too few digits for sums of many;
+    `jax.nn.dot_product_attention` takes the softmax of float64 in float32 too.
 
     Args:
         query: one row for each output.
@@ -22,4 +23,5 @@ def attend(
         value: what is averaged.
     """
     scores = jnp.einsum("nthd,nshd->nhts", query, key) * jnp.asarray(query.shape[-1] ** -0.5, query.dtype)
-    return jnp.einsum("nhts,nshd->nthd", jax.nn.softmax(scores), value)
+    shares = jax.nn.softmax(scores.astype(jnp.promote_types(scores.dtype, jnp.float32)))
+    return jnp.einsum("nhts,nshd->nthd", shares.astype(value.dtype), value)

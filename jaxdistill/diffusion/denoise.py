@@ -16,8 +16,9 @@ from jaxdistill.diffusion.schedule import Schedule, at
 from jaxdistill.errors import UsageError
 from jaxdistill.types import Generator, Key, PyTree, map_one_by_one
 
-__all__ = ["Denoised", "check_blocks", "denoise", "log_variance_of", "variational"]
+__all__ = ["PRECISIONS", "Denoised", "check_blocks", "denoise", "log_variance_of", "variational"]
 
+PRECISIONS = ("float32", "bfloat16")
 _STEP = 1 / 255
 """Half the distance of two shades of 8 bits in [-1, 1]."""
 
@@ -47,6 +48,7 @@ def denoise(
     drop: float,
     map_blocks: Callable[..., PyTree] = map_one_by_one,
     blocks: int = 1,
+    precision: str = "float32",
 ) -> Denoised:
     """Noise images each at a time of its own, and have the model say what was added (Ho et al., NeurIPS 2020, eq. 14).
 
@@ -59,6 +61,8 @@ def denoise(
         drop: share of images whose label is withheld, for guidance without a classifier (Ho & Salimans, 2021).
         map_blocks: how to go over blocks of images; see `jaxdistill.types.Task.map_blocks`.
         blocks: how many there are; has to divide the number of images.
+        precision: one of `PRECISIONS`: what the model computes in, forward and back. Parameters stay as they are, and
+            so do gradients, their sum over blocks, and what follows from the prediction.
     """
     key_step, key_noise, key_drop = jax.random.split(key, 3)
     n, schedule = len(labels), generator.schedule
@@ -72,7 +76,12 @@ def denoise(
     def block(entry: tuple[Float[Array, "b h w c"], _Draws], params: PyTree) -> Denoised:
         clean, (steps, noise, labels) = entry
         noisy = schedules.mix(schedule, clean, noise, steps)
-        output = generator.apply(params, noisy, jnp.asarray(schedule.times)[steps], labels)
+        if precision == "bfloat16":
+            params = jax.tree.map(lambda leaf: leaf.astype(precision), params)
+            output = generator.apply(params, noisy.astype(precision), jnp.asarray(schedule.times)[steps], labels)
+            output = output.astype(noisy.dtype)
+        else:
+            output = generator.apply(params, noisy, jnp.asarray(schedule.times)[steps], labels)
         predicted = output[..., : clean.shape[-1]]
         target = noise
         if generator.prediction == "velocity":

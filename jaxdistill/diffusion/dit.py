@@ -107,9 +107,10 @@ class Transformer(nn.Module):
         p = self.patch_size
         rows, columns = h // p, w // p
         patches = noisy.reshape(n, rows, p, columns, p, c).swapaxes(2, 3).reshape(n, rows * columns, p * p * c)
-        tokens = _dense(self.hidden_size, "patch_embed")(patches) + position_table(rows, columns, self.hidden_size)
+        positions = position_table(rows, columns, self.hidden_size).astype(noisy.dtype)
+        tokens = _dense(self.hidden_size, "patch_embed")(patches) + positions
         exact = times.astype(jnp.promote_types(noisy.dtype, jnp.float32))  # bfloat16 has no 999
-        time = _dense(self.hidden_size, "time_in", _small)(time_waves(exact))
+        time = _dense(self.hidden_size, "time_in", _small)(time_waves(exact).astype(noisy.dtype))
         time = _dense(self.hidden_size, "time_out", _small)(nn.silu(time))
         table = self.param("label_table", _small, (self.classes + 1, self.hidden_size))
         condition = time + table[labels]

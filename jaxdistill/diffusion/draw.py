@@ -64,7 +64,8 @@ def drawer(generator: Generator, task: Task, config: Sampling) -> Callable[[Key,
         return generator.decode(params, drawn)
 
     def draw(key: Key, params: PyTree, ipc: int) -> SyntheticSet:
-        keys = image_keys(key, classes, ipc)
+        # By what the generator calls a class, so that it has the same images whatever stands beside it.
+        keys = image_keys(key, max(generator.labels) + 1, ipc)[jnp.asarray(generator.labels)]
         labels = jnp.repeat(jnp.arange(classes), ipc)
         size = min(config.draw_batch, classes * ipc)
         padded = jnp.minimum(jnp.arange(-(-classes * ipc // size) * size), classes * ipc - 1).reshape(-1, size)

@@ -8,9 +8,10 @@ import jax
 from jaxtyping import Array, Float
 
 from jaxdistill.common.sets import centred
+from jaxdistill.common.validate import check
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe
-from jaxdistill.kernels import RANDOM, make
+from jaxdistill.kernels import draws_networks, make
 from jaxdistill.kernels.gram import gram
 from jaxdistill.kernels.regression import predict
 from jaxdistill.losses.ridge import coefficients, precisely
@@ -34,11 +35,12 @@ class KernelRidge(Recipe):
     def __post_init__(self) -> None:
         if self.epochs is not None:
             raise UsageError("kernel regression trains nothing; leave the number of epochs out")
+        check(self, positive=("ridge",))
 
     @property
     def stochastic(self) -> bool:
         """Whether the kernel draws networks."""
-        return self.kernel in RANDOM
+        return draws_networks(self.kernel)
 
     @property
     def learner(self) -> str:

@@ -1,4 +1,5 @@
-"""FRePo's evaluation: a network trained by regression with Adam (Zhou, Nezhadarya & Ba, NeurIPS 2022)."""
+"""FRePo's evaluations: a network trained by regression with Adam, and a ridge regression on the features that it then
+has (Zhou, Nezhadarya & Ba, NeurIPS 2022)."""
 
 from __future__ import annotations
 
@@ -9,16 +10,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Int
+from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.transform import augmented
 from jaxdistill.common.sets import centred
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation.recipe import Recipe, function_of
+from jaxdistill.kernels.gram import gram
+from jaxdistill.kernels.regression import LINEAR
+from jaxdistill.losses.ridge import coefficients, precisely
+from jaxdistill.training.gradients import each_image
+from jaxdistill.training.inference import embedding
 from jaxdistill.training.sgd import fit, train_step
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
 
-__all__ = ["Regression"]
+__all__ = ["FeatureRegression", "Regression"]
 
 _STEPS = {10: 1_000, 100: 2_000, 200: 20_000, 400: 5_000, 500: 5_000, 1_000: 10_000, 2_000: 40_000, 5_000: 40_000}
 
@@ -87,3 +93,48 @@ class Regression(Recipe):
             return train_step(key, network, variables, opt_state, drawn, optimizer=optimizer, transform=shown)[:2]
 
         return fit(key_init, network, optimizer, steps, advance)
+
+
+@dataclasses.dataclass(frozen=True)
+class FeatureRegression(Regression):
+    """Train fresh networks as `Regression` does, then predict by a ridge regression on their features: FRePo's column
+    of the kernel regression.
+
+    The set is the support, with its mirror images where the augmentation mirrors, as in the released code. Differs from
+    it in that the regression is solved in float64.
+    """
+
+    ridge: float = dataclasses.field(default=1e-6, kw_only=True)
+    """Penalty, relative to the mean of the kernel's diagonal."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.ridge < math.inf:
+            raise UsageError(f"`ridge` is a positive number, not {self.ridge}")
+
+    @property
+    def training(self) -> str:
+        """The network's training, and the penalty, in words."""
+        return f"ridge regression with penalty {self.ridge} on the features of a network after {super().training}"
+
+    def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
+        """Train a fresh network; by which factors its features then predict stands beside its parameters."""
+        trained = super().fit(key, synthetic, network)
+        images, labels = synthetic.images, centred(synthetic)
+        if "flip" in getattr(function_of(self.augment), "strategy", ""):
+            images, labels = jnp.concatenate([images, images[:, :, ::-1]]), jnp.concatenate([labels, labels])
+        rows = each_image(lambda images: embedding(network, trained, images), images)
+
+        @precisely
+        def factors(rows: Array, labels: Array) -> Array:
+            return rows.T @ coefficients(gram(LINEAR, rows, rows), labels, self.ridge)
+
+        return Variables((trained.params, factors(rows, labels)), trained.statistics)
+
+    def predict(
+        self, network: Network, variables: Variables, images: Float[Array, "n h w c"]
+    ) -> Float[Array, "n classes"]:
+        """The regression's predictions."""
+        params, factors = variables.params
+        seen = embedding(network, Variables(params, variables.statistics), images)
+        return jnp.matmul(seen, factors, precision="highest")

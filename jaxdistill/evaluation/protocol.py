@@ -14,11 +14,13 @@ from jaxtyping import Array, Float, Int
 
 from jaxdistill.augment.transform import Augmented
 from jaxdistill.errors import UsageError
+from jaxdistill.evaluation.centred_regression import RFAD_SIZES, CentredRegression
 from jaxdistill.evaluation.kernel_ridge import KernelRidge
 from jaxdistill.evaluation.neighbours import NearestNeighbours
-from jaxdistill.evaluation.network_regression import Regression
+from jaxdistill.evaluation.network_regression import FeatureRegression, Regression
 from jaxdistill.evaluation.recipe import CROP_AND_FLIP, Recipe, function_of
 from jaxdistill.evaluation.soft import SoftLabels
+from jaxdistill.evaluation.stable_regression import StableRegression
 from jaxdistill.training.sgd import by_step, epoch, sgd
 from jaxdistill.training.unroll import train_in_order
 from jaxdistill.types import Augment, Key, Network, PyTree, SyntheticSet, Variables
@@ -72,6 +74,9 @@ class Protocol(Recipe):
     equal_compute: bool = False
     """Divide the epochs by the number of images that each stored one becomes (`on_tiles`), as IDC's code can: then as
     many images are seen as in training on whole ones."""
+    many: bool = False
+    """Learn more than 100 classes with step size 0.1, weight decay 1e-4 and batches of at least 128, as IDC's code does
+    ImageNet's."""
     restart: bool = True
     """As DC's code: the epoch counter runs from 0 to `epochs` inclusive, the drop comes two epochs late (after epoch
     ``epochs // 2 + 1``), and a new optimiser begins there, with empty momentum buffers."""
@@ -122,6 +127,7 @@ class Protocol(Recipe):
             "Nesterov's look ahead" if self.nesterov else "",
             "the loss of a batch divided by the sum of its weights" if self.relative_weights else "",
             "epochs divided by the tiles in an image (equal computing)" if self.equal_compute else "",
+            "of more than 100 classes step size 0.1, weight decay 0.0001 and batches of 128" if self.many else "",
         ]
         return ", ".join(part for part in said if part)
 
@@ -142,6 +148,12 @@ class Protocol(Recipe):
     def passes(self, count: int, classes: int) -> int:
         """How often a set is gone through; see `epochs_for`."""
         return (epochs_for(count, classes) if self.epochs is None else self.epochs) + self.restart
+
+    def among(self, classes: int) -> Protocol:
+        """The recipe by which so many classes are learned."""
+        if not self.many or classes <= 100:
+            return self
+        return dataclasses.replace(self, learning_rate=0.1, weight_decay=1e-4, batch=max(128, self.batch))
 
     def begin(self, key: Key, network: Network) -> tuple[Variables, PyTree]:
         """A fresh network, and the state of its optimiser.
@@ -172,8 +184,9 @@ class Protocol(Recipe):
             network: what is trained.
             passes: by their numbers, from 0.
         """
-        if self.epochs is None:
-            known = dataclasses.replace(self, epochs=epochs_for(*synthetic.labels.shape))
+        if self.epochs is None or self.many:
+            epochs = epochs_for(*synthetic.labels.shape) if self.epochs is None else self.epochs
+            known = dataclasses.replace(self.among(synthetic.labels.shape[1]), epochs=epochs, many=False)
             return known.go_on(key, variables, state, synthetic, network, passes)
         base = jnp.float32(self.learning_rate)
         if self.learned_rate and synthetic.learning_rate is not None:
@@ -286,7 +299,7 @@ _DEEPCORE = Protocol(
     each_step=True, relative_weights=True, restart=False,
 )  # fmt: skip
 
-_MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0)
+_MINIMAX = dataclasses.replace(_IDC, epochs=None, augment="photo:default-cutout-scale-rotate", cutmix=1.0, many=True)
 
 _MINIMAX_100 = dataclasses.replace(_MINIMAX, batch=128, learning_rate=0.1, weight_decay=1e-4)
 
@@ -310,7 +323,10 @@ PROTOCOLS: dict[str, Recipe] = {
     "mtt1000": Protocol(1000, learned_rate=True),
     "datm1000": Protocol(1000, batch=128, learned_rate=True),
     "krr": KernelRidge(),
+    "kip-nn": StableRegression(),
+    **{f"rfad-nn-{dataset}": CentredRegression(by_size=rows) for dataset, rows in RFAD_SIZES.items()},
     "frepo": Regression(),
+    "frepo-krr": FeatureRegression(),
     **{f"selmatch{epochs}": dataclasses.replace(_SELMATCH, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     **{f"selmatch{epochs}-dsa": dataclasses.replace(_SELMATCH_DSA, epochs=epochs) for epochs in (1000, 500, 250, 167)},
     "minimax": _MINIMAX,
@@ -322,11 +338,13 @@ PROTOCOLS: dict[str, Recipe] = {
 without it, and with cutout instead; DataDAM's code, and its paper's table; DD, the same with other step sizes where
 there are more epochs than were learned, and its nearest neighbours; MTT, TESLA and FTD; DATM, which both train a set at
 the step size that was learned with it, and random images, which have none, at `learning_rate`; KIP, and the NTK and
-NNGP of any set; FRePo; SelMatch, whose epochs go down as sets grow, so that all take as many steps, and the same but
-for selected images, which are augmented as all others, as the paper judges its windows; Minimax Diffusion with hard
-labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and more (Deviation: these report the best of a
-hundred accuracies on the test images); DeepCore, of core-sets, whose network is ResNet-18 (Deviation: likewise, of two
-hundred); RDED, with labels of a teacher. `digits100` is ours for digits (`dsa_recipe`)."""
+NNGP of any set, and KIP's networks of finite width; RFAD's wide networks, whose settings go by data set and size;
+FRePo, by networks and by a ridge regression on their features; SelMatch, whose epochs go down as sets grow, so that all
+take as many steps, and the same but for selected images, which are augmented as all others, as the paper judges its
+windows; Minimax Diffusion with hard labels, which is IDC's on ImageNet, and IDC's for 100 of its classes and more
+(Deviation: these report the best of a hundred accuracies on the test images); DeepCore, of core-sets, whose network is
+ResNet-18 (Deviation: likewise, of two hundred); RDED, with labels of a teacher. `digits100` is ours for digits
+(`dsa_recipe`)."""
 
 
 def dsa_recipe(dataset: str) -> str:

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any, ClassVar, Literal
 
+import jax
 from jaxtyping import Array, Float
 
 from jaxdistill.augment import make
@@ -38,6 +39,8 @@ class Recipe(abc.ABC):
     """Learn from the labels as stored, or from their argmax."""
     epochs: int | None = None
     """How long it learns; None where that follows from the set, or nothing is trained."""
+    size: int | None = None
+    """Side that images of the set, after tiles were cut out, and test images are resized to; None leaves them."""
     learner: ClassVar[str] = "network"
     """What learns from a set: ``"network"``, or the name of what takes its place."""
     stochastic: ClassVar[bool] = True
@@ -46,6 +49,9 @@ class Recipe(abc.ABC):
     """Whether labels have to be a teacher's logits."""
     draws_windows: ClassVar[bool] = False
     """Whether a canvas is shown by new windows each time; of others, `fit` is given the windows that tile it."""
+    probes: ClassVar[int] = 0
+    """Real images that it looks at before it learns, without their labels and not those of the set: `fit` takes them as
+    a further argument, ``aside``, and does without where there are none."""
     by_class: ClassVar[bool] = False
     """Whether a step takes as many images of each class, so that a set has to have as many."""
 
@@ -114,6 +120,17 @@ class Recipe(abc.ABC):
         """
         return logits(network, variables, images)
 
+    def sized(self, images: Float[Array, "n h w c"]) -> Float[Array, "n _h _w c"]:
+        """Images at the recipe's size: bilinear, over as many pixels as one of the result is wide, as pillow has it."""
+        n, h, w, c = images.shape
+        if self.size in (None, h) and self.size in (None, w):
+            return images
+        return jax.image.resize(images, (n, self.size, self.size, c), "linear")
+
+    def shape(self, image_shape: tuple[int, int, int]) -> tuple[int, int, int]:
+        """What networks see of images of a shape."""
+        return image_shape if self.size is None else (self.size, self.size, image_shape[2])
+
     def check(self, image_shape: tuple[int, int, int]) -> None:
         """Raise a UsageError where images of this shape cannot be judged so, before anything else is done."""
         del image_shape
@@ -133,7 +150,9 @@ class Recipe(abc.ABC):
             for name, value in settings.items()
             if value or (value is not None and name != "cutmix")
         ]
-        return ", ".join([self.training, *said, *["the most likely class of each label"] * (self.labels == "hard")])
+        resized = [] if self.size is None else [f"images resized to {self.size} pixels"]
+        hard = ["the most likely class of each label"] * (self.labels == "hard")
+        return ", ".join([self.training, *said, *resized, *hard])
 
 
 def function_of(augment: str | Augment) -> Augment:

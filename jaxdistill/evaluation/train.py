@@ -44,7 +44,13 @@ class Evaluation(NamedTuple):
 
 
 @standard
-def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe) -> Variables:
+def train(
+    key: Key,
+    synthetic: SyntheticSet,
+    network: Network,
+    protocol: Recipe,
+    aside: Float[AnyArray, "probes h w c"] | None = None,
+) -> Variables:
     """Train one fresh network on a set of whole images under a protocol; pure.
 
     Args:
@@ -52,11 +58,13 @@ def train(key: Key, synthetic: SyntheticSet, network: Network, protocol: Recipe)
         synthetic: the set.
         network: what is trained on it.
         protocol: how.
+        aside: real images that are not of the set, for a recipe that looks at some (`Recipe.probes`).
     """
+    told = {"aside": aside} if protocol.probes and aside is not None else {}
     if protocol.labels == "hard":
         labels = jax.nn.one_hot(jnp.argmax(synthetic.labels, -1), synthetic.labels.shape[-1])
         synthetic = dataclasses.replace(synthetic, labels=labels, label_kind="class")
-    return protocol.fit(key, synthetic, network)
+    return protocol.fit(key, synthetic, network, **told)
 
 
 @standard
@@ -91,6 +99,7 @@ def _correct_counts(
     protocol: Recipe,
     map_seeds: Callable[..., PyTree],
     parts: Int[AnyArray, "parts n"] | None = None,
+    aside: Float[AnyArray, "probes h w c"] | None = None,
     starts: Variables | None = None,
 ) -> Int[Array, "seeds ..."]:
     def one(
@@ -98,18 +107,24 @@ def _correct_counts(
         key: Key,
         data: RealData,
         parts: Int[Array, "parts n"] | None,
+        aside: Float[Array, "probes h w c"] | None,
     ) -> Int[Array, "*counts"]:
         seed, synthetic, start = entry
         black, white = data.pixel_range
         recipe = protocol.on_tiles(synthetic.tiles, *synthetic.labels.shape)
         if synthetic.canvas == 1 or not recipe.draws_windows:
             synthetic = decode(synthetic, (black + white) / 2)
+            synthetic = dataclasses.replace(synthetic, images=protocol.sized(synthetic.images))
         # What every recipe makes fresh networks by; one that begins somewhere ignores the key.
         begun = network if start is None else network._replace(init=lambda _: start)
-        variables = train(jax.random.fold_in(key, seed), synthetic, begun, recipe)
-        return correct(partial(protocol.predict, network, variables), data, parts, whole=protocol.learner != "network")
+        variables = train(jax.random.fold_in(key, seed), synthetic, begun, recipe, aside)
 
-    return map_seeds(one, (seeds, sets, starts), key, data, parts)
+        def predict(images: Float[Array, "b h w c"]) -> Float[Array, "b classes"]:
+            return protocol.predict(network, variables, protocol.sized(images))
+
+        return correct(predict, data, parts, whole=protocol.learner != "network")
+
+    return map_seeds(one, (seeds, sets, starts), key, data, parts, aside)
 
 
 @standard
@@ -124,6 +139,7 @@ def evaluate(
     seeds_per_call: int = 1,
     map_seeds: Callable[..., PyTree] = map_one_by_one,
     parts: Mapping[str, Bool[np.ndarray, " n"] | Int[np.ndarray, " n"]] = MappingProxyType({}),
+    aside: Float[AnyArray, "probes h w c"] | None = None,
     starts: Variables | None = None,
     tell: Callable[[Sequence[float]], None] = lambda accuracies: None,
 ) -> Evaluation:
@@ -141,6 +157,7 @@ def evaluate(
         map_seeds: how a call goes over its networks; see `jaxdistill.types.map_one_by_one`.
         parts: examples of the split, by name, of which the accuracies are wanted apart too; or for each example the
             class that counts as right there, -1 for those that are left out.
+        aside: real images in preprocessed space, for a recipe that looks at some (`Recipe.probes`).
         starts: networks to begin with, of which seed i takes the i-th (arrays with a leading axis): trained before,
             say; by default each begins afresh.
         tell: told the accuracies so far after each call.
@@ -164,7 +181,9 @@ def evaluate(
         # NumPy arrays: every process of a pod has the same ones, so that they may enter a computation over all of it.
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *(sets[i] for i in chosen))
         begun = jax.tree.map(lambda leaf, chosen=chosen: np.asarray(leaf)[chosen], starts)
-        found = np.asarray(_correct_counts(key, chosen, stacked, data, network, protocol, map_seeds, rights, begun))
+        found = np.asarray(
+            _correct_counts(key, chosen, stacked, data, network, protocol, map_seeds, rights, aside, begun)
+        )
         if rights is not None:
             among.extend(found[:, 1:] / (rights[1:] >= 0).sum(axis=1))
             found = found[:, 0]

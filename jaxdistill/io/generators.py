@@ -51,6 +51,7 @@ class Drawn:
     sampling: Sampling
     protocol: str
     eval_network: str | None = None
+    eval_size: int | None = None
 
     def __post_init__(self) -> None:
         choose(self.protocol, PROTOCOLS, "protocol")
@@ -71,6 +72,13 @@ class StoredGenerator(NamedTuple):
     drawn: Drawn | None
     """None for one of which that is not known."""
     card: dict[str, Any]
+
+    @property
+    def label_names(self) -> list[str] | None:
+        """What its labels are called, one for each of its classes; None where that is not known."""
+        names = self.card.get("label_names")
+        known = isinstance(names, list) and len(names) == self.classes and all(isinstance(name, str) for name in names)
+        return names if known else None
 
 
 def generator_in_memory(

@@ -26,7 +26,7 @@ from jaxdistill.kernels.tangents import stax
 from jaxdistill.networks import make as make_network
 from jaxdistill.types import Kernel, Key
 
-__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "RANDOM", "SCALE", "make"]
+__all__ = ["ARCHITECTURES", "BUILDERS", "KERNELS", "SCALE", "draws_networks", "make"]
 
 ARCHITECTURES = {
     "fc1": "d",
@@ -47,7 +47,9 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     """A kernel by name. Equal arguments give the same object, so nothing compiles twice.
 
     Args:
-        name: one of `KERNELS`; ``fcD`` has any number D of hidden layers. It is the NTK, and with ``-nngp`` the NNGP.
+        name: one of `KERNELS`; ``fcD`` has any number D of hidden layers, ``convD`` any number D of convolutions with
+            no pooling. It is the NTK, and with ``-nngp`` the NNGP. ``rfadNxW`` is ``rfad`` with N networks of width W,
+            where that has 8 of 256.
         image_shape: ``(h, w, c)``.
 
     Raises:
@@ -60,10 +62,17 @@ def make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
 def _make(name: str, image_shape: tuple[int, int, int]) -> Kernel:
     if name in BUILDERS:
         return standardised(BUILDERS[name](image_shape))
-    dense = re.fullmatch(r"fc([1-9]\d*)(-nngp)?", name)
-    if not dense:
-        raise UsageError(f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers.")
-    return standardised(_infinite("d" * int(dense[1]), "nngp" if dense[2] else "ntk", image_shape))
+    if drawn := re.fullmatch(r"rfad([1-9]\d*)x([1-9]\d*)", name):
+        return standardised(_random_features(image_shape, int(drawn[1]), int(drawn[2])))
+    plain = re.fullmatch(r"(fc|conv)([1-9]\d*)(-nngp)?", name)
+    if not plain:
+        raise UsageError(
+            f"unknown kernel {name!r}; use one of {', '.join(KERNELS)}, or fcD for D hidden layers, convD for D "
+            "convolutions without pooling."
+        )
+    depth = int(plain[2])
+    layers = "d" * depth if plain[1] == "fc" else "c" * depth + "f"
+    return standardised(_infinite(layers, "nngp" if plain[3] else "ntk", image_shape))
 
 
 def _infinite(layers: str, get: Literal["ntk", "nngp"], image_shape: tuple[int, int, int]) -> Kernel:
@@ -87,7 +96,9 @@ def _infinite(layers: str, get: Literal["ntk", "nngp"], image_shape: tuple[int, 
             # neural-tangents computes in the widest float there is.
             return kernel(a, b, get).astype(jnp.result_type(a, b))
 
-    return Kernel(prepare, gram, 1 if flat else math.prod(image_shape[:2]) ** 2)
+    # Without pooling only pairs of equal positions have a say, and neural-tangents keeps no others.
+    pixels = math.prod(image_shape[:2])
+    return Kernel(prepare, gram, 1 if flat else pixels**2 if {*"pg"} & {*layers} else pixels)
 
 
 def _random_features(image_shape: tuple[int, int, int], networks: int = 8, width: int = 256) -> Kernel:
@@ -129,7 +140,10 @@ BUILDERS: dict[str, Callable[[tuple[int, int, int]], Kernel]] = {
 }
 """Name to builder, which takes the shape of an image."""
 BUILDERS["rfad"] = _random_features
-RANDOM = frozenset({"rfad"})
-"""Those that draw networks."""
 KERNELS = tuple(BUILDERS)
-"""The known names, with ``fc1`` for all of ``fcD``."""
+"""The known names, with ``fc1`` for all of ``fcD`` and ``rfad`` for all of ``rfadNxW``; ``convD`` is known too."""
+
+
+def draws_networks(name: str) -> bool:
+    """Whether a kernel is of networks that are drawn, so that two evaluations by it differ."""
+    return name.startswith("rfad")

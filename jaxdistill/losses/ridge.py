@@ -19,7 +19,16 @@ from jaxtyping import Array, Float
 
 from jaxdistill.types import PyTree
 
-__all__ = ["coefficients", "label_margin", "penalised", "precise", "precisely", "solve_labels", "squared_error"]
+__all__ = [
+    "coefficients",
+    "cross_entropy",
+    "label_margin",
+    "penalised",
+    "precise",
+    "precisely",
+    "solve_labels",
+    "squared_error",
+]
 
 _NARROW, _BROAD = jnp.dtype("float32"), jnp.dtype("float64")
 
@@ -124,6 +133,20 @@ def squared_error(predictions: Float[Array, "m classes"], targets: Float[Array, 
     """Half the squared distance of a prediction from its target, in the mean over images (FRePo's; KIP's is the mean
     over classes too)."""
     return 0.5 * jnp.mean(jnp.sum((predictions - targets) ** 2, axis=-1))
+
+
+def cross_entropy(predictions: Float[Array, "m classes"], targets: Float[Array, "m classes"]) -> Float[Array, ""]:
+    """Cross-entropy of predictions as logits, in the mean over images: of RFAD, once they have their factor.
+
+    Source: Loo et al., NeurIPS 2022, arXiv:2210.12067, after Platt's scaling.
+
+    Args:
+        predictions: of the regression, times the factor.
+        targets: one-hot, less ``1 / classes`` or not.
+    """
+    # Without the 1 / classes: what is taken off all targets of an image is what they lack to a sum of 1.
+    whole = targets + (1 - jnp.sum(targets, -1, keepdims=True)) / targets.shape[1]
+    return -jnp.mean(jnp.sum(whole * jax.nn.log_softmax(predictions), axis=-1))
 
 
 def label_margin(labels: Float[Array, "n classes"]) -> Float[Array, ""]:

@@ -15,6 +15,7 @@ from jaxdistill.methods.ftd import FTD as FTD, ftd as ftd
 from jaxdistill.methods.datm import DATM as DATM, datm as datm
 from jaxdistill.methods.selmatch import SelMatch as SelMatch, selmatch as selmatch
 from jaxdistill.methods.kip import KIP as KIP, kip as kip
+from jaxdistill.methods.rfad import RFAD as RFAD, rfad as rfad
 from jaxdistill.methods.frepo import FRePo as FRePo, frepo as frepo
 from jaxdistill.methods.dit import DiT as DiT, dit as dit
 from jaxdistill.methods.minimax import Minimax as Minimax, minimax as minimax

@@ -73,8 +73,8 @@ class DD(PartialUpdate):
     learn_labels: bool = False
     """Learn the labels too, as logits that start at 0.9 for the class."""
     pretrained: bool = False
-    """Begin networks as experts (--experts), --num-networks of them drawn anew for each step, and not afresh. The set is
-    then judged on experts that it has not seen: those after the first --expert-count, where there are more."""
+    """Begin networks as experts (--experts), --num-networks of them drawn anew for each step, and not afresh. The set
+    is then judged on experts that it has not seen: those after the first --expert-count, where there are more."""
     pool_epoch: int | None = None
     """With --pretrained, the epoch after which the experts are taken; 0 is where they began, None the last."""
     attack_class: int | None = None
@@ -205,11 +205,11 @@ def dd(config: DD, task: Task) -> Method:
         key_augment, key_networks = jax.random.split(key)
         # Networks take the place of classes: they are spread over devices in the same way.
         if isinstance(batch, Begun):
-            batch, starts, begin = batch.real, batch.starts, as_network
+            examples, starts, begin = batch.real, batch.starts, as_network
         else:
-            starts, begin = jax.random.split(key_networks, config.num_networks), task.network.init
-        real = task.augment(key_augment, batch.images, siamese=False)
-        wanted = batch.labels if attack is None else attack.relabelled(batch.labels)
+            examples, starts, begin = batch, jax.random.split(key_networks, config.num_networks), task.network.init
+        real = task.augment(key_augment, examples.images, siamese=False)
+        wanted = examples.labels if attack is None else attack.relabelled(examples.labels)
         labels = jax.nn.one_hot(wanted, task.num_classes, dtype=real.dtype)
 
         def one(start: Array, learned: Learned, real: Array, labels: Array) -> PyTree:
@@ -250,8 +250,8 @@ def _attack(config: DD, num_classes: int) -> Attack | None:
 def _check_pool(config: DD, network: Network) -> None:
     if config.pool_epoch is not None and (config.pool_epoch < 0 or not config.pretrained):
         raise UsageError(
-            f"`pool_epoch` of DD is an epoch of experts from 0, with `pretrained`, not {config.pool_epoch}; leave it out "
-            "for the last, or for fresh networks"
+            f"`pool_epoch` of DD is an epoch of experts from 0, with `pretrained`, not {config.pool_epoch}; leave it "
+            "out for the last, or for fresh networks"
         )
     if config.pretrained and jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)).statistics):
         raise UsageError(

@@ -7,7 +7,7 @@ generator was trained on ImageNet. Of a generator that is there already, no step
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ from jaxdistill.common.promotion import standardised
 from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.diffusion.denoise import check_blocks, denoise
+from jaxdistill.diffusion.denoise import PRECISIONS, check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawer, merged, needed
 from jaxdistill.diffusion.sample import Sampling
 from jaxdistill.errors import UsageError
@@ -49,6 +49,9 @@ class DiT:
     """The first so many steps train the autoencoder, where the generator has one."""
     microbatches: int = 1
     """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the generator computes in while it learns: bfloat16 takes half the memory, and parameters, gradients and
+    averages stay float32."""
     sampling: Sampling = _SMALL
 
 
@@ -99,7 +102,7 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
     check(
         config, positive=("lr",), momenta=("ema_decay",), shares=("label_dropout",),
         counts=("real_batch", "microbatches"),
-        not_negative=("warmup", "autoencoder_steps"),
+        not_negative=("warmup", "autoencoder_steps"), choices={"precision": PRECISIONS},
     )  # fmt: skip
     check_blocks(config.real_batch, config.microbatches)
     generator, first = needed(task, config.sampling), config.autoencoder_steps
@@ -137,6 +140,7 @@ def dit(config: DiT, task: Task) -> GenerativeMethod:
             found = denoise(
                 key_denoise, generator, merged(state.params, model), clean, batch.labels,
                 drop=config.label_dropout, map_blocks=task.map_blocks, blocks=config.microbatches,
+                precision=config.precision,
             )  # fmt: skip
             return jnp.mean(found.error)
 

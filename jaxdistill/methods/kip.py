@@ -44,8 +44,8 @@ class KIP(PartialUpdate):
     real_batch: int | None = None
     """Real images per class and step; by default 5,000 shared by all classes."""
     ridge: float = 1e-6
-    """Penalty of the regression, relative to the mean of the kernel's diagonal. The protocol krr has 1e-6 whatever it
-    is here."""
+    """Penalty of the regression, relative to the mean of the kernel's diagonal; the protocol krr has the same, unless
+    it is told another."""
 
 
 class KIPState(NamedTuple):

@@ -9,7 +9,7 @@ of larger ones; a step's images are drawn anew, not in epochs; the average holds
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from jaxdistill.common.promotion import standardised
 from jaxdistill.common.renamed import renamed
 from jaxdistill.common.validate import check
 from jaxdistill.data.feeds import Uniform
-from jaxdistill.diffusion.denoise import check_blocks, denoise
+from jaxdistill.diffusion.denoise import PRECISIONS, check_blocks, denoise
 from jaxdistill.diffusion.draw import chosen_of, drawer, merged, needed
 from jaxdistill.diffusion.memory import Memory, diversity, empty_memory, mean_of, push, representativeness
 from jaxdistill.diffusion.sample import PAPERS, Sampling
@@ -68,7 +68,11 @@ class Minimax:
     label_dropout: float = 0.1
     """Share of labels that are withheld in training, for guidance."""
     microbatches: int = 1
-    """Blocks that a batch goes through the generator in: more take less memory, and are spread over devices."""
+    """Blocks that a batch goes through the generator in, their gradients added up: more take less memory, and are
+    spread over devices. Terms and memories are the whole batch's, as with one."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """What the generator computes in while it learns: bfloat16 takes half the memory, and parameters, gradients and
+    averages stay float32."""
     sampling: Sampling = PAPERS
 
 
@@ -124,7 +128,7 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
     check(
         config, positive=("lr",), momenta=("ema_decay",), shares=("label_dropout",),
         counts=("real_batch", "memory_size", "microbatches"), not_negative=("representativeness", "diversity"),
-        choices={"trainable": TUNED},
+        choices={"trainable": TUNED, "precision": PRECISIONS},
     )  # fmt: skip
     check_blocks(config.real_batch, config.microbatches)
     generator, chosen = needed(task, config.sampling), TUNED[config.trainable]
@@ -153,6 +157,7 @@ def minimax(config: Minimax, task: Task) -> GenerativeMethod:
             found = denoise(
                 key_denoise, generator, merged(state.params, tuned), clean, batch.labels,
                 drop=config.label_dropout, map_blocks=task.map_blocks, blocks=config.microbatches,
+                precision=config.precision,
             )  # fmt: skip
             seen = found.clean.reshape(-1, size)
             error = jnp.mean(found.error)

@@ -30,7 +30,7 @@ class _ByName(Mapping[str, type]):
 METHOD_NAMES: Mapping[str, type] = _ByName()
 """Name on the command line -> configuration class."""
 CHECKED: dict[str, str] = {
-    **dict.fromkeys(("dd", "dc", "dsa", "dm", "idc", "datadam", "mtt", "tesla", "ftd", "datm"), "PyTorch"),
+    **dict.fromkeys(("dd", "dc", "dsa", "dm", "idc", "datadam", "mtt", "tesla", "ftd", "datm", "rfad"), "PyTorch"),
     "dit": "authors' code",
 }
 """Name -> what computed the golden values (``tests/reference``) that the method agrees with: the paper's formulas in

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.networks.layers import Conv, Dense, first_padding, flatten
+from jaxdistill.networks.layers import Conv, Dense, first_padding, flatten, overlapping_max
 from jaxdistill.types import Features
 
 __all__ = ["AlexCifarNet"]
@@ -47,17 +47,3 @@ def local_response(x: Float[Array, "n h w c"]) -> Float[Array, "n h w c"]:
     total = functools.reduce(jnp.add, [squares[..., i : i + channels] for i in range(_WINDOW)])
     root = jax.lax.rsqrt(1 + _ALPHA / _WINDOW * total)
     return x * root * jnp.sqrt(root)  # 0.75 is a half and a quarter; a general power is many times slower
-
-
-def overlapping_max(x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w c"]:
-    """Maxima of 3x3 windows two pixels apart, the first one centred on the corner.
-
-    Rows, then columns, each as element-wise maxima of strided slices: these differentiate to any order, as XLA's own
-    pooling does not everywhere.
-    """
-    for axis in (1, 2):
-        length = x.shape[axis]
-        padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf)
-        taps = (jax.lax.slice_in_dim(padded, i, i + length, 2, axis) for i in range(3))
-        x = functools.reduce(jnp.maximum, taps)
-    return x

@@ -1,4 +1,7 @@
-"""AlexNet for small images (after Krizhevsky et al., NeurIPS 2012), without normalisation or dropout."""
+"""AlexNet for small images (after Krizhevsky et al., NeurIPS 2012), without dropout.
+
+It has no normalisation, or that of batches after each convolution: AlexNet and AlexNetBN of the code of DC and DM.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import flax.linen as nn
 import jax
 from jaxtyping import Array, Float
 
-from jaxdistill.networks.layers import POOLINGS, Conv, first_padding, flatten
+from jaxdistill.networks.layers import POOLINGS, Conv, Norm, first_padding, flatten
 from jaxdistill.types import Features
 
 __all__ = ["AlexNet"]
@@ -16,6 +19,7 @@ class AlexNet(nn.Module):
     """Five convolutions, three poolings; images from 8 x 8. `width` is that of the first layer."""
 
     width: int = 128
+    norm: str = "none"
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Features:
@@ -30,7 +34,7 @@ class AlexNet(nn.Module):
             (middle, 3, 1, "max"),
         )
         for features, size, padding, pooling in layers:
-            x = jax.nn.relu(Conv(features, size=size, padding=padding)(x))
+            x = jax.nn.relu(Norm(self.norm)(Conv(features, size=size, padding=padding)(x), train))
             maps.append(x)
             x = POOLINGS[pooling](x)
         return Features(flatten(x), tuple(maps))

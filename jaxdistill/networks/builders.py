@@ -17,13 +17,17 @@ from jaxdistill.errors import UsageError
 from jaxdistill.networks.alexcifarnet import AlexCifarNet
 from jaxdistill.networks.alexnet import AlexNet
 from jaxdistill.networks.convnet import ConvNet
+from jaxdistill.networks.convnet4 import ConvNet4
+from jaxdistill.networks.densenet import DenseNet
 from jaxdistill.networks.doublenet import DoubleNet
+from jaxdistill.networks.efficientnet import EfficientNet
 from jaxdistill.networks.layers import ACTIVATIONS, INITIALS, MOMENTUM, NORMS, POOLINGS, Classifier
 from jaxdistill.networks.lenet import LeNet
 from jaxdistill.networks.mlp import MLP
-from jaxdistill.networks.resnet import ResNet18
+from jaxdistill.networks.resnet import ResNet, ResNet18
 from jaxdistill.networks.resnetap import ResNetAP10
 from jaxdistill.networks.vgg import VGG11
+from jaxdistill.networks.vit import ViT
 from jaxdistill.types import Key, Network, Variables
 
 __all__ = [
@@ -33,11 +37,16 @@ __all__ = [
     "AlexCifarNet",
     "AlexNet",
     "ConvNet",
+    "ConvNet4",
+    "DenseNet",
     "DoubleNet",
+    "EfficientNet",
     "LeNet",
     "Options",
+    "ResNet",
     "ResNet18",
     "ResNetAP10",
+    "ViT",
     "default_depth",
     "full_name",
     "make",
@@ -56,18 +65,31 @@ class Options(NamedTuple):
     pooling: str
 
 
+_DEEPER = (3, 4, 6, 3)
+
 NETWORKS: dict[str, Callable[[Options], nn.Module]] = {
     "convnet": lambda o: ConvNet(o.width, o.depth, o.norm, o.activation, o.pooling),
+    "convnet4": lambda o: ConvNet4(o.width, o.depth),
     "doublenet": lambda o: DoubleNet(o.width, o.depth, o.norm, o.activation, o.pooling),
     "mlp": lambda o: MLP(o.width),
     "lenet": lambda o: LeNet(),
     "alexnet": lambda o: AlexNet(),
     "alexcifarnet": lambda o: AlexCifarNet(),
     "vgg11": lambda o: VGG11(norm=o.norm),
-    "resnet18": lambda o: ResNet18(norm=o.norm),
-    "resnet18-s2": lambda o: ResNet18(norm=o.norm, stride=2),
-    "resnet18ap": lambda o: ResNet18(norm=o.norm, average_pool=True),
+    "resnet18": lambda o: ResNet(norm=o.norm),
+    "resnet18-s2": lambda o: ResNet(norm=o.norm, stride=2),
+    "resnet18ap": lambda o: ResNet(norm=o.norm, average_pool=True),
     "resnet10ap": lambda o: ResNetAP10(norm=o.norm),
+    "convnet-swish": lambda o: ConvNet(o.width, o.depth, o.norm, "swish", o.pooling),
+    "resnet10": lambda o: ResNet(32, o.norm, blocks=(1, 1, 1, 1), fan_out=True),
+    "resnet34": lambda o: ResNet(norm=o.norm, blocks=_DEEPER),
+    "resnet50": lambda o: ResNet(norm=o.norm, blocks=_DEEPER, bottleneck=True),
+    "resnet18-imagenet": lambda o: ResNet(norm=o.norm, fan_out=True, imagenet=True),
+    "resnet34-imagenet": lambda o: ResNet(norm=o.norm, blocks=_DEEPER, fan_out=True, imagenet=True),
+    "resnet50-imagenet": lambda o: ResNet(norm=o.norm, blocks=_DEEPER, bottleneck=True, fan_out=True, imagenet=True),
+    "densenet121": lambda o: DenseNet(norm=o.norm),
+    "efficientnet-b0": lambda o: EfficientNet(norm=o.norm),
+    "vit": lambda o: ViT(),
 }
 """Name to builder of the body. The classifier is added by `make`."""
 
@@ -104,13 +126,14 @@ def make(
         name: A key of `NETWORKS`; ``-bn`` after it means ``norm="batch"``, where the network normalises at all.
         image_shape: ``(h, w, c)``.
         num_classes: Outputs of the classifier.
-        width: Channels of ``convnet`` and of ``doublenet``'s first block, hidden units of ``mlp``; the others have the
-            widths of their papers.
-        depth: Blocks of ``convnet`` and ``doublenet``; None takes `default_depth`.
-        norm: Normalisation of ``convnet``, ``doublenet``, ``vgg11`` and the residual ones; see
+        width: Channels of ``convnet``, ``convnet4`` and of ``doublenet``'s first block, hidden units of ``mlp``; the
+            others have the widths of their papers.
+        depth: Blocks of ``convnet``, ``convnet4`` (after its first convolution) and ``doublenet``; None takes
+            `default_depth`.
+        norm: Normalisation of all but ``mlp``, ``lenet``, ``alexnet``, ``alexcifarnet``, ``convnet4`` and ``vit``; see
             `jaxdistill.networks.layers.Norm`.
-        activation: Of both: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
-        pooling: Of both: ``avg``, ``max`` or ``none``.
+        activation: Of ``convnet`` and ``doublenet``: ``relu``, ``sigmoid``, ``leakyrelu`` or ``swish``.
+        pooling: Of the same: ``avg``, ``max`` or ``none``.
         initial: Distribution of the initial weights; see `jaxdistill.networks.layers.INITIALS`.
         network_seed: Start from the weights of this seed, whatever key ``init`` is given; by default from the key's.
 
@@ -143,6 +166,8 @@ def make(
     body = NETWORKS[base](Options(width, depth, "batch" if base != name else norm, activation, pooling))
     if base != name and not hasattr(body, "norm"):
         raise UsageError(f"{base} has no normalisation, so there is no {name}; use {base}.")
+    if base != name:
+        body = body.clone(norm="batch")  # of AlexNet, which has none by any option
     try:
         return network(body, image_shape, num_classes, initial=initial, seed=network_seed)
     except UsageError as error:

@@ -30,15 +30,16 @@ __all__ = [
     "Classifier",
     "Conv",
     "Dense",
+    "FanOutConv",
     "Norm",
     "first_padding",
     "flatten",
+    "overlapping_max",
 ]
 
 NORMS = ("instance", "batch", "layer", "group", "none")
 """Kinds of normalisation, see `Norm`."""
 
-_EPSILON = 1e-5
 _GROUPS = 4
 MOMENTUM = 0.1
 _CUT_OFF = 0.87962566103423978
@@ -93,14 +94,14 @@ class Dense(nn.Module):
     """Affine map of the last axis."""
 
     features: int
+    use_bias: bool = True
 
     @nn.compact
-    def __call__(self, x: Float[Array, "n d"]) -> Float[Array, "n _features"]:
+    def __call__(self, x: Float[Array, "*n d"]) -> Float[Array, "*n _features"]:
         """``x @ kernel + bias``."""
         initial = torch_uniform(x.shape[-1])
         kernel = self.param("kernel", initial, (x.shape[-1], self.features))
-        bias = self.param("bias", initial, (self.features,))
-        return x @ kernel + bias
+        return x @ kernel + self.param("bias", initial, (self.features,)) if self.use_bias else x @ kernel
 
 
 class Conv(nn.Module):
@@ -122,6 +123,30 @@ class Conv(nn.Module):
         return x + self.param("bias", initial, (self.features,)) if self.use_bias else x
 
 
+class FanOutConv(nn.Module):
+    """Square convolution without a bias, whose weights have a variance of 2 / fan_out at first (He et al., ICCV 2015).
+
+    With a normalisation after it the size of the weights does not change what a network says, but how fast it learns.
+    """
+
+    features: int
+    size: int = 3
+    padding: int = 1
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w _features"]:
+        """The convolution, in the wider of the two types."""
+        kernel = self.param("kernel", _fan_out_normal, (self.size, self.size, x.shape[-1], self.features))
+        dtype = jnp.result_type(x, kernel)
+        return convolution(x.astype(dtype), kernel.astype(dtype), padding=self.padding, stride=self.stride)
+
+
+def _fan_out_normal(key: Key, shape: tuple[int, int, int, int]) -> Float[Array, "kh kw c o"]:
+    kh, kw, _, features = shape
+    return math.sqrt(2 / (kh * kw * features)) * draws.normal(key, shape, jnp.float32)
+
+
 class Norm(nn.Module):
     """Normalisation with a learned scale and shift, as PyTorch's layers of that kind (eps 1e-5, biased variance).
 
@@ -133,6 +158,7 @@ class Norm(nn.Module):
 
     kind: str = "instance"
     momentum: float = MOMENTUM
+    epsilon: float = 1e-5
 
     @nn.compact
     def __call__(self, x: Float[Array, "n h w c"], train: bool) -> Float[Array, "n h w c"]:
@@ -153,7 +179,7 @@ class Norm(nn.Module):
         else:
             mean, variance = _moments(wide, (1, 2, 3) if self.kind == "layer" else (1, 2))
         # One multiplication and one addition per element: the backward pass then keeps no third image-sized array.
-        factor = jax.lax.rsqrt(variance + _EPSILON) * scale
+        factor = jax.lax.rsqrt(variance + self.epsilon) * scale
         return (wide * factor + (bias - mean * factor)).astype(x.dtype)
 
     def _batch_moments(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array]:
@@ -205,6 +231,20 @@ ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
     "leakyrelu": jax.nn.leaky_relu,
     "swish": jax.nn.swish,
 }
+
+
+def overlapping_max(x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w c"]:
+    """Maxima of 3x3 windows two pixels apart, the first one centred on the corner.
+
+    Rows, then columns, each as element-wise maxima of strided slices: these differentiate to any order, as XLA's own
+    pooling does not everywhere.
+    """
+    for axis in (1, 2):
+        length = x.shape[axis]
+        padded = jnp.pad(x, [(1, 1) if a == axis else (0, 0) for a in range(4)], constant_values=-jnp.inf)
+        taps = (jax.lax.slice_in_dim(padded, i, i + length, 2, axis) for i in range(3))
+        x = functools.reduce(jnp.maximum, taps)
+    return x
 
 
 def flatten(x: Float[Array, "n h w c"]) -> Float[Array, "n d"]:

@@ -6,18 +6,13 @@ their code for ImageNet.
 
 from __future__ import annotations
 
-import math
-
 import flax.linen as nn
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxdistill.common import draws
-from jaxdistill.networks.convolution import convolution
-from jaxdistill.networks.layers import POOLINGS, Norm
+from jaxdistill.networks.layers import POOLINGS, FanOutConv, Norm
 from jaxdistill.networks.resnet import Block
-from jaxdistill.types import Features, Key
+from jaxdistill.types import Features
 
 __all__ = ["FanOutConv", "ResNetAP10"]
 
@@ -47,27 +42,3 @@ class ResNetAP10(nn.Module):
             x = Block(self.width * 2**stage, stage > 0, self.norm, average_pool=True, conv=FanOutConv)(x, train)
             maps.append(x)
         return Features(x.mean((1, 2)), tuple(maps))
-
-
-class FanOutConv(nn.Module):
-    """Square convolution without a bias, whose weights have a variance of 2 / fan_out at first (He et al., ICCV 2015).
-
-    With a normalisation after it the size of the weights does not change what a network says, but how fast it learns.
-    """
-
-    features: int
-    size: int = 3
-    padding: int = 1
-    stride: int = 1
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _h _w _features"]:
-        """The convolution, in the wider of the two types."""
-        kernel = self.param("kernel", _fan_out_normal, (self.size, self.size, x.shape[-1], self.features))
-        dtype = jnp.result_type(x, kernel)
-        return convolution(x.astype(dtype), kernel.astype(dtype), padding=self.padding, stride=self.stride)
-
-
-def _fan_out_normal(key: Key, shape: tuple[int, int, int, int]) -> Float[Array, "kh kw c o"]:
-    kh, kw, _, features = shape
-    return math.sqrt(2 / (kh * kw * features)) * draws.normal(key, shape, jnp.float32)

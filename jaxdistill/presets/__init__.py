@@ -2,6 +2,7 @@
 
 from jaxdistill.presets.lookup import cells as cells
 from jaxdistill.presets.lookup import find as find
+from jaxdistill.presets.lookup import for_networks as for_networks
 from jaxdistill.presets.lookup import reading_of as reading_of
 from jaxdistill.presets.lookup import readings as readings
 from jaxdistill.presets.lookup import unpublished as unpublished

@@ -45,6 +45,8 @@ class Preset(NamedTuple):
     """Share of the hardest images of each class that a start by difficulty leaves out; None where none was set."""
     eval_network: str | None = None
     """The network that the paper evaluates on, where it is not the one that distils."""
+    eval_size: int | None = None
+    """Side that the paper brings images to before networks are trained on them; None where it is that of the data."""
     network: Mapping[str, Any] = MappingProxyType({})
     """The paper's network where it is not the plain ConvNet: fields of `jaxdistill.settings.config.NetworkConfig`."""
     experts: ExpertPreset | None = None
@@ -54,6 +56,8 @@ class Preset(NamedTuple):
     best_on_test: bool = False
     """Whether numbers are published of the set that did best on the test images, out of many looks at them during a
     run; here one set is judged, once."""
+    note: str = ""
+    """What a run is told of its settings beside whether they are published."""
 
 
 class Paper(NamedTuple):
@@ -69,6 +73,9 @@ class Paper(NamedTuple):
     """From a data set, images per class and a reading: what was set there, or for the nearest cell."""
     published: Mapping[str, Mapping[str, Mapping[int, Published]]] = MappingProxyType({})
     """Reading -> data set -> images per class -> the number that was printed."""
+    by_networks: Callable[[Preset, str, str], Preset] | None = None
+    """From a preset and the networks that distil and that judge, with ``-bn`` after the name of one that normalises
+    batches: what was set for these; None where settings are the same for all."""
 
 
 def printed(

@@ -1,5 +1,7 @@
 """What DC's paper and code set and printed."""
 
+import dataclasses
+
 import numpy as np
 
 from jaxdistill.methods.dc import DC
@@ -49,5 +51,23 @@ def settings(dataset: str, ipc: int, reading: str) -> Preset:
     )
 
 
+def by_networks(preset: Preset, network: str, judge: str) -> Preset:
+    """The code's settings for other networks than the plain ConvNet.
+
+    Pixels take smaller steps where an MLP distils. A ConvNet with batch normalisation is judged with noise and crops,
+    for a thousand epochs, where the code judges by it at all (evaluation mode SS).
+    """
+    if network == "mlp":
+        preset = preset._replace(config=dataclasses.replace(preset.config, image_lr=0.01))
+    if judge == "convnet-bn":
+        preset = preset._replace(protocol=_BATCH, note=_TWIN)
+    return preset
+
+
+_BATCH = "dc1000-bn"
+_TWIN = (
+    f"judged by {_BATCH}, noise and crops, which the code has for a ConvNet with batch normalisation; usually that judges "
+    "such a set by the twin with instance normalisation: here the network convnet-bn and the judge convnet"
+)
 _CELLS = {dataset: [ipc for ipc in numbers if ipc <= _MOST] for dataset, numbers in _PUBLISHED.items()}
-PAPER = Paper({"paper": _CELLS}, settings, {"paper": _PUBLISHED})
+PAPER = Paper({"paper": _CELLS}, settings, {"paper": _PUBLISHED}, by_networks)

@@ -13,7 +13,7 @@ from jaxdistill.evaluation import dsa_recipe
 from jaxdistill.methods import METHODS, method_config
 from jaxdistill.presets.base import Paper, Preset
 
-__all__ = ["cells", "find", "reading_of", "readings", "unpublished"]
+__all__ = ["cells", "find", "for_networks", "reading_of", "readings", "unpublished"]
 
 
 def find(method: type | str, dataset: str, ipc: int, reading: str | None = None) -> Preset:
@@ -40,6 +40,23 @@ def find(method: type | str, dataset: str, ipc: int, reading: str | None = None)
         listed=ipc in paper.cells[reading].get(dataset, ()),
         published=paper.published.get(reading, {}).get(dataset, {}).get(ipc),
     )
+
+
+def for_networks(method: type | str, preset: Preset, network: str, judge: str) -> Preset:
+    """A method's preset with what its paper has for some networks.
+
+    Args:
+        method: its configuration's class, or its name.
+        preset: from `find`.
+        network: the one that distils, with ``-bn`` after its name where it normalises batches.
+        judge: likewise the one that judges.
+
+    Example:
+        >>> for_networks("dc", find("dc", "cifar10", 1), "mlp", "mlp").config.image_lr
+        0.01
+    """
+    paper = _paper(_name(method))
+    return preset if paper is None or paper.by_networks is None else paper.by_networks(preset, network, judge)
 
 
 def unpublished(config: Any, dataset: str) -> Preset:

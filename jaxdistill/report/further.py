@@ -111,7 +111,9 @@ def _begun(run: Outcome, command: str, name: str, ipc: int) -> tuple[str, str]:
     if command == config["command"]:
         made = _part(config, "bank") | _part(config, "generator") | _part(config, "network")
         options += [(part, made.get(part)) for part in ("experts", "generator", "kernel")]
-    elif judged.get("protocol") != dsa_recipe(cell.named(data["dataset"])):  # so that both are judged alike
+    elif judged.get("protocol") != dsa_recipe(
+        cell.named(data["dataset"], data.get("classes"))
+    ):  # so that both are judged alike
         kernel = _part(config, "network").get("kernel")
         options += [("protocol", judged.get("protocol")), ("kernel", kernel)]
     options.append(("eval-epochs", judged.get("eval_epochs")))
@@ -168,7 +170,8 @@ def _by_itself(config: Distill | Select) -> Distill | Select:
     """What the command would do if it were told data, size and what was made before, but nothing else."""
     dataset = config.data.dataset
     if isinstance(config, Select):
-        return Select(**of_select(config.strategy, dataset, cell.named(dataset)), run=config.run, ipc=config.ipc)
+        name = cell.named(dataset, config.data.classes)
+        return Select(**of_select(config.strategy, dataset, name), run=config.run, ipc=config.ipc)
     usual = cell.fields(cell.preset_of(config), dataset)
     if usual["steps"] is None:  # which are always to be told, then
         usual["steps"] = config.steps + 1

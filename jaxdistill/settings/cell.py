@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from jaxdistill import presets
 from jaxdistill.augment import for_dataset
 from jaxdistill.common.names import base
 from jaxdistill.data.preprocess import constants
@@ -32,10 +33,13 @@ __all__ = ["APART", "differences", "fields", "named", "preset_of", "said"]
 APART = frozenset(
     {
         "bank",  # compared by the card of what is in it
+        "data.classes",
         "data.data_dir",
         "data.digests",
         "data.dataset",
+        "data.size",
         "data.max_device_gib",
+        "data.phase",
         "evaluation.coverage",
         "evaluation.coverage_features",
         "evaluation.coverage_same_class",
@@ -59,18 +63,36 @@ is, and how often something random is repeated."""
 _STORED = "float32"
 
 
-def named(dataset: str | None) -> str:
-    """The data set's name, by which presets are found; a folder or file may have one."""
+def named(dataset: str | None, classes: str | None = None) -> str:
+    """The data set's name, by which presets are found; a list of `classes` is one, a folder or file may have one."""
+    if classes is not None:
+        return base(classes)
     path = Path(dataset or "").expanduser()
     return base(path.stem if dataset and path.exists() else dataset or "")
 
 
 def preset_of(config: Distill) -> Preset:
     """The preset of a run's cell, by the reading that it names."""
-    dataset = named(config.data.dataset)
+    dataset = named(config.data.dataset, config.data.classes)
     if isinstance(config.method, OwnMethod):
         return unpublished(config.method, dataset)
-    return find(type(config.method), dataset, config.ipc, config.preset)
+    method = type(config.method)
+    preset = find(method, dataset, config.ipc, config.preset)
+    return for_networks(method, preset, config.network, config.evaluation.eval_network)
+
+
+def for_networks(method: type, preset: Preset, network: NetworkConfig, judge: str | None) -> Preset:
+    """A preset with what the method's paper has for a run's networks.
+
+    Args:
+        method: its configuration's class.
+        preset: of the cell.
+        network: what distils.
+        judge: the name of what judges, where that is another.
+    """
+    named = (network.network, judge or network.network)
+    batch = (f"{name.removesuffix('-bn')}-bn" if network.norm == "batch" else name for name in named)
+    return presets.for_networks(method, preset, *batch)
 
 
 def fields(preset: Preset, dataset: Any) -> dict[str, Any]:
@@ -89,7 +111,9 @@ def fields(preset: Preset, dataset: Any) -> dict[str, Any]:
         "network": NetworkConfig(**preset.network),
         "basis": BasisConfig(beta=preset.beta),
         "generator": GeneratorConfig(architecture=preset.generator or Architecture()),
-        "evaluation": EvaluationConfig(protocol=preset.protocol, eval_network=preset.eval_network),
+        "evaluation": EvaluationConfig(
+            protocol=preset.protocol, eval_network=preset.eval_network, eval_size=preset.eval_size
+        ),
     }
 
 
@@ -128,16 +152,19 @@ def said(config: Distill, experts: Mapping[str, Any] | None = None, size: int | 
         size: pixels of a side.
     """
     preset = preset_of(config)
-    cell = f"{name_of(config)} for {named(config.data.dataset)} at ipc {config.ipc}"
+    cell = f"{name_of(config)} for {named(config.data.dataset, config.data.classes)} at ipc {config.ipc}"
+    more = f"; {preset.note}" if preset.note and config.evaluation.protocol == preset.protocol else ""
     if not preset.listed:
-        return f"no published setting of {cell}; running {config.method} for {config.steps} steps"
+        return f"no published setting of {cell}; running {config.method} for {config.steps} steps{more}"
     found = differences(config, preset, experts, size)
-    return f"not the published setting of {cell}: {', '.join(found)}" if found else f"the published setting of {cell}"
+    which = f"not the published setting of {cell}: {', '.join(found)}" if found else f"the published setting of {cell}"
+    return f"{which}{more}"
 
 
 def _same(config: Distill, preset: Preset, size: int | None) -> Distill:
     """A run with one spelling of what can be written in several ways."""
-    dataset, network, evaluation = named(config.data.dataset), config.network, config.evaluation
+    dataset = named(config.data.dataset, config.data.classes)
+    network, evaluation = config.network, config.evaluation
     if network.depth is None and size is not None:
         network = dataclasses.replace(network, depth=default_depth(size))
     fixed = preset.network.get("network_seed")
@@ -180,7 +207,7 @@ def _of_experts(config: Distill, preset: Preset, card: Mapping[str, Any] | None)
     if card is None:
         yield "experts none (published some)"
         return
-    dataset, published = named(config.data.dataset), preset.experts
+    dataset, published = named(config.data.dataset, config.data.classes), preset.experts
     theirs = dataclasses.asdict(published.recipe)
     theirs |= {"epochs": published.epochs, "count": published.count, "dtype": _STORED}
     ours = {**dataclasses.asdict(ExpertRecipe()), **card["recipe"]}  # of the first banks, which lack some

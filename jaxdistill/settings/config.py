@@ -20,6 +20,7 @@ from jaxdistill.selection.base import Scores
 from jaxdistill.settings.starts import STARTS, score_of
 
 __all__ = [
+    "OF_RECIPE",
     "BankConfig",
     "BasisConfig",
     "DataConfig",
@@ -34,6 +35,8 @@ __all__ = [
     "check_seed",
 ]
 
+OF_RECIPE = {"eval_ridge": "ridge", "eval_factor": "factor", "eval_l2": "l2"}
+"""Options that change a setting which some recipes have and others do not, and what it is called there."""
 WIDEST, DEEPEST = 2**16, 2**8
 """Of networks: far more than any has, and few enough that their sizes are numbers that JAX can hold."""
 
@@ -58,6 +61,15 @@ class DataConfig:
     said."""
     max_device_gib: float = 4.0
     """Training images above this size, and expert banks, stay on the host (or disk) and are fed from there."""
+    classes: str | None = None
+    """Which classes of a folder of ImageNet's, by their ids, are the data set: those of imagewoof, imagenette,
+    imagenet10 (also called ImageIDC-10) or imagenet100; by default all that are there."""
+    phase: int | None = None
+    """Twenty of --classes imagenet100 at a time, from 0 (the first of the list) to 4, as papers distil them;
+    'jaxdistill join' makes one set of theirs."""
+    size: int | None = None
+    """Side in pixels that a folder's images are brought to, by their shorter side; a square is cut out of the middle.
+    By default they have to be of one size."""
     digests: Annotated[Digests, tyro.conf.Suppress] = dataclasses.field(default_factory=Digests)
     """Which data they are; set when the run begins."""
 
@@ -66,6 +78,14 @@ class DataConfig:
             raise UsageError(f"--max-device-gib is a size, not {self.max_device_gib}")
         if not 0 <= self.hold_out < 1:
             raise UsageError(f"--hold-out is a share from 0 to below 1, not {self.hold_out}")
+        if self.size is not None and self.size < 1:
+            raise UsageError(f"--size is a number of pixels, at least 1, not {self.size}")
+
+    @property
+    def taken(self) -> dict[str, Any]:
+        """What is taken of a folder, where that is said, by the names that `jaxdistill.data.source.load` has for it."""
+        parts = {name: getattr(self, name) for name in ("classes", "phase", "size")}
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,14 +105,15 @@ class NetworkConfig:
     pooling: str = "avg"
     """Pooling of the network: avg, max or none."""
     initial: str = "torch"
-    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero)."""
+    """Distribution of the initial weights: torch (PyTorch's default), xavier or lecun (normal, biases zero), or kernel
+    (as infinitely wide networks have them: He's normal, biases of deviation 0.1)."""
     network_seed: int | None = None
     """Start every network, also those that judge the set, from the same weights: those of this seed. Where the recipe
     draws nothing else, as DD's, one --eval-seeds says all."""
     kernel: str | None = None
-    """What kip, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
-    myrtle5, myrtle7 or myrtle10, of infinite width; with the suffix -nngp not the NTK but the NNGP;
-    or rfad, whose networks are drawn anew in each step."""
+    """What kip, rfad, label_solve and the protocol krr have instead of a network: fc1 (or any fcD), convnet, convnet3,
+    myrtle5, myrtle7, myrtle10 or convD (D convolutions, no pooling), of infinite width; with the suffix -nngp not the
+    NTK but the NNGP; or rfad, whose 8 networks of width 256 are drawn anew in each step; rfad4x32 has 4 of width 32."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.width <= WIDEST:
@@ -108,13 +129,22 @@ class EvaluationConfig:
     protocol: str = "dsa1000"
     """Evaluation recipe, by name ('jaxdistill list protocols')."""
     eval_network: str | None = None
-    """Networks to train on the set, separated by commas; by default the one that distilled it."""
+    """Networks to train on the set, separated by commas; by default the one that distilled it. pool:dc, pool:dm,
+    pool:mtt, pool:idc ... are those that a paper judges by ('jaxdistill list networks')."""
     eval_seeds: int = 5
     """Number of independent networks of each kind; 0 skips the evaluation."""
     eval_labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
     eval_epochs: int | None = None
     """Epochs of the recipe, to shorten (or lengthen) it; the report says so."""
+    eval_ridge: float | None = None
+    """Penalty of the protocol krr, relative to the mean of the kernel's diagonal; by default what the set was learned
+    with (--ridge of kip), else 1e-6."""
+    eval_factor: float | None = None
+    """First step size of the protocol kip-nn, as a share of the largest stable one; by default 1. The paper searched
+    for each set's."""
+    eval_l2: float | None = None
+    """Penalty of the protocol kip-nn on squared parameters; by default 1e-3. The paper searched for each set's."""
     eval_combined: bool = False
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
     real ones as they were selected, kept or picked."""
@@ -140,6 +170,9 @@ class EvaluationConfig:
     legacy_best: bool = False
     """Look at the test images too, and report the best of all looks at them beside the result: the habit of papers on
     trajectory matching, whose numbers are chosen by the test set."""
+    eval_size: int | None = None
+    """Side in pixels that images of the set and test images are resized to before networks see them; by default they
+    stay as they are."""
 
     def __post_init__(self) -> None:
         if self.eval_every is not None and self.eval_every < 1:
@@ -153,14 +186,23 @@ class EvaluationConfig:
             raise UsageError(f"--eval-seeds is a number of networks, not {self.eval_seeds}")
         if self.eval_epochs is not None and self.eval_epochs < 0:
             raise UsageError(f"--eval-epochs is a number of epochs, not {self.eval_epochs}")
+        if self.eval_size is not None and self.eval_size < 1:
+            raise UsageError(f"--eval-size is a number of pixels, at least 1, not {self.eval_size}")
 
-    def resolve(self, kernel: str | None = None) -> Recipe:
-        """The recipe itself, with this kernel if it takes one."""
+    def resolve(self, kernel: str | None = None, ridge: float | None = None) -> Recipe:
+        """The recipe itself.
+
+        Args:
+            kernel: its kernel, if it takes one.
+            ridge: its penalty, likewise, where `eval_ridge` does not say otherwise.
+        """
         recipe = PROTOCOLS[choose(self.protocol, PROTOCOLS, "protocol")]
-        options: dict[str, Any] = {"kernel": kernel} if kernel is not None and hasattr(recipe, "kernel") else {}
+        said = {name: getattr(self, option) for option, name in OF_RECIPE.items()}
+        said |= {"kernel": kernel, "ridge": ridge if self.eval_ridge is None else self.eval_ridge}
+        options = {name: value for name, value in said.items() if value is not None and hasattr(recipe, name)}
         if self.eval_epochs is not None:
             options["epochs"] = self.eval_epochs
-        recipe = dataclasses.replace(recipe, labels=self.eval_labels, **options)
+        recipe = dataclasses.replace(recipe, labels=self.eval_labels, size=self.eval_size, **options)
         recipe = recipe.combined() if self.eval_combined else recipe
         return recipe.equal() if self.eval_equal_compute else recipe
 

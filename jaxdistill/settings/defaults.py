@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from jaxdistill import presets
@@ -14,8 +15,12 @@ from jaxdistill.presets.experts import expert_preset
 from jaxdistill.selection import SELECTIONS
 from jaxdistill.settings import cell
 from jaxdistill.settings.config import DataConfig, EvaluationConfig, GeneratorConfig, NetworkConfig
+from jaxdistill.settings.spelling import known_name
 
-__all__ = ["like_experts", "like_generator", "of_distill", "of_experts", "of_select"]
+__all__ = ["OF_NETWORKS", "like_experts", "like_generator", "of_distill", "of_experts", "of_select"]
+
+OF_NETWORKS = ("network", "norm", "eval_network")
+"""Options that say which networks distil and judge, and how they normalise."""
 
 
 def like_experts(fields: Mapping[str, Any] | None, dataset: Any) -> dict[str, Any]:
@@ -37,7 +42,8 @@ def like_generator(card: StoredGenerator | None, preset: Preset) -> tuple[Genera
         return GeneratorConfig(), preset
     if card.drawn is not None and hasattr(preset.config, "sampling"):
         config = dataclasses.replace(preset.config, sampling=card.drawn.sampling)
-        preset = preset._replace(config=config, protocol=card.drawn.protocol, eval_network=card.drawn.eval_network)
+        judged = {name: getattr(card.drawn, name) for name in ("protocol", "eval_network", "eval_size")}
+        preset = preset._replace(config=config, **judged)
     return GeneratorConfig(architecture=card.architecture), preset
 
 
@@ -50,6 +56,7 @@ def of_distill(
     *,
     experts: Mapping[str, Any] | None = None,
     generator: StoredGenerator | None = None,
+    asked: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """The fields of `Distill` that follow from a method, a cell, and what else is given; no steps where none are known.
 
@@ -61,16 +68,19 @@ def of_distill(
         ipc: images per class.
         experts: fields of those that are given.
         generator: the one that is given.
+        asked: what is given of `OF_NETWORKS`, by which a paper's settings may go.
 
     Raises:
         UsageError: for a reading that there is not.
     """
     reading = presets.reading_of(method, reading)
     drawn, preset = like_generator(generator, presets.find(method, name, ipc, reading))
-    return {
-        **cell.fields(preset, dataset), "seed": 0, "preset": reading, "generator": drawn,
-        **like_experts(experts, dataset),
-    }  # fmt: skip
+    alike = like_experts(experts, dataset)
+    said = {field: known_name(field, value) for field, value in asked.items() if isinstance(value, str)}
+    judge = said.pop("eval_network", preset.eval_network)
+    network = dataclasses.replace(alike.get("network", NetworkConfig(**preset.network)), **said)
+    preset = cell.for_networks(method, preset, network, judge)
+    return {**cell.fields(preset, dataset), "seed": 0, "preset": reading, "generator": drawn, **alike}
 
 
 def of_select(strategy: str, dataset: Any, name: str, experts: Mapping[str, Any] | None = None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from jaxdistill.errors import UsageError
 from jaxdistill.settings.config import DataConfig, NetworkConfig, check_local, check_seed
 from jaxdistill.training.experts import ExpertRecipe
 
-__all__ = ["Compare", "Completion", "Convert", "Evaluate", "Experts", "Export", "List", "Report"]
+__all__ = ["Compare", "Completion", "Convert", "Evaluate", "Experts", "Export", "Join", "List", "Report"]
 
 
 @renamed(experts_at_once="parallel_experts")
@@ -69,9 +69,10 @@ class Evaluate:
     sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
     """Runs, or their set/ folders, of one data set."""
     network: str | None = None
-    """Networks that are trained on the sets, separated by commas: several give a transfer matrix. By default the one
-    that the (first) set was made with. The options of networks are as that was made for this one, and as usual for
-    others, unless they are given."""
+    """Networks that are trained on the sets, separated by commas: several give a transfer matrix. pool:dc, pool:dm,
+    pool:mtt, pool:idc ... are those of a paper ('jaxdistill list networks'). By default the one that the (first) set
+    was made with. The options of networks are as that was made for this one, and as usual for others, unless they are
+    given."""
     width: int | None = None
     """Channels of each block of the networks."""
     depth: int | None = None
@@ -83,12 +84,12 @@ class Evaluate:
     pooling: str | None = None
     """Pooling of the networks: avg, max or none."""
     initial: str | None = None
-    """Distribution of the initial weights: torch, xavier or lecun."""
+    """Distribution of the initial weights: torch, xavier, lecun or kernel."""
     network_seed: int | None = None
     """Start every network from the weights of this seed."""
     kernel: str | None = None
     """Kernel of the protocol krr: fc1 (or any fcD), convnet, myrtle5 ..., with -nngp after it the NNGP instead of the
-    NTK."""
+    NTK; or rfad, whose networks are drawn."""
     protocol: str | None = None
     """Evaluation recipe, by name ('jaxdistill list protocols'); by default the one that the sets were first judged
     by."""
@@ -107,8 +108,18 @@ class Evaluate:
     """Number of independent networks of each kind."""
     epochs: int | None = None
     """Epochs of the recipe, to shorten (or lengthen) it."""
+    ridge: float | None = None
+    """Penalty of the protocol krr, relative to the mean of the kernel's diagonal; by default what the sets were learned
+    with, else 1e-6."""
+    factor: float | None = None
+    """First step size of the protocol kip-nn, as a share of the largest stable one; by default 1."""
+    l2: float | None = None
+    """Penalty of the protocol kip-nn on squared parameters; by default 1e-3."""
     labels: Literal["native", "hard"] = "native"
     """Train on the labels as stored, or on their argmax."""
+    eval_size: int | None = None
+    """Side in pixels that images of the sets and test images are resized to before networks see them; by default that
+    at which the sets were first judged."""
     combined: bool = False
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images that are real ones
     as they were selected, kept or picked."""
@@ -148,6 +159,8 @@ class Evaluate:
             raise UsageError(f"--seeds is at least 1, not {self.seeds}")
         if self.epochs is not None and self.epochs < 0:
             raise UsageError(f"--epochs is a number of epochs, not {self.epochs}")
+        if self.eval_size is not None and self.eval_size < 1:
+            raise UsageError(f"--eval-size is a number of pixels, at least 1, not {self.eval_size}")
         if self.parallel_networks is not None and self.parallel_networks < 1:
             raise UsageError(f"--parallel-networks is at least 1, not {self.parallel_networks}")
 
@@ -196,6 +209,19 @@ class Export:
     """Format: npz (NumPy), torch (safetensors, channels first), folder (a PNG for each image), or tfds."""
     decoded: bool = False
     """Cut out the tiles of a set that has some (IDC), and enlarge them; folder and tfds always do."""
+
+    def __post_init__(self) -> None:
+        check_local(self.out)
+
+
+@dataclasses.dataclass(frozen=True)
+class Join:
+    """Make one set of several that have different classes, as those of a data set that was distilled in phases."""
+
+    sets: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Runs, or their set/ folders."""
+    out: Path
+    """Folder of the set that is made; never overwritten."""
 
     def __post_init__(self) -> None:
         check_local(self.out)

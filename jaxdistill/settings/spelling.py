@@ -7,10 +7,11 @@ from collections.abc import Callable, Collection
 from pathlib import Path
 
 from jaxdistill.common import names
+from jaxdistill.data.imagenet import SUBSETS
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import PROTOCOLS
 from jaxdistill.kernels import KERNELS
-from jaxdistill.networks import NETWORKS
+from jaxdistill.networks import NETWORKS, POOLS
 from jaxdistill.settings.starts import STARTS
 
 __all__ = ["known_name"]
@@ -44,7 +45,11 @@ def _networks(value: str) -> str:
     return ",".join(_network(name.strip()) for name in value.split(","))
 
 
-_network = _one_of([*NETWORKS, *(f"{name}-bn" for name in NETWORKS)], "network")
+_network = _one_of([*NETWORKS, *(f"{name}-bn" for name in NETWORKS), *POOLS], "network")
+
+
+def _classes(value: str) -> str:
+    return _one_of(SUBSETS, "list of classes")(names.dataset(value))
 
 
 LOOKED_UP: dict[str, Callable[[str], str]] = {
@@ -52,6 +57,7 @@ LOOKED_UP: dict[str, Callable[[str], str]] = {
     "--eval-network": _networks,
     "--protocol": _one_of(PROTOCOLS, "protocol"),
     "--init": _start,
+    "--classes": _classes,
     "--kernel": lambda name: names.canonical(name, KERNELS),
 }
 """What looks a value up, for each option that takes names."""

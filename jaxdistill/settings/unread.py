@@ -9,16 +9,17 @@ from typing import Any
 
 from jaxdistill.errors import UsageError
 from jaxdistill.evaluation import Recipe
-from jaxdistill.networks import Options, reads
+from jaxdistill.networks import Options, members, reads
 from jaxdistill.selection.base import OF_WINDOW, SEARCH
 from jaxdistill.settings.as_json import name_of
-from jaxdistill.settings.config import BasisConfig, DataConfig, Distill, GeneratorConfig, Select
+from jaxdistill.settings.config import OF_RECIPE, BasisConfig, DataConfig, Distill, GeneratorConfig, Select
 from jaxdistill.settings.options import Evaluate, Experts
 from jaxdistill.settings.starts import needs_of
 from jaxdistill.types import AnyMethod, GenerativeMethod, Task
 
 __all__ = [
     "COVERED",
+    "OF_FOLDERS",
     "RESELECTING",
     "STEPPED",
     "check_data_read",
@@ -45,6 +46,8 @@ STEPPED = frozenset(
 """What is of steps: a selection, or a run of none, does not read it."""
 RESELECTING = frozenset({"reselect_every", "reselect_after"})
 """What is of selections that are made again and again: others do not read it."""
+OF_FOLDERS = frozenset({"classes", "phase", "size"})
+"""What is of folders of images."""
 COVERED = frozenset({"coverage_features", "coverage_same_class"})
 """What is of --coverage."""
 
@@ -109,6 +112,7 @@ def check_read(config: Distill | Select, options: Collection[str], protocol: Rec
         _refuse(judged & {*options}, "with --eval-seeds 0 nothing is judged")
     if not config.evaluation.coverage:
         _refuse(COVERED & {*options}, "no coverage is asked for (--coverage)")
+    _refuse_settings({option: name for option, name in OF_RECIPE.items() if option in options}, protocol)
     if protocol.learner != "network":
         _refuse({"eval_network"} & {*options}, f"by this protocol {protocol.learner} learns, no network")
     if config.evaluation.eval_every is None:
@@ -181,6 +185,7 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
         _refuse(COVERED & options, "no coverage is asked for (--coverage)")
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
+    _refuse_settings({name: name for name in OF_RECIPE.values() if name in options}, protocol)
     if not hasattr(protocol, "neighbours"):
         _refuse({"neighbours", "power"} & options, "this protocol asks no neighbours")
     if config.experts is None:
@@ -200,6 +205,8 @@ def check_data_read(data: DataConfig, options: Collection[str]) -> None:
     """
     if data.zca:
         _refuse({"statistics"} & {*options}, "images that are whitened (--zca) are not normalised by channel")
+    if not Path(data.dataset).is_dir():
+        _refuse(OF_FOLDERS & {*options}, f"{data.dataset} is no folder of images")
     if data.dataset == "digits" or Path(data.dataset).exists():
         _refuse({"data_dir"} & {*options}, f"{data.dataset} does not come from TFDS")
 
@@ -214,7 +221,7 @@ def check_networks_read(names: str, options: Collection[str]) -> None:
     Raises:
         UsageError: for the first.
     """
-    networks = [name.strip() for name in names.split(",") if name.strip()]
+    networks = members(names)
     had = {field for name in networks for field in reads(name)}
     _refuse({*Options._fields} & {*options} - had, f"{', '.join(networks)} has no ", named=True)
 
@@ -224,6 +231,13 @@ def _refuse(unread: Iterable[str], why: str, *, named: bool = False) -> None:
     for name in sorted(unread):
         flag = f"--{name.replace('_', '-')}"
         raise UsageError(f"{why}{flag} here; leave it out" if named else f"{why}; leave {flag} out")
+
+
+def _refuse_settings(asked: dict[str, str], protocol: Recipe) -> None:
+    """Raise for the first option whose setting the recipe has not."""
+    for option, name in asked.items():
+        if not hasattr(protocol, name):
+            _refuse([option], f"this protocol has no {name}")
 
 
 def _default(field: dataclasses.Field) -> Any:
