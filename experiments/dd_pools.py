@@ -36,8 +36,9 @@ def main() -> None:
     for name, (count, each) in POOLS.items():
         pool = Experts(first_of(whole, count))
         runs[name] = jd.distill(
-            "dd", digits, 1, experts=pool, num_networks=each, steps=STEPS, pool_epoch=-1, other_data=True, eval_seeds=1
-        )
+            "dd", digits, 1, experts=pool, num_networks=each, steps=STEPS, pretrained=True, other_data=True,
+            eval_seeds=1,
+        )  # fmt: skip
         own[name] = runs[name].evaluate(seeds=min(count, JUDGES)).rows[0]
     tables = [
         jd.evaluate(runs, digits, protocol=InOrder(epochs), experts=judges, seeds=JUDGES, other_data=True)

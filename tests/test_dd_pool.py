@@ -28,7 +28,7 @@ from jaxdistill.networks import make as make_network
 from jaxdistill.testing import toy_experts, toy_task
 from jaxdistill.types import Batch, Variables
 
-POOL = ["distill", "dd", *DATA, "--ipc", "1", "--augment", "none", "--pool-epoch", "-1", "--steps", "3"]
+POOL = ["distill", "dd", *DATA, "--ipc", "1", "--augment", "none", "--pretrained", "--steps", "3"]
 
 
 @pytest.fixture
@@ -46,7 +46,7 @@ def other_variables():
 def test_steps_on_a_pool_under_attack_are_pytorchs(double):
     """Loss, norm of the gradient, and what two steps of Adam make of images and step sizes, from the same networks."""
     config = DD(
-        image_lr=0.05, max_grad_norm=None, num_networks=2, inner_epochs=2, images_per_step=2, pool_epoch=-1,
+        image_lr=0.05, max_grad_norm=None, num_networks=2, inner_epochs=2, images_per_step=2, pretrained=True,
         attack_class=0, target_class=1,
     )  # fmt: skip
     method = dd(config, TASK)
@@ -83,7 +83,7 @@ def test_networks_are_drawn_anew_without_replacement_after_the_epoch_that_is_ask
 
 
 def test_a_method_with_a_pool_learns_and_does_not_draw_networks():
-    method = dd(DD(image_lr=0.1, real_batch=48, num_networks=2, pool_epoch=-1), toy_task())
+    method = dd(DD(image_lr=0.1, real_batch=48, num_networks=2, pretrained=True), toy_task())
     assert method.feed.source == "both"
     data = jax.tree.map(jnp.asarray, RealAndExperts(make_toy()[0], toy_experts(toy_task())))
     start = jd.SELECTIONS["random"](jax.random.key(0), data.real, 1)
@@ -103,7 +103,8 @@ def test_a_method_with_a_pool_learns_and_does_not_draw_networks():
         ({"target_class": 0}, "give both, or neither"),
         ({"attack_class": 1, "target_class": 1}, "two different classes from 0 to 2"),
         ({"attack_class": 3, "target_class": 1}, "two different classes from 0 to 2"),
-        ({"pool_epoch": -2}, "`pool_epoch` of DD is an epoch from 0"),
+        ({"pretrained": True, "pool_epoch": -1}, "`pool_epoch` of DD is an epoch of experts from 0"),
+        ({"pool_epoch": 1}, "with `pretrained`, not 1"),
     ],
 )
 def test_bad_settings_are_refused_with_a_sentence(settings, advice):
@@ -114,7 +115,7 @@ def test_bad_settings_are_refused_with_a_sentence(settings, advice):
 def test_experts_with_batch_normalisation_are_refused():
     task = dataclasses.replace(TASK, network=make_network("convnet-bn", SHAPE, 3, width=4, depth=1))
     with pytest.raises(ValueError, match="have no batch normalisation"):
-        dd(DD(pool_epoch=0), task)
+        dd(DD(pretrained=True), task)
 
 
 def test_the_attack_says_one_class_for_another():
@@ -205,7 +206,7 @@ def test_which_experts_a_set_has_not_seen(bank):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (["--pool-epoch", "None"], "neither dd nor a start by noise uses experts; leave --experts out"),
+        (["--no-pretrained"], "neither dd nor a start by noise uses experts; leave --experts out"),
         (["--pool-epoch", "3"], "as experts after epoch 3 (--pool-epoch), and these have 2"),
         (["--num-networks", "4"], "4 networks in a step (--num-networks) are drawn from 3 experts"),
         (["--eval-seeds", "4"], "there are 3 (the experts that the set was made with), and --eval-seeds is 4"),
@@ -224,7 +225,7 @@ def test_what_does_not_fit_a_pool_is_refused(words, says, bank, strangers, tmp_p
 
 def test_a_pool_needs_experts(tmp_path, capsys):
     words = [*POOL, "--out", str(tmp_path / "run")]
-    assert "dd begins with networks out of experts here; make some" in refused(capsys, words, tmp_path)
+    assert "dd with --pretrained begins networks as experts; make some" in refused(capsys, words, tmp_path)
 
 
 def test_evaluate_refuses_what_experts_do_not_fit(adapted, bank, tmp_path, capsys):
@@ -250,7 +251,7 @@ def test_evaluate_refuses_what_experts_do_not_fit(adapted, bank, tmp_path, capsy
 def test_experts_in_memory_are_a_pool_and_what_is_left_of_them_judges(tmp_path):
     data = jd.load("digits")
     experts = jd.train_experts(data, count=3, epochs=1, network="mlp", width=8, augment="none", progress=False)
-    options = {"ipc": 1, "steps": 2, "augment": "none", "pool_epoch": -1, "progress": False, "eval_seeds": 1}
+    options = {"ipc": 1, "steps": 2, "augment": "none", "pretrained": True, "progress": False, "eval_seeds": 1}
     run = jd.distill("dd", data, experts=experts, expert_count=2, **options)
     assert run.config.bank.expert_count == 2
     table = run.evaluate(progress=False)

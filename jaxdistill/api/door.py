@@ -292,7 +292,7 @@ def evaluate(
             the sets' method has.
         seeds: independent networks of each kind.
         teacher: experts whose first one labels the images, for recipes that ask a teacher.
-        experts: networks begin as those of them that the sets were not made with, for sets of ``dd`` with `pool_epoch`.
+        experts: networks begin as those of them that the sets were not made with, for sets of ``dd`` with `pretrained`.
         progress: say how far it is.
         options: anything that ``jaxdistill evaluate --help`` names: ``epochs``, ``width``, ``coverage``, ``seed`` ...
 

@@ -238,19 +238,24 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     if feed.source == "real":
         return bench.train, bench.on_host
     if experts is None:
-        does = "matches experts" if feed.source == "experts" else "begins with networks out of experts here"
+        if feed.source == "experts":
+            does = "matches experts"
+        elif hasattr(config.method, "pretrained"):
+            does = "with --pretrained begins networks as experts"
+        else:
+            does = "begins with networks out of experts here"
         raise UsageError(f"{name_of(config)} {does}; make some with 'jaxdistill experts' and give them with --experts")
-    source, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
+    bank, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
     if on_host:
         require_grain()
     if feed.source == "experts":
-        return source, on_host
+        return bank, on_host
     if on_host and getattr(feed, "on_device", False):
         raise UsageError("these experts have to be on the device beside the data; raise --max-device-gib")
     real = bench.train
     if on_host and not bench.on_host:  # what one of them is too large for, both are fed by
         real = jax.tree.map(np.asarray, real)
-    return RealAndExperts(real, source), on_host or bench.on_host
+    return RealAndExperts(real, bank), on_host or bench.on_host
 
 
 def prepare_evaluation(config: Distill | Select, given: Given, preprocess: Preprocess) -> Bound:

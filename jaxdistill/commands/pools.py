@@ -40,8 +40,12 @@ class Starts(NamedTuple):
 
 
 def pool_epoch(config: Distill | Select) -> int | None:
-    """The epoch after which a run's networks begin as experts; None where they begin afresh."""
-    return getattr(getattr(config, "method", None), "pool_epoch", None)
+    """The epoch after which a run's networks begin as experts, -1 for the last; None where they begin afresh."""
+    method = getattr(config, "method", None)
+    if not getattr(method, "pretrained", False):
+        return None
+    epoch: int | None = getattr(method, "pool_epoch", None)
+    return -1 if epoch is None else epoch
 
 
 def attack_of(config: Distill | Select) -> Attack | None:

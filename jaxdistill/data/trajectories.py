@@ -203,7 +203,7 @@ class WithNetworks:
         if self.epoch > epochs:
             raise UsageError(
                 f"networks begin as experts after epoch {self.epoch} (`pool_epoch`), and these have {epochs}; take "
-                "that at the most, or -1 for the last"
+                "that at the most"
             )
         key_real, key_networks = jax.random.split(key)
         chosen = jax.random.permutation(key_networks, experts)[: self.networks]

@@ -1,7 +1,7 @@
 """Dataset distillation, DD (Wang, Zhu, Torralba & Efros, 2018, arXiv:1811.10959), algorithm 1.
 
 Networks begin afresh, from one start (`network_seed`), or as experts that were trained before, on the data themselves
-or on others that the set then adapts them to (`pool_epoch`; section 3.4); the outer loss may take one class for another
+or on others that the set then adapts them to (`pretrained`; section 3.4); the outer loss may take one class for another
 (`attack_class`; section 3.5).
 
 Differs from the paper's code: real batches are drawn anew each time, not epoch by epoch; very long gradients can be
@@ -72,10 +72,11 @@ class DD(PartialUpdate):
     """Networks in each step of the set, whose gradients are averaged."""
     learn_labels: bool = False
     """Learn the labels too, as logits that start at 0.9 for the class."""
+    pretrained: bool = False
+    """Begin networks as experts (--experts), --num-networks of them drawn anew for each step, and not afresh. The set
+    is then judged on experts that it has not seen: those after the first --expert-count, where there are more."""
     pool_epoch: int | None = None
-    """Begin networks as the experts (--experts) stood after this epoch, --num-networks of them drawn anew for each
-    step; -1 is the last, 0 where they began. None begins fresh ones. The set is then judged on experts that it has not
-    seen: those after the first --expert-count, where there are more."""
+    """With --pretrained, the epoch after which the experts are taken; 0 is where they began, None the last."""
     attack_class: int | None = None
     """Number of a class, from 0, that networks shall take for --target-class after training on the set: the paper's
     malicious attack."""
@@ -157,7 +158,7 @@ def dd(config: DD, task: Task) -> Method:
         config: step sizes and loops; `jaxdistill.presets.dd` has the code's.
         task: network, augmentation of the real images and shapes. A network whose ``init`` is constant
             (``network_seed`` of `jaxdistill.networks.make`) makes this the paper's fixed initialisation. With
-            `pool_epoch` a step's batch is a `jaxdistill.data.trajectories.Begun`.
+            `pretrained` a step's batch is a `jaxdistill.data.trajectories.Begun`.
 
     Example:
         >>> from jaxdistill.testing import toy_batch, toy_start, toy_task
@@ -178,8 +179,7 @@ def dd(config: DD, task: Task) -> Method:
         counts=("lr_decay_steps", "inner_epochs", "images_per_step", "real_batch", "num_networks"),
     )
     attack = _attack(config, task.num_classes)
-    if config.pool_epoch is not None:
-        _check_pool(config.pool_epoch, task.network)
+    _check_pool(config, task.network)
     rate = optax.exponential_decay(config.image_lr, config.lr_decay_steps, config.lr_decay, staircase=True)
     shorten = optax.identity() if config.max_grad_norm is None else optax.clip_by_global_norm(config.max_grad_norm)
     optimiser = optax.chain(shorten, optax.adam(rate, b1=0.5))
@@ -229,8 +229,8 @@ def dd(config: DD, task: Task) -> Method:
         return marked(as_set(state.learned), config.update_share)
 
     feed = Uniform(config.real_batch)
-    if config.pool_epoch is not None:
-        feed = WithNetworks(feed, config.num_networks, config.pool_epoch)
+    if config.pretrained:
+        feed = WithNetworks(feed, config.num_networks, -1 if config.pool_epoch is None else config.pool_epoch)
     return standardised(Method(init, step, synthetic, feed))
 
 
@@ -247,12 +247,15 @@ def _attack(config: DD, num_classes: int) -> Attack | None:
     return Attack(*pair)  # pyright: ignore[reportArgumentType]
 
 
-def _check_pool(epoch: int, network: Network) -> None:
-    if epoch < -1:
-        raise UsageError(f"`pool_epoch` of DD is an epoch from 0, or -1 for the last, not {epoch}")
-    if jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)).statistics):
+def _check_pool(config: DD, network: Network) -> None:
+    if config.pool_epoch is not None and (config.pool_epoch < 0 or not config.pretrained):
         raise UsageError(
-            "networks that begin as experts (`pool_epoch`) have no batch normalisation, whose averages are not drawn "
+            f"`pool_epoch` of DD is an epoch of experts from 0, with `pretrained`, not {config.pool_epoch}; leave it "
+            "out for the last, or for fresh networks"
+        )
+    if config.pretrained and jax.tree.leaves(jax.eval_shape(network.init, jax.random.key(0)).statistics):
+        raise UsageError(
+            "networks that begin as experts (`pretrained`) have no batch normalisation, whose averages are not drawn "
             "with them; take experts with another `norm`"
         )
 

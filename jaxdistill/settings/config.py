@@ -336,7 +336,7 @@ class BankConfig:
 
     experts: Path | None = None
     """Experts (a folder of 'jaxdistill experts'), for methods that match trajectories or begin networks as experts
-    (--pool-epoch of dd) and selections by what networks say."""
+    (--pretrained of dd) and selections by what networks say."""
     expert_count: int | None = None
     """Use the first so many experts; by default all that are there when the run begins."""
     digest: Annotated[str | None, tyro.conf.Suppress] = None

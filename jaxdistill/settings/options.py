@@ -97,9 +97,9 @@ class Evaluate:
     """An expert bank, whose first expert labels the images where the recipe asks a teacher (rded300)."""
     experts: Path | None = None
     """An expert bank: networks begin as its experts that the sets were not made with (as all, where they were made with
-    all), not afresh. For sets of dd with --pool-epoch."""
+    all), not afresh. For sets of dd with --pretrained."""
     expert_epoch: int | None = None
-    """The epoch after which they begin as the --experts; by default as the sets say, else the last, -1."""
+    """The epoch after which they begin as the --experts; by default as the sets say, else the last."""
     neighbours: int | None = None
     """How many nearest images vote in the protocol knn; by default 1."""
     power: float | None = None
