@@ -63,8 +63,7 @@ def needs(kind: type) -> Needs:
         return Needs()
     draws = isinstance(method, GenerativeMethod)
     return Needs(
-        experts=method.feed.source == "experts",
-        pool=hasattr(kind, "pretrained") or hasattr(kind, "pool_from"),
+        experts=method.feed.source != "real",
         kernel=_refused(kind, dataclasses.replace(task, kernel=None)),
         draws=draws,
         generator=draws and _refused(kind, dataclasses.replace(task, generator=_giver(generator))),
