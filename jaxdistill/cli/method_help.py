@@ -153,7 +153,7 @@ def _unread(asked: Needs, start: Need, arguments: list[str], defaults: Mapping[s
         unread |= OF_FOLDERS | (set() if evaluation.eval_size else {"eval_size"})
     if "--coverage" not in arguments:
         unread |= COVERED
-    if not (asked.experts or asked.pool or start.takes_experts) and peek(arguments, "--experts") is None:
+    if not asked.experts and not start.takes_experts and peek(arguments, "--experts") is None:
         unread |= {*_fields(BankConfig)}
     if not (asked.kernel or start.by_kernel or hasattr(protocol, "kernel")):
         unread.add("kernel")

@@ -64,7 +64,6 @@ def needs(kind: type) -> Needs:
     draws = isinstance(method, GenerativeMethod)
     return Needs(
         experts=method.feed.source == "experts",
-        pool=hasattr(kind, "pretrained") or hasattr(kind, "pool_from"),
         kernel=_refused(kind, dataclasses.replace(task, kernel=None)),
         draws=draws,
         generator=draws and _refused(kind, dataclasses.replace(task, generator=_giver(generator))),
