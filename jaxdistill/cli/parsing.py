@@ -28,8 +28,8 @@ LARGEST = 2**31 - 1
 WANTED = {
     r"invalid literal for int\(\) with base \d+: '?(.*?)'?": "a whole number",
     r"could not convert string to float: '?(.*?)'?": "a number",
-    r"no type matching .*INT.* could be instantiated from \['(.*?)'\].*": "a whole number",
-    r"no type matching .*FLOAT.* could be instantiated from \['(.*?)'\].*": "a number",
+    r"no type matching .*INT.* could be instantiated from \[ ?'(.*?)' ?\].*": "a whole number",
+    r"no type matching .*FLOAT.* could be instantiated from \[ ?'(.*?)' ?\].*": "a number",
     r"Could not find valid parse for arguments: \['?(.*?)'? ?\]": "one or more whole numbers",
     r"(Exceeds the limit) .*": "a smaller number",
 }
