@@ -211,7 +211,7 @@ def test_the_regression_on_features_is_numpys_with_mirror_images_where_the_augme
     recipe = FeatureRegression(**options, ridge=1e-3)
     found = recipe.fit(KEY, start, network)
     trained = Regression(**options).fit(KEY, start, network)
-    for one, other in zip(jax.tree.leaves(found.params[0]), jax.tree.leaves(trained.params), strict=True):
+    for one, other in zip(jax.tree.leaves(found.params), jax.tree.leaves(trained.params), strict=True):
         np.testing.assert_array_equal(one, other)
     images, labels = start.images, np.asarray(centred(start), np.float64)
     if "flip" in strategy:

@@ -118,7 +118,7 @@ class FeatureRegression(Regression):
         return f"ridge regression with penalty {self.ridge} on the features of a network after {super().training}"
 
     def fit(self, key: Key, synthetic: SyntheticSet, network: Network) -> Variables:
-        """Train a fresh network; by which factors its features then predict stands beside its parameters."""
+        """Train a fresh network; by which factors its features then predict stands beside its running averages."""
         trained = super().fit(key, synthetic, network)
         images, labels = synthetic.images, centred(synthetic)
         if "flip" in getattr(function_of(self.augment), "strategy", ""):
@@ -129,12 +129,12 @@ class FeatureRegression(Regression):
         def factors(rows: Array, labels: Array) -> Array:
             return rows.T @ coefficients(gram(LINEAR, rows, rows), labels, self.ridge)
 
-        return Variables((trained.params, factors(rows, labels)), trained.statistics)
+        return Variables(trained.params, (trained.statistics, factors(rows, labels)))
 
     def predict(
         self, network: Network, variables: Variables, images: Float[Array, "n h w c"]
     ) -> Float[Array, "n classes"]:
         """The regression's predictions."""
-        params, factors = variables.params
-        seen = embedding(network, Variables(params, variables.statistics), images)
+        statistics, factors = variables.statistics
+        seen = embedding(network, Variables(variables.params, statistics), images)
         return jnp.matmul(seen, factors, precision="highest")
