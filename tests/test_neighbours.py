@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from toys import make_toy
 
+import jaxdistill as jd
 from jaxdistill.evaluation import PROTOCOLS, InOrder, NearestNeighbours, evaluate
 from jaxdistill.evaluation.train import train
 from jaxdistill.networks import make as make_network
@@ -40,6 +41,17 @@ def test_an_evaluation_by_neighbours_draws_nothing_and_soft_labels_vote_softly()
     recipe = NearestNeighbours(2)
     votes = recipe.predict(NETWORK, recipe.fit(jax.random.key(0), soft, NETWORK), jnp.asarray(IMAGES[:1]))
     np.testing.assert_allclose(votes, [[0.7, 1.3]], rtol=1e-6)
+
+
+def test_a_run_is_judged_by_so_many_neighbours_and_a_recipe_of_ones_own_says_its_own():
+    images, labels = np.abs(IMAGES[..., :1]) % 1, np.arange(60) % 4
+    data = jd.Dataset.from_arrays(images, labels, images[::-1].copy(), labels)
+    run = jd.select("random", data, 3, protocol="knn", eval_neighbours=3, eval_power=1.0, progress=False)
+    assert run.evaluate(progress=False).rows[0]["network"] == "3-NN"
+    table = jd.evaluate(run, data, protocol="knn", neighbours=5, progress=False)
+    assert table.networks == ["5-NN"]
+    with pytest.raises(ValueError, match="says its neighbours itself"):
+        jd.evaluate(run, data, protocol=NearestNeighbours(), neighbours=5, progress=False)
 
 
 def test_neighbours_that_make_no_sense_are_refused():

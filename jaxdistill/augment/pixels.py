@@ -11,7 +11,6 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float
 
 from jaxdistill.augment import operations
 from jaxdistill.augment.dsa import Images, parse
@@ -60,7 +59,9 @@ class Pixels:
             return images
         count = 1 if siamese else images.shape[0]
         key_move, key_channel, key_flip = jax.random.split(key, 3)
-        pixels = images if self.preprocess is None else _inverted(self.preprocess, images)
+        between = self.preprocess or Preprocess(np.zeros(1, np.float32), np.ones(1, np.float32))
+        with jax.default_matmul_precision("highest"):
+            pixels = between.to_unit(images)
         if {"rotate", "shift"} & {*names}:
             u = draws.uniform(key_move, (3, count), images.dtype, -1.0, 1.0)
             degrees = u[0] * self.rotate * ("rotate" in names)
@@ -71,23 +72,5 @@ class Pixels:
             pixels = over_batch(operations.channel_shift, pixels, offsets)
         if "flip" in names:
             pixels = over_batch(operations.flip, pixels, jax.random.bernoulli(key_flip, 0.5, (count,)))
-        return pixels if self.preprocess is None else _applied(self.preprocess, pixels)
-
-
-def _inverted(fitted: Preprocess, images: Images) -> Images:
-    """`jaxdistill.data.preprocess.Preprocess.invert` in JAX."""
-    if fitted.unwhiten is not None and fitted.center is not None:
-        images = _mixed(images, fitted.unwhiten) + fitted.center.reshape(images.shape[1:])
-    return images * fitted.std + fitted.mean
-
-
-def _applied(fitted: Preprocess, pixels: Images) -> Images:
-    """`jaxdistill.data.preprocess.Preprocess.apply` of [0, 1] images in JAX."""
-    images = (pixels - fitted.mean) / fitted.std
-    if fitted.whiten is not None and fitted.center is not None:
-        images = _mixed(images - fitted.center.reshape(images.shape[1:]), fitted.whiten)
-    return images
-
-
-def _mixed(images: Images, matrix: Float[np.ndarray, "d d"]) -> Images:
-    return jnp.matmul(images.reshape(images.shape[0], -1), matrix, precision="highest").reshape(images.shape)
+        with jax.default_matmul_precision("highest"):
+            return between.of_unit(pixels)

@@ -133,14 +133,10 @@ def evaluate_stored(
     protocol = named
     if protocol is None:
         size = config.eval_size or _size(stored)
-        asked = EvaluationConfig(
-            recipe, None, config.seeds, config.labels, config.epochs,
-            config.ridge, config.factor, config.l2, config.combined, config.equal_compute, eval_size=size,
-        )  # fmt: skip
+        named_so = ("seeds", "labels", "epochs", "combined", "equal_compute", *OF_RECIPE.values())
+        settings: dict[str, Any] = {f"eval_{name}": getattr(config, name) for name in named_so}
+        asked = EvaluationConfig(recipe, eval_size=size, **settings)
         protocol = asked.resolve(next(iter(kernels)), None if config.ridge is not None else _penalty(stored, recipe))
-        nearest = {name: value for name in ("neighbours", "power") if (value := getattr(config, name)) is not None}
-        if hasattr(protocol, "neighbours"):  # else they are refused below
-            protocol = dataclasses.replace(protocol, **nearest)
     check_size(protocol, bench, coverage=config.coverage)
     seen = protocol.shape(bench.image_shape)
     protocol.check(seen)

@@ -238,12 +238,7 @@ def _source(feed: Feed, config: Distill, bench: Bench, experts: StoredBank | Non
     if feed.source == "real":
         return bench.train, bench.on_host
     if experts is None:
-        if feed.source == "experts":
-            does = "matches experts"
-        elif hasattr(config.method, "pretrained"):
-            does = "with --pretrained begins networks as experts"
-        else:
-            does = "begins with networks out of experts here"
+        does = getattr(feed, "does", "is fed by experts")
         raise UsageError(f"{name_of(config)} {does}; make some with 'jaxdistill experts' and give them with --experts")
     bank, on_host = open_bank(experts, config.data.max_device_gib * 2**30)
     if on_host:

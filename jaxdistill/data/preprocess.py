@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Array, Float, Shaped
@@ -62,16 +62,25 @@ class Preprocess(NamedTuple):
         scale, shift = self.affine(images.dtype)
         return _by_chunks(images, lambda part: self._whitened(part.astype(np.float32) * scale + shift))
 
+    def of_unit(self, images: Any) -> Any:
+        """Preprocess [0, 1] images all at once, NumPy's or JAX's."""
+        scale, shift = self.affine(np.dtype(np.float32))
+        return self._whitened(images * scale + shift)
+
     def invert(self, images: Images) -> Float[np.ndarray, "n h w c"]:
         """Preprocessed images as [0, 1] images; synthetic ones may leave that range."""
-        return _by_chunks(images, lambda part: self._coloured(part) * self.std + self.mean)
+        return _by_chunks(images, self.to_unit)
 
-    def _whitened(self, images: np.ndarray) -> np.ndarray:
+    def to_unit(self, images: Any) -> Any:
+        """Preprocessed images as [0, 1] images all at once, NumPy's or JAX's."""
+        return self._coloured(images) * self.std + self.mean
+
+    def _whitened(self, images: Any) -> Any:
         if self.whiten is None:
             return images
         return ((images.reshape(len(images), -1) - self.center) @ self.whiten).reshape(images.shape)
 
-    def _coloured(self, images: np.ndarray) -> np.ndarray:
+    def _coloured(self, images: Any) -> Any:
         if self.unwhiten is None:
             return images
         return (images.reshape(len(images), -1) @ self.unwhiten + self.center).reshape(images.shape)

@@ -75,6 +75,7 @@ class WithExpert:
     first: int
     count: int = 1
     source: ClassVar[str] = "both"
+    does: ClassVar[str] = "begins with networks out of experts here"
 
     @property
     def on_device(self) -> bool:
@@ -126,6 +127,7 @@ class Segments:
     grow_steps: int = 0
     num_segments: int = 1
     source: ClassVar[str] = "experts"
+    does: ClassVar[str] = "matches experts"
 
     def __post_init__(self) -> None:
         first, last = self.min_start, self.max_start
@@ -186,6 +188,7 @@ class WithNetworks:
     epoch: int = -1
     """0 is where they began, -1 the last."""
     source: ClassVar[str] = "both"
+    does: ClassVar[str] = "with `pretrained` begins networks as experts"
 
     @standard
     def plan(self, key: Key, step: Int[Array, ""], data: RealAndExperts) -> tuple[PyTree, Int[Array, "2 b"]]:

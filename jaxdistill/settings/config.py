@@ -35,7 +35,7 @@ __all__ = [
     "check_seed",
 ]
 
-OF_RECIPE = {"eval_ridge": "ridge", "eval_factor": "factor", "eval_l2": "l2"}
+OF_RECIPE = {f"eval_{name}": name for name in ("ridge", "factor", "l2", "neighbours", "power")}
 """Options that change a setting which some recipes have and others do not, and what it is called there."""
 WIDEST, DEEPEST = 2**16, 2**8
 """Of networks: far more than any has, and few enough that their sizes are numbers that JAX can hold."""
@@ -145,6 +145,10 @@ class EvaluationConfig:
     for each set's."""
     eval_l2: float | None = None
     """Penalty of the protocol kip-nn on squared parameters; by default 1e-3. The paper searched for each set's."""
+    eval_neighbours: int | None = None
+    """How many nearest images vote in the protocol knn; by default 1."""
+    eval_power: float | None = None
+    """Power of the norm by which the protocol knn measures: 2 (the default), 1, inf or any other."""
     eval_combined: bool = False
     """SelMatch's combined augmentation, in any recipe that augments: crop and flip alone for images of the set that are
     real ones as they were selected, kept or picked."""

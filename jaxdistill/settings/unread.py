@@ -186,8 +186,6 @@ def check_evaluation_read(config: Evaluate, networks: str, protocol: Recipe) -> 
     if not hasattr(protocol, "kernel"):
         _refuse({"kernel"} & options, "this protocol asks no kernel")
     _refuse_settings({name: name for name in OF_RECIPE.values() if name in options}, protocol)
-    if not hasattr(protocol, "neighbours"):
-        _refuse({"neighbours", "power"} & options, "this protocol asks no neighbours")
     if config.experts is None:
         _refuse({"expert_epoch"} & options, "there are no --experts to begin as")
     if protocol.learner == "network":
